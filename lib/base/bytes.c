@@ -1,0 +1,231 @@
+/* bytes: see bytes.h. */
+#include "lib/base/bytes.h"
+
+#include "lib/base/ensure.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void *must_alloc(size_t size)
+{
+    void *p = calloc(1, size == 0 ? 1 : size);
+    ensure(p != NULL && "out of memory");
+    return p;
+}
+
+void *must_realloc(void *old, size_t size)
+{
+    void *p = realloc(old, size == 0 ? 1 : size);
+    ensure(p != NULL && "out of memory");
+    return p;
+}
+
+char *must_strdup(const char *text)
+{
+    return must_strndup(span_str(text));
+}
+
+char *must_strndup(struct span s)
+{
+    char *copy = must_alloc(s.len + 1);
+    if (s.len > 0)
+        memcpy(copy, s.at, s.len);
+    return copy;
+}
+
+bool span_starts(struct span s, struct span prefix)
+{
+    return s.len >= prefix.len && span_equal(span_of(s.at, prefix.len), prefix);
+}
+
+static uint8_t lower(uint8_t c)
+{
+    return c >= 'A' && c <= 'Z' ? (uint8_t)(c + ('a' - 'A')) : c;
+}
+
+bool span_equal_nocase(struct span a, struct span b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++)
+        if (lower(a.at[i]) != lower(b.at[i]))
+            return false;
+    return true;
+}
+
+struct span span_trim(struct span s)
+{
+    while (s.len > 0 && (s.at[0] == ' ' || s.at[0] == '\t')) {
+        s.at++;
+        s.len--;
+    }
+    while (s.len > 0 && (s.at[s.len - 1] == ' ' || s.at[s.len - 1] == '\t'))
+        s.len--;
+    return s;
+}
+
+bool span_u64(struct span s, uint64_t *ret)
+{
+    uint64_t value = 0;
+    if (s.len == 0)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned digit = (unsigned)s.at[i] - '0';
+        if (digit > 9)
+            return false;
+        if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, digit, &value))
+            return false;
+    }
+    *ret = value;
+    return true;
+}
+
+void bytes_init(struct bytes *b, size_t max)
+{
+    *b = (struct bytes){.max = max};
+}
+
+void bytes_deinit(struct bytes *b)
+{
+    free(b->at);
+    *b = (struct bytes){.max = b->max};
+}
+
+enum err bytes_reserve(struct bytes *b, size_t more)
+{
+    if (more > b->max - b->len)
+        return ERR_TOO_BIG;
+    size_t need = b->len + more;
+    if (need <= b->cap)
+        return OK;
+    size_t cap = b->cap < 256 ? 256 : b->cap;
+    while (cap < need)
+        cap += cap / 2;
+    if (cap > b->max)
+        cap = b->max;
+    b->at = must_realloc(b->at, cap);
+    b->cap = cap;
+    return OK;
+}
+
+enum err bytes_append(struct bytes *b, struct span s)
+{
+    enum err err = bytes_reserve(b, s.len);
+    if (err != OK)
+        return err;
+    if (s.len > 0)
+        memcpy(b->at + b->len, s.at, s.len);
+    b->len += s.len;
+    return OK;
+}
+
+enum err bytes_append_byte(struct bytes *b, uint8_t c)
+{
+    return bytes_append(b, span_of(&c, 1));
+}
+
+enum err bytes_printf(struct bytes *b, const char *format, ...)
+{
+    char small[512];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(small, sizeof small, format, args);
+    va_end(args);
+    ensure(n >= 0);
+    if ((size_t)n < sizeof small)
+        return bytes_append(b, span_of(small, (size_t)n));
+    enum err err = bytes_reserve(b, (size_t)n + 1);
+    if (err != OK)
+        return err;
+    va_start(args, format);
+    (void)vsnprintf((char *)b->at + b->len, (size_t)n + 1, format, args);
+    va_end(args);
+    b->len += (size_t)n;
+    return OK;
+}
+
+void bytes_consume(struct bytes *b, size_t n)
+{
+    ensure(n <= b->len);
+    b->len -= n;
+    if (b->len > 0 && n > 0)
+        memmove(b->at, b->at + n, b->len);
+}
+
+void bytes_clear(struct bytes *b)
+{
+    b->len = 0;
+}
+
+struct arena_block {
+    struct arena_block *next;
+    size_t cap, used;
+    _Alignas(16) uint8_t data[];
+};
+
+void arena_init(struct arena *a, size_t block_bytes, size_t max)
+{
+    *a = (struct arena){.block_bytes = block_bytes, .max = max};
+}
+
+static void free_blocks(struct arena_block *b)
+{
+    while (b != NULL) {
+        struct arena_block *next = b->next;
+        free(b);
+        b = next;
+    }
+}
+
+void arena_reset(struct arena *a)
+{
+    a->used = 0;
+    a->now = a->first;
+    if (a->first == NULL)
+        return;
+    free_blocks(a->first->next);
+    a->first->next = NULL;
+    a->first->used = 0;
+}
+
+void arena_deinit(struct arena *a)
+{
+    free_blocks(a->first);
+    *a = (struct arena){.block_bytes = a->block_bytes, .max = a->max};
+}
+
+void *arena_alloc(struct arena *a, size_t size)
+{
+    if (size > a->max - a->used)
+        return NULL;
+    size_t need = (size + 15) & ~(size_t)15;
+    if (need < size)
+        return NULL;
+    struct arena_block *b = a->now;
+    if (b == NULL || b->cap - b->used < need) {
+        size_t cap = need > a->block_bytes ? need : a->block_bytes;
+        b = malloc(sizeof *b + cap);
+        ensure(b != NULL && "out of memory");
+        *b = (struct arena_block){.cap = cap};
+        if (a->now == NULL)
+            a->first = b;
+        else
+            a->now->next = b;
+        a->now = b;
+    }
+    void *p = b->data + b->used;
+    b->used += need;
+    a->used += size;
+    return p;
+}
+
+struct span arena_copy(struct arena *a, struct span s)
+{
+    uint8_t *p = arena_alloc(a, s.len == 0 ? 1 : s.len);
+    if (p == NULL)
+        return (struct span){0};
+    if (s.len > 0)
+        memcpy(p, s.at, s.len);
+    return span_of(p, s.len);
+}

@@ -1,0 +1,95 @@
+/* bytes: borrowed spans, growable buffers that are born with a maximum, and an arena.
+ *
+ * A `struct span` is borrowed: it is good until the call that was given it returns, unless the callee's
+ * header says otherwise. A `struct bytes` owns its memory and never grows beyond the size it was given
+ * at birth: growth past it is ERR_TOO_BIG, an ordinary error, so backpressure falls out of the type.
+ * A `struct arena` hands out memory that is freed in one go (per request, per batch).
+ * Running out of memory for what our own bounds allow ends the process (the spool makes that safe). */
+#ifndef PENSTOCK_BASE_BYTES_H
+#define PENSTOCK_BASE_BYTES_H
+
+#include "lib/base/fault.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+struct span {
+    const uint8_t *at;
+    size_t len;
+};
+
+#define SPAN(literal) ((struct span){(const uint8_t *)("" literal), sizeof(literal) - 1})
+#define SPAN_FMT(s) (int)(s).len, (const char *)(s).at /* for "%.*s" */
+
+static inline struct span span_of(const void *at, size_t len)
+{
+    return (struct span){at, len};
+}
+
+static inline struct span span_str(const char *text)
+{
+    return (struct span){(const uint8_t *)text, text == NULL ? 0 : strlen(text)};
+}
+
+static inline bool span_equal(struct span a, struct span b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.at, b.at, a.len) == 0);
+}
+
+static inline bool span_is(struct span a, const char *text)
+{
+    return span_equal(a, span_str(text));
+}
+
+bool span_starts(struct span s, struct span prefix);
+bool span_equal_nocase(struct span a, struct span b); /* ASCII letters only */
+struct span span_trim(struct span s);                 /* without spaces and tabs at both ends */
+
+/* Parses all of `s` as a decimal number without sign. False when empty, not digits, or over UINT64_MAX. */
+MUST_USE bool span_u64(struct span s, uint64_t *ret);
+
+struct bytes {
+    uint8_t *at;
+    size_t len, cap;
+    size_t max; /* never holds more than this */
+};
+
+void bytes_init(struct bytes *b, size_t max); /* allocates nothing yet */
+void bytes_deinit(struct bytes *b);           /* leaves an empty buffer with the same maximum */
+MUST_USE enum err bytes_reserve(struct bytes *b, size_t more);
+MUST_USE enum err bytes_append(struct bytes *b, struct span s);
+MUST_USE enum err bytes_append_byte(struct bytes *b, uint8_t c);
+MUST_USE enum err bytes_printf(struct bytes *b, const char *format, ...) PRINTF_LIKE(2, 3);
+void bytes_consume(struct bytes *b, size_t n); /* drops the first n bytes, moves the rest down */
+void bytes_clear(struct bytes *b);             /* length 0, keeps the memory */
+
+static inline struct span bytes_span(const struct bytes *b)
+{
+    return (struct span){b->at, b->len};
+}
+
+/* Blocks are chained; arena_reset() keeps the first one for the next round. */
+struct arena_block;
+struct arena {
+    struct arena_block *first, *now;
+    size_t block_bytes;
+    size_t used, max; /* arena_alloc() returns NULL beyond max */
+};
+
+void arena_init(struct arena *a, size_t block_bytes, size_t max);
+void arena_reset(struct arena *a);
+void arena_deinit(struct arena *a);
+/* Aligned to 16. NULL only when the arena's maximum would be passed. */
+void *arena_alloc(struct arena *a, size_t size);
+/* A copy that lives as long as the arena; .at is NULL when the maximum would be passed. */
+struct span arena_copy(struct arena *a, struct span s);
+
+/* malloc and friends for small, bounded things: never NULL, end the process instead. */
+void *must_alloc(size_t size); /* zeroed */
+void *must_realloc(void *p, size_t size);
+char *must_strdup(const char *text);
+char *must_strndup(struct span s); /* NUL-terminated copy */
+
+#endif
