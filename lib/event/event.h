@@ -1,0 +1,58 @@
+/* event: one neutral event, that is a CloudEvent 1.0 as parsed from any of the forms in which it can arrive
+ * (cloudevents.h reads them). Everything here is borrowed from the request's body or its arena, and lives
+ * as long as they do. Apis render it into their own shape (api.h). */
+#ifndef PENSTOCK_EVENT_EVENT_H
+#define PENSTOCK_EVENT_EVENT_H
+
+#include "lib/base/bytes.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define EVENT_EXTENSIONS_MAX 64
+#define EVENT_ATTRIBUTE_MAX 8192 /* bytes of one attribute's value */
+
+enum event_data {
+    EVENT_DATA_NONE,   /* no member, or no body */
+    EVENT_DATA_NULL,   /* an explicit null */
+    EVENT_DATA_OBJECT, /* data is the raw JSON text in these five */
+    EVENT_DATA_ARRAY,
+    EVENT_DATA_STRING, /* with its quotes and escapes */
+    EVENT_DATA_NUMBER,
+    EVENT_DATA_BOOL,
+    EVENT_DATA_BASE64, /* data is the base64 text without quotes */
+};
+
+enum event_ext_type { EVENT_EXT_STRING, EVENT_EXT_INTEGER, EVENT_EXT_BOOL };
+
+struct event_ext {
+    struct span name;
+    struct span value; /* decoded text; for integers and booleans the JSON token */
+    enum event_ext_type type;
+};
+
+struct event {
+    /* Decoded text without escapes. id, source, type are never empty once accepted. */
+    struct span id, source, type;
+    struct span subject;         /* .at NULL: absent, as for all below */
+    struct span datacontenttype, dataschema;
+    struct span time;            /* RFC 3339 as given, or as made at acceptance */
+    uint64_t time_ns;            /* the same as Unix time */
+    bool id_given, time_given, source_given;
+    uint32_t sampledrate;        /* 1 when absent */
+    bool sampledrate_given;
+    enum event_data data_kind;
+    struct span data;
+    /* Everything else by name, also the extensions that apis know (traceparent, severitynumber, dataset,
+     * project, environment, expirytime, …) but not sampledrate. */
+    const struct event_ext *ext;
+    unsigned ext_count;
+    struct span raw;             /* the object's JSON text as it came; .at NULL in binary mode */
+    bool raw_complete;           /* raw alone is a whole CloudEvent: specversion, id, source, type and time are in it */
+    unsigned index;              /* position in its request */
+};
+
+/* The extension of that name, or NULL. */
+const struct event_ext *event_ext_find(const struct event *e, const char *name);
+
+#endif
