@@ -84,6 +84,7 @@ struct api_item {
     struct span id;           /* what the upstream half needs again: Langfuse event id, Monk key, payload id; may be empty */
     uint64_t key_hash;        /* of the identity that the memory of recent ids goes by; 0: not remembered */
     uint64_t content_hash;    /* of the content as the sender gave it */
+    uint64_t expires_ns;      /* Unix time: not sent any more after this (dropped as expired); 0: never */
     uint32_t weight;          /* events it stands for in the input's counts: 1, or the elements of an opaque request */
     uint32_t index;           /* position in the request */
 };
@@ -124,6 +125,7 @@ enum api_condition {
     COND_BAD_COMPRESSION, /* does not decode, or inflates beyond the bound (then COND_TOO_LARGE) */
     COND_BAD_METHOD,    /* 405 with Allow where this api's clients survive that */
     COND_BUSY,          /* passing: too many requests wait already */
+    COND_CONFLICT,      /* an id came again with other content, and the api refuses that (REPEAT_REFUSE) */
 };
 
 /* One request on one of an api's paths, from reading to the answer. Lives in the connection's request slot. */
@@ -138,14 +140,19 @@ struct api_exchange {
     /* out of read(): */
     struct api_item *items;
     unsigned item_count;
-    struct api_rejection *rejections;
-    unsigned rejection_count;
+    struct api_rejection *rejections; /* in any order; add with api_reject() */
+    unsigned rejection_count, rejection_room;
     unsigned offered;         /* events offered in all, for the counters and answers */
     struct event *events;     /* neutral path: to be routed and rendered by intake; then items stay NULL */
     unsigned event_count;
+    unsigned warnings;        /* accepted, but a person should know (binary-mode headers in Latin-1) */
     struct api_answer answer; /* status != 0: final, nothing is stored (refused whole, or GET) */
     void *state;              /* the api's own, in the arena: what answer() needs to know again */
 };
+
+/* Refuses one event of the exchange; intake calls it too, for routes and rendering. The text is copied. False only
+ * when the arena is full: answer COND_TOO_LARGE then. */
+MUST_USE bool api_reject(struct api_exchange *x, uint32_t index, enum api_reject reason, const char *text);
 
 enum api_auth { /* how a sender presents auth.token on this path (contract section 3) */
     AUTH_NONE,             /* health checks */
@@ -163,6 +170,18 @@ struct api_path {
     enum api_auth auth;
     bool opaque;          /* the body is not to be decoded: read() uses body_encoded */
     unsigned tag;         /* the api's own */
+};
+
+/* Does this request present `token` in the way of its path? Compares in constant time. True for AUTH_NONE; false for
+ * AUTH_IMPOSSIBLE. Ask only when auth.token is set. */
+bool api_authorized(const struct api_path *path, const struct api_request *request, struct span token);
+
+/* What an id means that comes again within the memory of recent ids with other content. (The same content is always
+ * answered as accepted and stored once.) */
+enum api_repeat {
+    REPEAT_STORE_COUNTED, /* stored as another event, and counted (neutral events, Monk) */
+    REPEAT_STORE,         /* stored: it is an update (Langfuse) */
+    REPEAT_REFUSE,        /* COND_CONFLICT for the request (LaunchDarkly payload ids) */
 };
 
 /* --- upstream half ---------------------------------------------------------------------------------- */
@@ -192,6 +211,10 @@ struct api_send {
     struct span target;       /* path and query, in the arena */
     struct api_header headers[24]; /* besides Host, Content-Length, Content-Encoding, and the output's own headers */
     unsigned header_count;
+    const struct api_header *more_headers; /* and these (binary mode), in the arena */
+    unsigned more_header_count;
+    bool own_body;            /* send `body` in place of envelope and members, without Content-Encoding of ours */
+    struct span body;         /* in the arena, or borrowed from the member */
 };
 
 struct api_reply {
@@ -254,6 +277,9 @@ struct api {
     unsigned codecs;                    /* API_CODEC_BITs that the service takes */
     enum api_codec auto_codec;          /* what `compression: auto` means */
     uint16_t version;                   /* of its rendering; stored with each record */
+    bool unique_ids;                    /* one id never twice in a batch, nor in two batches in flight (Monk, Langfuse) */
+    bool neutral;                       /* takes neutral events: render is set (all but otlp) */
+    enum api_repeat repeat;             /* on its own paths */
     const char *default_endpoint;       /* NULL: must be configured */
     struct api_limits limits;
     struct api_batch_defaults batch;

@@ -49,6 +49,11 @@ struct event {
     unsigned ext_count;
     struct span raw;             /* the object's JSON text as it came; .at NULL in binary mode */
     bool raw_complete;           /* raw alone is a whole CloudEvent: specversion, id, source, type and time are in it */
+    bool raw_open;               /* raw lacks only members that may be put behind its opening brace */
+    bool raw_spaced;             /* raw has white space between its tokens: it may span lines */
+    bool data_spaced;            /* so has data */
+    uint64_t key_hash;           /* of (source, id) if the sender gave the id; else 0 */
+    uint64_t content_hash;       /* of the bytes as the sender gave them */
     unsigned index;              /* position in its request */
 };
 
