@@ -1,0 +1,416 @@
+/* rfc3339: see rfc3339.h. Every parser here walks a `struct scan` and stops at the first thing that is not
+ * in its grammar; each caller ends with scan.at == scan.end. */
+#include "lib/codec/rfc3339.h"
+
+#include "lib/base/ensure.h"
+
+struct scan {
+    const uint8_t *at, *end;
+};
+
+struct civil {
+    int year, month, day, hour, minute, second;
+    uint32_t nsec;
+    int offset_s; /* east of UTC */
+};
+
+static bool take(struct scan *s, uint8_t c)
+{
+    if (s->at >= s->end || *s->at != c)
+        return false;
+    s->at++;
+    return true;
+}
+
+static bool take_either(struct scan *s, uint8_t a, uint8_t b)
+{
+    return take(s, a) || take(s, b);
+}
+
+static bool peek_digit(const struct scan *s)
+{
+    return s->at < s->end && *s->at >= '0' && *s->at <= '9';
+}
+
+/* Exactly `count` digits. */
+static bool take_digits(struct scan *s, int count, int *ret)
+{
+    int value = 0;
+    for (; count > 0; count--) {
+        if (!peek_digit(s))
+            return false;
+        value = value * 10 + (*s->at++ - '0');
+    }
+    *ret = value;
+    return true;
+}
+
+/* One or more digits behind a decimal point; nine count. */
+static bool take_fraction(struct scan *s, uint32_t *ret_nsec)
+{
+    uint32_t nsec = 0, place = 100000000;
+    if (!peek_digit(s))
+        return false;
+    for (; peek_digit(s); s->at++, place /= 10)
+        nsec += (uint32_t)(*s->at - '0') * place;
+    *ret_nsec = nsec;
+    return true;
+}
+
+static bool leap_year(int year)
+{
+    return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
+
+static int month_days(int year, int month)
+{
+    static const uint8_t days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    return days[month - 1] + (month == 2 && leap_year(year));
+}
+
+static bool in_range(const struct civil *c)
+{
+    return c->month >= 1 && c->month <= 12 && c->day >= 1 && c->day <= month_days(c->year, c->month) &&
+           c->hour <= 23 && c->minute <= 59 && c->second <= 60;
+}
+
+/* Days since 1970-01-01. A year is taken to begin in March, so that the leap day is its last; 400 years
+ * are 146,097 days. */
+static int64_t days_from_civil(int year, int month, int day)
+{
+    int64_t y = month <= 2 ? year - 1 : year;
+    int64_t era = (y >= 0 ? y : y - 399) / 400;
+    int64_t year_of_era = y - era * 400;
+    int64_t day_of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+    return era * 146097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719468;
+}
+
+static void civil_from_days(int64_t days, struct civil *ret)
+{
+    int64_t z = days + 719468;
+    int64_t era = (z >= 0 ? z : z - 146096) / 146097;
+    int64_t day_of_era = z - era * 146097;
+    int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+    int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    int64_t month = (5 * day_of_year + 2) / 153; /* 0 is March */
+    ret->day = (int)(day_of_year - (153 * month + 2) / 5 + 1);
+    ret->month = (int)(month < 10 ? month + 3 : month - 9);
+    ret->year = (int)(year_of_era + era * 400 + (ret->month <= 2));
+}
+
+static struct instant to_instant(const struct civil *c)
+{
+    struct civil t = *c;
+    if (t.second == 60) {
+        t.second = 59;
+        t.nsec = 999999999;
+    }
+    int64_t sec = days_from_civil(t.year, t.month, t.day) * 86400 + t.hour * 3600 + t.minute * 60 + t.second;
+    return (struct instant){.sec = sec - t.offset_s, .nsec = t.nsec};
+}
+
+static struct civil to_civil(int64_t unix_sec)
+{
+    struct civil c = {0};
+    int64_t days = unix_sec / 86400, rest = unix_sec % 86400;
+    if (rest < 0) {
+        rest += 86400;
+        days--;
+    }
+    civil_from_days(days, &c);
+    c.hour = (int)(rest / 3600);
+    c.minute = (int)(rest / 60 % 60);
+    c.second = (int)(rest % 60);
+    return c;
+}
+
+static bool take_date(struct scan *s, struct civil *c)
+{
+    return take_digits(s, 4, &c->year) && take(s, '-') && take_digits(s, 2, &c->month) && take(s, '-') &&
+           take_digits(s, 2, &c->day);
+}
+
+/* hh:mm:ss without a fraction. */
+static bool take_clock(struct scan *s, struct civil *c)
+{
+    return take_digits(s, 2, &c->hour) && take(s, ':') && take_digits(s, 2, &c->minute) && take(s, ':') &&
+           take_digits(s, 2, &c->second);
+}
+
+static bool set_offset(struct civil *c, bool west, int hours, int minutes)
+{
+    if (hours > 23 || minutes > 59)
+        return false;
+    c->offset_s = (hours * 60 + minutes) * (west ? -60 : 60);
+    return true;
+}
+
+/* Z or ±hh:mm. */
+static bool take_offset(struct scan *s, struct civil *c)
+{
+    int hours, minutes;
+    if (take_either(s, 'Z', 'z'))
+        return true;
+    bool west = s->at < s->end && *s->at == '-';
+    return take_either(s, '+', '-') && take_digits(s, 2, &hours) && take(s, ':') &&
+           take_digits(s, 2, &minutes) && set_offset(c, west, hours, minutes);
+}
+
+/* What an offset may move out of the years that can be written is no time that we can pass on. */
+static bool finish(const struct scan *s, const struct civil *c, struct instant *ret)
+{
+    if (s->at != s->end || !in_range(c))
+        return false;
+    struct instant t = to_instant(c);
+    if (t.sec < INSTANT_SEC_MIN || t.sec > INSTANT_SEC_MAX)
+        return false;
+    *ret = t;
+    return true;
+}
+
+static struct scan scan_of(struct span text)
+{
+    static const uint8_t nothing[1];
+    const uint8_t *at = text.len == 0 ? nothing : text.at;
+    return (struct scan){.at = at, .end = at + text.len};
+}
+
+bool rfc3339_parse(struct span text, struct instant *ret)
+{
+    struct scan s = scan_of(text);
+    struct civil c = {0};
+    if (!take_date(&s, &c) || !take_either(&s, 'T', 't') || !take_clock(&s, &c))
+        return false;
+    if (take(&s, '.') && !take_fraction(&s, &c.nsec))
+        return false;
+    return take_offset(&s, &c) && finish(&s, &c, ret);
+}
+
+/* Nothing, Z, ±hh:mm, ±hhmm or ±hh. */
+static bool take_loose_offset(struct scan *s, struct civil *c, bool *local)
+{
+    int hours, minutes = 0;
+    *local = s->at == s->end;
+    if (*local || take_either(s, 'Z', 'z'))
+        return true;
+    bool west = *s->at == '-';
+    if (!take_either(s, '+', '-') || !take_digits(s, 2, &hours))
+        return false;
+    if ((take(s, ':') || peek_digit(s)) && !take_digits(s, 2, &minutes))
+        return false;
+    return set_offset(c, west, hours, minutes);
+}
+
+bool iso8601_parse(struct span text, struct instant *ret, bool *ret_local)
+{
+    struct scan s = scan_of(text);
+    struct civil c = {0};
+    bool local = true;
+    if (!take_date(&s, &c))
+        return false;
+    if (s.at < s.end) {
+        if (!take_either(&s, 'T', 't') && !take(&s, ' '))
+            return false;
+        if (!take_digits(&s, 2, &c.hour) || !take(&s, ':') || !take_digits(&s, 2, &c.minute))
+            return false;
+        if (take(&s, ':')) {
+            if (!take_digits(&s, 2, &c.second))
+                return false;
+            if (take_either(&s, '.', ',') && !take_fraction(&s, &c.nsec))
+                return false;
+        }
+        if (!take_loose_offset(&s, &c, &local))
+            return false;
+    }
+    if (!finish(&s, &c, ret))
+        return false;
+    *ret_local = local;
+    return true;
+}
+
+bool epoch_parse(struct span text, struct instant *ret)
+{
+    struct scan s = scan_of(text);
+    struct instant t = {0};
+    int digits = 0;
+    for (; peek_digit(&s) && digits < 10; digits++)
+        t.sec = t.sec * 10 + (*s.at++ - '0');
+    if (digits == 0)
+        return false;
+    if (take(&s, '.')) {
+        if (!take_fraction(&s, &t.nsec))
+            return false;
+    } else if (digits < 10) {
+        return false;
+    } else if (peek_digit(&s)) {
+        size_t more = (size_t)(s.end - s.at);
+        if (more > 9 || more % 3 != 0 || !take_fraction(&s, &t.nsec))
+            return false;
+    }
+    if (s.at != s.end)
+        return false;
+    *ret = t;
+    return true;
+}
+
+/* `count` decimal digits of `value`; returns the place behind them. */
+static char *put_digits(char *out, uint32_t value, int count)
+{
+    for (int i = count - 1; i >= 0; i--, value /= 10)
+        out[i] = (char)('0' + value % 10);
+    return out + count;
+}
+
+static char *put_clock(char *out, const struct civil *c)
+{
+    out = put_digits(out, (uint32_t)c->hour, 2);
+    *out++ = ':';
+    out = put_digits(out, (uint32_t)c->minute, 2);
+    *out++ = ':';
+    return put_digits(out, (uint32_t)c->second, 2);
+}
+
+static char *put_seconds(char *out, struct instant t)
+{
+    ensure(t.sec >= INSTANT_SEC_MIN && t.sec <= INSTANT_SEC_MAX);
+    ensure(t.nsec <= 999999999);
+    struct civil c = to_civil(t.sec);
+    out = put_digits(out, (uint32_t)c.year, 4);
+    *out++ = '-';
+    out = put_digits(out, (uint32_t)c.month, 2);
+    *out++ = '-';
+    out = put_digits(out, (uint32_t)c.day, 2);
+    *out++ = 'T';
+    return put_clock(out, &c);
+}
+
+static size_t put_end(char *out, const char *start)
+{
+    out[0] = 'Z';
+    out[1] = '\0';
+    return (size_t)(out + 1 - start);
+}
+
+size_t rfc3339_format_ms(struct instant t, char ret[RFC3339_TEXT + 1])
+{
+    char *out = put_seconds(ret, t);
+    *out++ = '.';
+    out = put_digits(out, t.nsec / 1000000, 3);
+    return put_end(out, ret);
+}
+
+size_t rfc3339_format(struct instant t, char ret[RFC3339_TEXT + 1])
+{
+    char *out = put_seconds(ret, t);
+    if (t.nsec != 0) {
+        *out++ = '.';
+        out = put_digits(out, t.nsec, 9);
+        while (out[-1] == '0')
+            out--;
+    }
+    return put_end(out, ret);
+}
+
+static const char day_names[] = "SunMonTueWedThuFriSat";
+static const char month_names[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+
+void http_date_format(int64_t unix_sec, char ret[HTTP_DATE_TEXT + 1])
+{
+    ensure(unix_sec >= INSTANT_SEC_MIN && unix_sec <= INSTANT_SEC_MAX);
+    struct civil c = to_civil(unix_sec);
+    /* 1970-01-01 was a Thursday. */
+    int64_t weekday = ((days_from_civil(c.year, c.month, c.day) + 4) % 7 + 7) % 7;
+    memcpy(ret, day_names + 3 * weekday, 3);
+    memcpy(ret + 3, ", ", 2);
+    char *out = put_digits(ret + 5, (uint32_t)c.day, 2);
+    *out++ = ' ';
+    memcpy(out, month_names + 3 * (c.month - 1), 3);
+    out += 3;
+    *out++ = ' ';
+    out = put_digits(out, (uint32_t)c.year, 4);
+    *out++ = ' ';
+    out = put_clock(out, &c);
+    memcpy(out, " GMT", 5);
+    ensure(out + 4 == ret + HTTP_DATE_TEXT);
+}
+
+static bool take_text(struct scan *s, const char *text)
+{
+    struct span want = span_str(text);
+    if ((size_t)(s->end - s->at) < want.len || memcmp(s->at, want.at, want.len) != 0)
+        return false;
+    s->at += want.len;
+    return true;
+}
+
+/* One of the three-letter names, counted from 0. */
+static bool take_name(struct scan *s, const char *names, int count, int *ret)
+{
+    if (s->end - s->at < 3)
+        return false;
+    for (int i = 0; i < count; i++)
+        if (memcmp(s->at, names + 3 * i, 3) == 0) {
+            *ret = i;
+            s->at += 3;
+            return true;
+        }
+    return false;
+}
+
+static bool take_month(struct scan *s, struct civil *c)
+{
+    int index;
+    if (!take_name(s, month_names, 12, &index))
+        return false;
+    c->month = index + 1;
+    return true;
+}
+
+/* "06 Nov 1994 08:49:37 GMT", behind "Sun, ". */
+static bool take_fixdate(struct scan *s, struct civil *c)
+{
+    return take_digits(s, 2, &c->day) && take(s, ' ') && take_month(s, c) && take(s, ' ') &&
+           take_digits(s, 4, &c->year) && take(s, ' ') && take_clock(s, c) && take_text(s, " GMT");
+}
+
+/* "06-Nov-94 08:49:37 GMT", behind "Sunday, " (RFC 850). */
+static bool take_rfc850(struct scan *s, struct civil *c)
+{
+    if (!take_digits(s, 2, &c->day) || !take(s, '-') || !take_month(s, c) || !take(s, '-') ||
+        !take_digits(s, 2, &c->year) || !take(s, ' ') || !take_clock(s, c) || !take_text(s, " GMT"))
+        return false;
+    c->year += c->year < 70 ? 2000 : 1900;
+    return true;
+}
+
+/* "Nov  6 08:49:37 1994", behind "Sun " (asctime). */
+static bool take_asctime(struct scan *s, struct civil *c)
+{
+    if (!take_month(s, c) || !take(s, ' '))
+        return false;
+    if (!take_digits(s, take(s, ' ') ? 1 : 2, &c->day))
+        return false;
+    return take(s, ' ') && take_clock(s, c) && take(s, ' ') && take_digits(s, 4, &c->year);
+}
+
+bool http_date_parse(struct span text, int64_t *ret_unix_sec)
+{
+    static const char *const day_ends[] = {"day", "day", "sday", "nesday", "rsday", "day", "urday"};
+    struct scan s = scan_of(text);
+    struct civil c = {0};
+    struct instant t;
+    int weekday;
+    bool taken;
+    if (!take_name(&s, day_names, 7, &weekday))
+        return false;
+    if (take_text(&s, ", "))
+        taken = take_fixdate(&s, &c);
+    else if (take(&s, ' '))
+        taken = take_asctime(&s, &c);
+    else
+        taken = take_text(&s, day_ends[weekday]) && take_text(&s, ", ") && take_rfc850(&s, &c);
+    if (!taken || !finish(&s, &c, &t))
+        return false;
+    *ret_unix_sec = t.sec;
+    return true;
+}

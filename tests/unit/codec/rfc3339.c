@@ -1,0 +1,243 @@
+/* rfc3339: every form that is read, every form that is refused, and the way back. */
+#include "lib/codec/rfc3339.h"
+
+#include "lib/base/rng.h"
+
+#include <criterion/criterion.h>
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+struct reading {
+    const char *text;
+    int64_t sec;
+    uint32_t nsec;
+};
+
+Test(rfc3339, reads_every_legal_form)
+{
+    static const struct reading cases[] = {
+        {"1970-01-01T00:00:00Z", 0, 0},
+        {"2026-05-04T09:12:33.004Z", 1777885953, 4000000},
+        {"2026-05-04t09:12:33.004z", 1777885953, 4000000},
+        {"2026-05-04T11:12:33.004+02:00", 1777885953, 4000000},
+        {"2026-05-04T03:42:33-05:30", 1777885953, 0},
+        {"2026-05-04T09:12:33-00:00", 1777885953, 0},
+        {"2026-05-04T09:12:33.9Z", 1777885953, 900000000},
+        {"2026-05-04T09:12:33.123456789Z", 1777885953, 123456789},
+        {"2026-05-04T09:12:33.1234567899999999999999999Z", 1777885953, 123456789},
+        {"1985-04-12T23:20:50.52Z", 482196050, 520000000},
+        {"1990-12-31T23:59:60Z", 662687999, 999999999},
+        {"1990-12-31T15:59:60.5-08:00", 662687999, 999999999},
+        {"1937-01-01T12:00:27.87+00:20", -1041337173, 870000000},
+        {"2024-02-29T00:00:00Z", 1709164800, 0},
+        {"2000-02-29T23:59:59Z", 951868799, 0},
+        {"1969-12-31T23:59:59.5Z", -1, 500000000},
+        {"0000-01-01T00:00:00Z", INSTANT_SEC_MIN, 0},
+        {"9999-12-31T23:59:59.999999999Z", INSTANT_SEC_MAX, 999999999},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct instant t = {-7, 7};
+        cr_expect(rfc3339_parse(span_str(cases[i].text), &t), "%s", cases[i].text);
+        cr_expect_eq(t.sec, cases[i].sec, "%s: %lld", cases[i].text, (long long)t.sec);
+        cr_expect_eq(t.nsec, cases[i].nsec, "%s", cases[i].text);
+    }
+}
+
+Test(rfc3339, refuses_everything_else)
+{
+    static const char *const cases[] = {
+        "",
+        "2026-05-04",
+        "2026-05-04T09:12Z",
+        "2026-05-04T09:12:33",
+        "2026-05-04 09:12:33Z",
+        "2026-05-04T09:12:33.Z",
+        "2026-05-04T09:12:33,5Z",
+        "2026-05-04T09:12:33+0200",
+        "2026-05-04T09:12:33+02",
+        "2026-05-04T09:12:33+24:00",
+        "2026-05-04T09:12:33+02:60",
+        "2026-05-04T09:12:33Z ",
+        " 2026-05-04T09:12:33Z",
+        "2026-13-04T09:12:33Z",
+        "2026-00-04T09:12:33Z",
+        "2026-05-00T09:12:33Z",
+        "2026-04-31T09:12:33Z",
+        "2026-02-29T09:12:33Z",
+        "1900-02-29T09:12:33Z",
+        "2026-05-04T24:00:00Z",
+        "2026-05-04T09:60:33Z",
+        "2026-05-04T09:12:61Z",
+        "2026-5-4T09:12:33Z",
+        "26-05-04T09:12:33Z",
+        "+2026-05-04T09:12:33Z",
+        "2026-05-04T09:12:3\xd9\xa3Z",
+        "0000-01-01T00:00:00+00:01",
+        "9999-12-31T23:59:59-00:01",
+        "1777885953",
+        "2026-05-04T09:12:33ZZ",
+    };
+    struct instant t;
+    for (size_t i = 0; i < COUNT(cases); i++)
+        cr_expect(!rfc3339_parse(span_str(cases[i]), &t), "%s", cases[i]);
+    cr_expect(!rfc3339_parse(SPAN("2026-05-04T09:12:33\0Z"), &t));
+    cr_expect(!rfc3339_parse((struct span){0}, &t));
+}
+
+Test(rfc3339, every_prefix_is_refused)
+{
+    struct instant t;
+    struct span whole = SPAN("2026-05-04T11:12:33.004+02:00");
+    for (size_t n = 0; n < whole.len; n++)
+        cr_expect(!rfc3339_parse(span_of(whole.at, n), &t), "%zu", n);
+}
+
+Test(rfc3339, writes_what_it_reads)
+{
+    static const struct {
+        struct instant t;
+        const char *ms, *full;
+    } cases[] = {
+        {{0, 0}, "1970-01-01T00:00:00.000Z", "1970-01-01T00:00:00Z"},
+        {{1777885953, 4000000}, "2026-05-04T09:12:33.004Z", "2026-05-04T09:12:33.004Z"},
+        {{1777885953, 4999999}, "2026-05-04T09:12:33.004Z", "2026-05-04T09:12:33.004999999Z"},
+        {{1777885953, 900000000}, "2026-05-04T09:12:33.900Z", "2026-05-04T09:12:33.9Z"},
+        {{-1, 999999999}, "1969-12-31T23:59:59.999Z", "1969-12-31T23:59:59.999999999Z"},
+        {{INSTANT_SEC_MIN, 0}, "0000-01-01T00:00:00.000Z", "0000-01-01T00:00:00Z"},
+        {{INSTANT_SEC_MAX, 1}, "9999-12-31T23:59:59.000Z", "9999-12-31T23:59:59.000000001Z"},
+        {{951782400, 0}, "2000-02-29T00:00:00.000Z", "2000-02-29T00:00:00Z"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char text[RFC3339_TEXT + 1];
+        cr_expect_eq(rfc3339_format_ms(cases[i].t, text), strlen(text));
+        cr_expect_str_eq(text, cases[i].ms);
+        cr_expect_eq(rfc3339_format(cases[i].t, text), strlen(text));
+        cr_expect_str_eq(text, cases[i].full);
+    }
+}
+
+Test(rfc3339, all_times_survive_the_way_through_text)
+{
+    struct rng rng;
+    rng_seed(&rng, 11);
+    for (int i = 0; i < 50000; i++) {
+        struct instant t, back;
+        char text[RFC3339_TEXT + 1];
+        t.sec = INSTANT_SEC_MIN + (int64_t)rng_below(&rng, (uint64_t)(INSTANT_SEC_MAX - INSTANT_SEC_MIN) + 1);
+        t.nsec = (uint32_t)rng_below(&rng, 1000000000);
+        size_t n = rfc3339_format(t, text);
+        cr_assert(rfc3339_parse(span_of(text, n), &back), "%s", text);
+        cr_assert_eq(instant_compare(t, back), 0, "%s", text);
+        int64_t sec;
+        http_date_format(t.sec, text);
+        cr_assert(http_date_parse(span_str(text), &sec), "%s", text);
+        cr_assert_eq(sec, t.sec, "%s", text);
+    }
+}
+
+Test(rfc3339, iso_8601_takes_looser_forms_and_tells_local_time)
+{
+    static const struct {
+        const char *text;
+        int64_t sec;
+        uint32_t nsec;
+        bool local;
+    } cases[] = {
+        {"2026-05-04T09:12:33.004Z", 1777885953, 4000000, false},
+        {"2026-05-04 09:12:33Z", 1777885953, 0, false},
+        {"2026-05-04T09:12:33,25Z", 1777885953, 250000000, false},
+        {"2026-05-04T11:12:33+0200", 1777885953, 0, false},
+        {"2026-05-04T11:12:33+02", 1777885953, 0, false},
+        {"2026-05-04T11:12:33.5+02:00", 1777885953, 500000000, false},
+        {"2026-05-04T09:12:33.123456", 1777885953, 123456000, true},
+        {"2026-05-04T09:12", 1777885920, 0, true},
+        {"2026-05-04T09:12Z", 1777885920, 0, false},
+        {"2026-05-04", 1777852800, 0, true},
+    };
+    struct instant t;
+    bool local;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        cr_expect(iso8601_parse(span_str(cases[i].text), &t, &local), "%s", cases[i].text);
+        cr_expect(t.sec == cases[i].sec && t.nsec == cases[i].nsec && local == cases[i].local, "%s",
+                  cases[i].text);
+    }
+    static const char *const bad[] = {"",
+                                      "2026",
+                                      "2026-05",
+                                      "20260504T091233Z",
+                                      "2026-05-04T",
+                                      "2026-05-04T09",
+                                      "2026-05-04T09:12:",
+                                      "2026-05-04T09:12:33+2",
+                                      "2026-05-04T09:12:33+02:",
+                                      "2026-05-04T09:12:33+020",
+                                      "2026-05-04T09:12:33 +02:00",
+                                      "2026-05-04Z",
+                                      "2026-W19-1"};
+    for (size_t i = 0; i < COUNT(bad); i++)
+        cr_expect(!iso8601_parse(span_str(bad[i]), &t, &local), "%s", bad[i]);
+}
+
+Test(rfc3339, epoch_forms)
+{
+    static const struct reading cases[] = {
+        {"1777885953", 1777885953, 0},
+        {"1777885953004", 1777885953, 4000000},
+        {"1777885953004005", 1777885953, 4005000},
+        {"1777885953004005006", 1777885953, 4005006},
+        {"1535589382.641", 1535589382, 641000000},
+        {"12.5", 12, 500000000},
+    };
+    struct instant t;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        cr_expect(epoch_parse(span_str(cases[i].text), &t), "%s", cases[i].text);
+        cr_expect(t.sec == cases[i].sec && t.nsec == cases[i].nsec, "%s", cases[i].text);
+    }
+    static const char *const bad[] = {"",
+                                      "-1777885953",
+                                      "177788595",
+                                      "17778859530",
+                                      "177788595300",
+                                      "1777885953.",
+                                      "1777885953 ",
+                                      "1777885953e1",
+                                      "0x10",
+                                      ".5",
+                                      "17778859530040050061",
+                                      "17778859530.5",
+                                      "1777885953004.5"};
+    for (size_t i = 0; i < COUNT(bad); i++)
+        cr_expect(!epoch_parse(span_str(bad[i]), &t), "%s", bad[i]);
+}
+
+Test(rfc3339, http_dates)
+{
+    static const char *const same[] = {"Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
+                                       "Sun Nov  6 08:49:37 1994"};
+    int64_t sec;
+    char text[HTTP_DATE_TEXT + 1];
+    for (size_t i = 0; i < COUNT(same); i++) {
+        cr_expect(http_date_parse(span_str(same[i]), &sec), "%s", same[i]);
+        cr_expect_eq(sec, 784111777);
+    }
+    http_date_format(784111777, text);
+    cr_expect_str_eq(text, same[0]);
+    http_date_format(1777885953, text);
+    cr_expect_str_eq(text, "Mon, 04 May 2026 09:12:33 GMT");
+    cr_expect(http_date_parse(SPAN("Saturday, 01-Jan-00 00:00:00 GMT"), &sec));
+    cr_expect_eq(sec, 946684800);
+    cr_expect(http_date_parse(SPAN("Wed May 14 08:49:37 2025"), &sec));
+    static const char *const bad[] = {"",
+                                      "Sun, 06 Nov 1994 08:49:37",
+                                      "Sun, 06 Nov 1994 08:49:37 UTC",
+                                      "Sun, 6 Nov 1994 08:49:37 GMT",
+                                      "06 Nov 1994 08:49:37 GMT",
+                                      "Sun, 31 Feb 1994 08:49:37 GMT",
+                                      "Sun, 06 nov 1994 08:49:37 GMT",
+                                      "Sun, 06 Nov 1994 25:49:37 GMT",
+                                      "Sund, 06-Nov-94 08:49:37 GMT",
+                                      "Sun Nov 06  08:49:37 1994",
+                                      "120"};
+    for (size_t i = 0; i < COUNT(bad); i++)
+        cr_expect(!http_date_parse(span_str(bad[i]), &sec), "%s", bad[i]);
+}
