@@ -324,8 +324,8 @@ bool config_admin_same(const struct config_admin *a, const struct config_admin *
 bool config_agent_same(const struct config_agent *a, const struct config_agent *b);
 bool config_routes_same(const struct config *a, const struct config *b);
 
-/* Dotted names of keys that differ and take effect only at the next start ("agent.data_dir"); at most `max`
- * are written to `ret` (static or the config's own strings). Answers how many there are. */
-unsigned config_restart_keys(const struct config *old, const struct config *new, const char **ret, unsigned max);
+/* Keys that differ and take effect only at the next start, as text for people ("agent.data_dir, admin.listen").
+ * Answers how many there are. */
+unsigned config_restart_keys(const struct config *old, const struct config *new, char *into, size_t size);
 
 #endif
