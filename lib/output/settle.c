@@ -1,0 +1,268 @@
+/* settle: outcomes to the spool. Step 12, the end of the line.
+ *
+ * One control record of the spool ends a batch: its members are delivered, dead, dropped, or members of the batches
+ * that follow it, each exactly one of these. Following batches (the remainder of a per-event answer, halves, singles)
+ * are built here from the old one's payload and take its place in the order, so that a split keeps its
+ * partition's order. When the spool has no room for the dead letters, the batch stays as it is and the outcome is
+ * offered again. */
+#include "lib/output/core.h"
+
+#include "lib/base/ensure.h"
+#include "lib/output/dead.h"
+
+static struct span reason_name(unsigned reason)
+{
+    return span_str(reason < DEAD_REASONS ? api_dead_names[reason] : "unknown");
+}
+
+void settle_decide(struct output *o, struct batch *b)
+{
+    ensure(b->outcome.kind == OUTCOME_DELIVERED || b->outcome.kind == OUTCOME_CUT);
+    b->state = BATCH_DECIDED;
+    o->decided = true;
+}
+
+/* --- building the spool's view --------------------------------------------------------------------------------- */
+
+struct plan {
+    struct spool_outcome outcome;
+    struct spool_run *runs; /* room for every member, twice: delivered from the front, dropped behind */
+    struct spool_death *deaths;
+    struct spool_assignment *next;
+    struct spool_batch_id *ids;
+    struct batch *children[VERDICT_PIECES_MAX];
+    unsigned child_count;
+};
+
+static void add_run(struct spool_run *runs, unsigned *count, uint64_t seq)
+{
+    if (*count > 0 && runs[*count - 1].first + runs[*count - 1].count == seq)
+        runs[*count - 1].count++;
+    else
+        runs[(*count)++] = (struct spool_run){seq, 1};
+}
+
+/* Members are in the order of their seqs, and so are runs: the n-th member's seq, walking along. */
+struct walk {
+    const struct batch *b;
+    unsigned run;
+    uint64_t at;
+};
+
+static uint64_t walk_next(struct walk *w, unsigned member)
+{
+    if (w->b->member_count > 0)
+        return w->b->members[member].seq; /* the runs may have lost some since */
+    if (w->at == w->b->runs[w->run].count) {
+        w->run++;
+        w->at = 0;
+    }
+    return w->b->runs[w->run].first + w->at++;
+}
+
+static void plan_members(struct batch *b, struct plan *p, unsigned count)
+{
+    struct outcome *out = &b->outcome;
+    struct spool_run *dropped = p->runs + count;
+    struct walk w = {.b = b};
+    unsigned death = 0;
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t seq = walk_next(&w, i);
+        const struct outcome_death *d =
+            death < out->death_count && out->deaths[death].member == i ? &out->deaths[death++] : NULL;
+        if (b->broken && !batch_has_seq(b, seq)) {
+            if (out->fates[i] == FATE_REMAINS)
+                out->remain_count--;
+            out->fates[i] = FATE_GONE;
+        }
+        switch ((enum fate)out->fates[i]) {
+        case FATE_DELIVERED:
+            add_run(p->runs, &p->outcome.delivered_count, seq);
+            break;
+        case FATE_DROPPED:
+            add_run(dropped, &p->outcome.dropped_count, seq);
+            break;
+        case FATE_DEAD:
+            ensure(d != NULL);
+            p->deaths[p->outcome.dead_count++] =
+                (struct spool_death){.seq = seq,
+                                     .reason = d->reason,
+                                     .status = d->status,
+                                     .attempts = b->attempts,
+                                     .answer = span_of(out->text.at + d->answer_at, d->answer_len)};
+            break;
+        case FATE_REMAINS:
+        case FATE_GONE:
+            break;
+        }
+    }
+    p->outcome.delivered = p->runs;
+    p->outcome.dropped = dropped;
+    p->outcome.dead = p->deaths;
+    p->outcome.drop_reason = out->drop_reason;
+}
+
+/* What remains, in `pieces` parts of equal count, in order. */
+static void plan_children(struct output *o, struct batch *b, struct plan *p)
+{
+    struct outcome *out = &b->outcome;
+    unsigned pieces = out->pieces < out->remain_count ? out->pieces : out->remain_count;
+    if (pieces == 0)
+        return;
+    ensure(pieces <= VERDICT_PIECES_MAX);
+    struct api_envelope envelope;
+    output_envelope(o, b->partition->name, &envelope);
+    unsigned left = out->remain_count, at = 0;
+    for (unsigned piece = 0; piece < pieces; piece++) {
+        unsigned take = (left + pieces - piece - 1) / (pieces - piece), from = at;
+        left -= take;
+        for (; take > 0; at++)
+            take -= out->fates[at] == FATE_REMAINS;
+        struct batch *child = output_batch_take(o);
+        batch_carve(child, b, &envelope, from, at);
+        child->singles = out->singles && child->count > 1;
+        child->structured = o->structured;
+        child->codec = o->plain ? API_IDENTITY : child->codec;
+        p->children[p->child_count] = child;
+        p->next[p->child_count++] = batch_assignment(child);
+    }
+    p->outcome.next = p->next;
+    p->outcome.next_count = p->child_count;
+    p->outcome.ret_next_ids = p->ids;
+}
+
+static void plan_build(struct output *o, struct batch *b, struct plan *p)
+{
+    *p = (struct plan){0};
+    if (b->outcome.kind == OUTCOME_DELIVERED) {
+        p->outcome.all_delivered = true;
+        return;
+    }
+    unsigned count = b->member_count > 0 ? b->member_count : (unsigned)b->count;
+    arena_reset(&o->arena);
+    p->runs = arena_alloc(&o->arena, 2 * count * sizeof *p->runs);
+    p->deaths = arena_alloc(&o->arena, (b->outcome.death_count + 1) * sizeof *p->deaths);
+    p->next = arena_alloc(&o->arena, VERDICT_PIECES_MAX * sizeof *p->next);
+    p->ids = arena_alloc(&o->arena, VERDICT_PIECES_MAX * sizeof *p->ids);
+    ensure(p->runs != NULL && p->deaths != NULL && p->next != NULL && p->ids != NULL);
+    plan_members(b, p, count);
+    plan_children(o, b, p);
+}
+
+/* --- carrying it out ---------------------------------------------------------------------------------------------- */
+
+static void tell_deaths(struct output *o, const struct batch *b, const struct plan *p)
+{
+    for (unsigned i = 0; i < p->outcome.dead_count; i++) {
+        const struct spool_death *d = &p->outcome.dead[i];
+        unsigned member = b->outcome.deaths[i].member;
+        struct dead_line line = {.reason = (const char *)reason_name(d->reason).at,
+                                 .status = d->status,
+                                 .attempts = d->attempts,
+                                 .seq = d->seq,
+                                 .partition = b->partition->name,
+                                 .answer = d->answer};
+        if (member < b->member_count)
+            line.id = span_of(b->ids.at + b->members[member].id_at, b->members[member].id_len);
+        char text[sizeof((struct output_news *)0)->text];
+        dead_line_format(&line, text, sizeof text);
+        news_add(&o->news, NEWS_DEAD, "%s", text);
+    }
+}
+
+static void place_children(struct output *o, struct batch *b, const struct plan *p)
+{
+    for (unsigned i = 0; i < p->child_count; i++) {
+        struct batch *child = p->children[i];
+        batch_set_id(child, &p->ids[i]);
+        child->state = BATCH_WAITING;
+        child->ready_us = o->now_us;
+        child->not_before_us = 0;
+        child->partition->batches++;
+        if (b->outcome.effect == EFFECT_NONE && b->outcome.pieces == 1 && b->tries > 0)
+            child->not_before_us = o->now_us + schedule_jitter_us(&o->schedule, b->tries - 1, &o->rng);
+        list_insert_before(&b->link, &child->link);
+    }
+}
+
+static void discard_children(struct output *o, const struct plan *p)
+{
+    for (unsigned i = 0; i < p->child_count; i++) {
+        p->children[i]->state = BATCH_OPEN; /* it never counted */
+        p->children[i]->partition = NULL;
+        output_batch_recycle(o, p->children[i]);
+    }
+}
+
+static void leave(struct output *o, struct batch *b, unsigned dead_count)
+{
+    if (dead_count == 0) {
+        output_batch_recycle(o, b);
+        return;
+    }
+    /* The letters are being written: until then these events are pending. */
+    b->state = BATCH_SETTLING;
+    b->count = dead_count;
+    batch_release(b);
+    list_remove(&b->link);
+    list_append(&o->settling, &b->link);
+}
+
+/* False: no room now. */
+static bool settle(struct output *o, struct batch *b)
+{
+    struct plan p;
+    plan_build(o, b, &p);
+    enum err err = spool_settle(o->spool, b->id.batch_no, &p.outcome);
+    if (err == OK) {
+        tell_deaths(o, b, &p);
+        place_children(o, b, &p);
+        leave(o, b, p.outcome.dead_count);
+        output_save_stats(o);
+        o->progress_us = o->now_us;
+        return true;
+    }
+    discard_children(o, &p);
+    o->spool_retry_us = o->now_us + RETRY_SPOOL_US;
+    if (err == ERR_FULL && p.outcome.dead_count > 0 && !o->dead_full) {
+        o->dead_full = true;
+        output_error(o, b->reply_status,
+                     "the store of dead letters is full (dead_letter.max_bytes): replay or purge some, or raise it; "
+                     "nothing is sent until then");
+    }
+    return false;
+}
+
+void settle_decided(struct output *o)
+{
+    if (!o->decided)
+        return;
+    bool wait = o->spool_retry_us != 0 && o->now_us < o->spool_retry_us && !o->room;
+    if (wait)
+        return;
+    o->decided = false;
+    bool full = false;
+    struct list *next;
+    for (struct list *l = o->order.next; l != &o->order; l = next) {
+        struct batch *b = CONTAINER_OF(l, struct batch, link);
+        next = l->next;
+        if (b->state != BATCH_DECIDED || settle(o, b))
+            continue;
+        full = true;
+        o->decided = true;
+    }
+    o->room = false;
+    if (!full)
+        o->dead_full = false;
+}
+
+void settle_done(struct output *o, uint64_t batch_no)
+{
+    for (struct list *l = o->settling.next; l != &o->settling; l = l->next) {
+        struct batch *b = CONTAINER_OF(l, struct batch, link);
+        if (b->id.batch_no == batch_no) {
+            output_batch_recycle(o, b);
+            return;
+        }
+    }
+}
