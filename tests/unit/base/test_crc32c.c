@@ -25,9 +25,9 @@ Test(crc32c, matches_the_vectors_of_rfc_3720)
     for (uint8_t i = 0; i < 32; i++)
         block[i] = (uint8_t)(31 - i);
     both_give(block, sizeof block, 0x113FDB5C);
-    static const uint8_t iscsi_read[48] = {
-        0x01, 0xC0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,    0, 0, 0, 0x14, 0, 0, 0, 0, 0, 4, 0,
-        0,    0,    0, 0x14, 0, 0, 0, 0x18, 0x28, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0};
+    static const uint8_t iscsi_read[48] = {0x01, 0xC0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,    0, 0, 0, 0,
+                                           0x14, 0,    0, 0, 0, 0, 4, 0, 0, 0, 0, 0x14, 0, 0, 0, 0x18,
+                                           0x28, 0,    0, 0, 0, 0, 0, 0, 2, 0, 0, 0,    0, 0, 0, 0};
     both_give(iscsi_read, sizeof iscsi_read, 0xD9963A56);
     both_give("123456789", 9, 0xE3069283);
     both_give("", 0, 0);

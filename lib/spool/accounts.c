@@ -1,0 +1,538 @@
+/* accounts: see accounts.h. */
+#include "lib/spool/accounts.h"
+
+#include "lib/base/ensure.h"
+#include "lib/spool/format.h"
+
+#include <stdlib.h>
+
+void accounts_init(struct accounts *a)
+{
+    *a = (struct accounts){.next_seq = 1, .base_seq = 1, .next_batch_no = 1, .next_letter = 1};
+}
+
+static void free_batches(struct accounts *a)
+{
+    for (size_t i = 0; i < a->batch_count; i++) {
+        free(a->batches[i]->runs);
+        free(a->batches[i]);
+    }
+    a->batch_count = 0;
+    a->batch_bytes = 0;
+}
+
+void accounts_deinit(struct accounts *a)
+{
+    free_batches(a);
+    free(a->batches);
+    intervals_deinit(&a->settled);
+    intervals_deinit(&a->taken);
+    intervals_deinit(&a->marks);
+    accounts_init(a);
+}
+
+/* --- batches ---------------------------------------------------------------------------------------------
+ */
+
+/* The index of the first batch with a number > no. */
+static size_t batch_index_after(const struct accounts *a, uint64_t no)
+{
+    size_t low = 0, high = a->batch_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (a->batches[middle]->no <= no)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+struct batch *accounts_batch_after(const struct accounts *a, uint64_t no)
+{
+    size_t i = batch_index_after(a, no);
+    return i < a->batch_count ? a->batches[i] : NULL;
+}
+
+struct batch *accounts_batch(const struct accounts *a, uint64_t no)
+{
+    size_t i = batch_index_after(a, no);
+    return i > 0 && a->batches[i - 1]->no == no ? a->batches[i - 1] : NULL;
+}
+
+static void batch_insert(struct accounts *a, struct batch *b)
+{
+    if (a->batch_count == a->batch_cap) {
+        a->batch_cap = a->batch_cap == 0 ? 16 : a->batch_cap * 2;
+        a->batches = must_realloc(a->batches, a->batch_cap * sizeof *a->batches);
+    }
+    size_t i = batch_index_after(a, b->no);
+    memmove(a->batches + i + 1, a->batches + i, (a->batch_count - i) * sizeof *a->batches);
+    a->batches[i] = b;
+    a->batch_count++;
+    a->batch_bytes += b->op_bytes;
+}
+
+static void batch_remove(struct accounts *a, struct batch *b)
+{
+    size_t i = batch_index_after(a, b->no) - 1;
+    ensure(a->batches[i] == b);
+    a->batch_count--;
+    memmove(a->batches + i, a->batches + i + 1, (a->batch_count - i) * sizeof *a->batches);
+    a->batch_bytes -= b->op_bytes;
+    free(b->runs);
+    free(b);
+}
+
+uint64_t accounts_unsettled(const struct accounts *a, const struct batch *b)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < b->run_count; i++) {
+        uint64_t first = b->runs[i].first, last = first + b->runs[i].count - 1;
+        if (last <= a->low_water)
+            continue;
+        if (first <= a->low_water)
+            first = a->low_water + 1;
+        count += last - first + 1 - intervals_count(&a->settled, first, last);
+    }
+    return count;
+}
+
+/* Members that nobody settled become unassigned. */
+static void batch_release(struct accounts *a, struct batch *b)
+{
+    for (unsigned i = 0; b->unsettled > 0 && i < b->run_count; i++) {
+        uint64_t seq = b->runs[i].first, end = seq + b->runs[i].count;
+        if (seq <= a->low_water)
+            seq = a->low_water + 1;
+        for (; seq < end; seq++) {
+            seq = intervals_next_free(&a->settled, seq);
+            if (seq < end)
+                (void)intervals_remove(&a->taken, seq, seq); /* Members are taken: one each. */
+        }
+    }
+    batch_remove(a, b);
+}
+
+/* --- settling --------------------------------------------------------------------------------------------
+ */
+
+static void raise_low_water(struct accounts *a)
+{
+    if (a->settled.len == 0 || a->settled.at[0].first != a->low_water + 1)
+        return;
+    a->low_water = a->settled.at[0].last;
+    intervals_drop_to(&a->settled, a->low_water);
+    intervals_drop_to(&a->taken, a->low_water);
+}
+
+/* Settles what is not settled of first..last; returns how many that was. Low water is for the caller to
+ * raise. */
+static uint64_t settle(struct accounts *a, uint64_t first, uint64_t last)
+{
+    if (first <= a->low_water)
+        first = a->low_water + 1;
+    if (first > last)
+        return 0;
+    (void)intervals_add(&a->taken, first, last); /* Members of batches are in already. */
+    return intervals_add(&a->settled, first, last);
+}
+
+static bool overlaps(const struct batch *b, uint64_t first, uint64_t last)
+{
+    for (unsigned i = 0; i < b->run_count; i++)
+        if (b->runs[i].first <= last && b->runs[i].first + b->runs[i].count > first)
+            return true;
+    return false;
+}
+
+/* Seqs that are gone, and what that does to open batches: with `whole`, one with members among them is
+ * dropped as a whole; else it lives on with the rest, but no longer as what its identity promised. */
+static void lose(struct accounts *a, uint64_t first, uint64_t count, unsigned reason, bool whole)
+{
+    uint64_t last = first + count - 1;
+    if (count == 0 || last <= a->low_water)
+        return;
+    uint64_t fresh = settle(a, first, last);
+    a->dropped[reason] += fresh;
+    for (size_t i = a->batch_count; i-- > 0;) {
+        struct batch *b = a->batches[i];
+        if (!overlaps(b, first, last))
+            continue;
+        if (whole)
+            for (unsigned k = 0; k < b->run_count; k++)
+                a->dropped[reason] += settle(a, b->runs[k].first, b->runs[k].first + b->runs[k].count - 1);
+        uint64_t unsettled = accounts_unsettled(a, b);
+        if (unsettled == b->unsettled)
+            continue;
+        if (!whole && !b->broken) {
+            b->broken = true;
+            a->identity_broken++;
+        }
+        b->unsettled = unsettled;
+        if (a->lost != NULL)
+            a->lost(a->lost_ctx, b, unsettled == 0);
+        if (unsettled == 0)
+            batch_remove(a, b);
+    }
+}
+
+/* --- ops -------------------------------------------------------------------------------------------------
+ */
+
+static bool apply_state(struct accounts *a, const struct op_state *s)
+{
+    struct accounts fresh = *a;
+    fresh.next_seq = s->next_seq;
+    fresh.base_seq = s->base_seq;
+    fresh.low_water = s->low_water;
+    fresh.epoch = s->epoch;
+    fresh.next_batch_no = s->next_batch_no;
+    fresh.next_letter = s->next_letter;
+    fresh.refused = s->refused;
+    fresh.delivered = s->delivered;
+    fresh.replayed = s->replayed;
+    fresh.letters_dropped = s->letters_dropped;
+    fresh.identity_broken = s->identity_broken;
+    fresh.torn_bytes = s->torn_bytes;
+    fresh.gaps = s->gaps;
+    memcpy(fresh.dropped, s->dropped, sizeof fresh.dropped);
+    memcpy(fresh.dead_total, s->dead_total, sizeof fresh.dead_total);
+    fresh.user_len = 0;
+    fresh.clean = false;
+    *a = fresh;
+    free_batches(a);
+    intervals_clear(&a->settled);
+    intervals_clear(&a->taken);
+    intervals_clear(&a->marks);
+    return true;
+}
+
+static bool apply_settled(struct accounts *a, struct op_runs runs)
+{
+    struct spool_run run;
+    while (op_run_next(&runs, &run))
+        if (run.first > a->low_water + 1)
+            (void)settle(a, run.first, run.first + run.count - 1); /* Counted in STATE's counters. */
+    return true;
+}
+
+static bool apply_assign(struct accounts *a, const struct op_assign *op, size_t op_bytes)
+{
+    if (accounts_batch(a, op->batch_no) != NULL)
+        return true;
+    struct batch *b = must_alloc(sizeof *b);
+    unsigned n = op->runs.left;
+    *b = (struct batch){.no = op->batch_no,
+                        .epoch = op->epoch,
+                        .count = op->count,
+                        .run_count = n,
+                        .raw_len = op->raw_len,
+                        .raw_crc32c = op->raw_crc32c,
+                        .envelope_version = op->envelope_version,
+                        .envelope_hash = op->envelope_hash,
+                        .codec = op->codec,
+                        .level = op->level,
+                        .broken = (op->flags & OP_FLAG_BROKEN) != 0,
+                        .op_bytes = op_bytes};
+    b->runs = must_alloc(n * sizeof *b->runs + op->partition.len);
+    if (op->partition.len > 0)
+        memcpy(b->runs + n, op->partition.at, op->partition.len);
+    b->partition = span_of(b->runs + n, op->partition.len);
+    struct op_runs runs = op->runs;
+    for (unsigned i = 0; i < n; i++) {
+        bool there = op_run_next(&runs, &b->runs[i]);
+        ensure(there);
+        uint64_t first = b->runs[i].first, last = first + b->runs[i].count - 1;
+        if (first <= a->low_water)
+            first = a->low_water + 1;
+        if (first <= last)
+            (void)intervals_add(&a->taken, first, last); /* Settled ones may be in already. */
+    }
+    b->unsettled = accounts_unsettled(a, b);
+    batch_insert(a, b);
+    if (op->batch_no >= a->next_batch_no)
+        a->next_batch_no = op->batch_no + 1;
+    if (b->unsettled == 0)
+        batch_remove(a, b);
+    return true;
+}
+
+static bool apply_done(struct accounts *a, const struct op_done *op)
+{
+    struct batch *b = accounts_batch(a, op->batch_no);
+    if (b == NULL || b->epoch != op->epoch)
+        return true;
+    struct op_runs runs = op->delivered;
+    struct spool_run run;
+    uint64_t fresh = 0;
+    if ((op->flags & OP_FLAG_ALL) != 0)
+        for (unsigned i = 0; i < b->run_count; i++)
+            fresh += settle(a, b->runs[i].first, b->runs[i].first + b->runs[i].count - 1);
+    while (op_run_next(&runs, &run))
+        fresh += settle(a, run.first, run.first + run.count - 1);
+    a->delivered += fresh;
+    b->unsettled = accounts_unsettled(a, b);
+    batch_release(a, b);
+    return true;
+}
+
+static bool apply_dead(struct accounts *a, const struct op_dead *op)
+{
+    if (op->letter >= a->next_letter)
+        a->next_letter = op->letter + 1;
+    if (settle(a, op->seq, op->seq) == 0)
+        return true;
+    a->dead_total[op->reason]++;
+    struct batch *b = accounts_batch(a, op->batch_no);
+    if (b != NULL && b->unsettled > 0)
+        b->unsettled--;
+    return true;
+}
+
+static bool apply_drop(struct accounts *a, const struct op_drop *op)
+{
+    struct op_runs runs = op->runs;
+    struct spool_run run;
+    bool whole = (op->flags & OP_FLAG_WHOLE_BATCHES) != 0;
+    while (op_run_next(&runs, &run)) {
+        if (whole)
+            lose(a, run.first, run.count, op->reason, true);
+        else
+            a->dropped[op->reason] += settle(a, run.first, run.first + run.count - 1);
+    }
+    return true;
+}
+
+static bool apply_letters(struct accounts *a, const struct op_drop *op)
+{
+    struct op_runs runs = op->runs;
+    struct spool_run run;
+    while (op_run_next(&runs, &run)) {
+        uint64_t fresh = intervals_add(&a->marks, run.first, run.first + run.count - 1);
+        if (fresh > accounts_dead(a))
+            return false;
+        a->letters_dropped += fresh;
+        a->dropped[op->reason] += fresh;
+    }
+    return true;
+}
+
+static bool apply_marks(struct accounts *a, struct op_runs runs, bool add)
+{
+    struct spool_run run;
+    while (op_run_next(&runs, &run)) {
+        if (add)
+            (void)intervals_add(&a->marks, run.first, run.first + run.count - 1); /* Counted elsewhere. */
+        else
+            (void)intervals_remove(&a->marks, run.first, run.first + run.count - 1);
+    }
+    return true;
+}
+
+static bool apply_counts(struct accounts *a, const struct op_counts *op)
+{
+    a->dropped[SPOOL_DROP_SHED] = op->shed;
+    a->torn_bytes = op->torn_bytes;
+    return true;
+}
+
+static bool apply_user(struct accounts *a, struct span user)
+{
+    memcpy(a->user, user.at, user.len);
+    a->user_len = user.len;
+    return true;
+}
+
+static bool apply_gap(struct accounts *a, const struct op_gap *gap)
+{
+    a->gaps++;
+    lose(a, gap->first, gap->count, SPOOL_DROP_CORRUPT, false);
+    return true;
+}
+
+static bool apply_op(struct accounts *a, const struct op *op, size_t op_bytes)
+{
+    switch (op->code) {
+    case OP_STATE:
+        return apply_state(a, &op->state);
+    case OP_SETTLED:
+        return apply_settled(a, op->runs);
+    case OP_ASSIGN:
+        return apply_assign(a, &op->assign, op_bytes);
+    case OP_DONE:
+    case OP_SPLIT:
+        return apply_done(a, &op->done);
+    case OP_DEAD:
+        return apply_dead(a, &op->dead);
+    case OP_DROP:
+        return apply_drop(a, &op->drop);
+    case OP_GAP:
+        return apply_gap(a, &op->gap);
+    case OP_COUNTS:
+        return apply_counts(a, &op->counts);
+    case OP_USER:
+        return apply_user(a, op->user);
+    case OP_LETTERS:
+        return apply_letters(a, &op->drop);
+    case OP_MARKS:
+        return apply_marks(a, op->runs, true);
+    case OP_MARKED:
+        return apply_marks(a, op->runs, false);
+    default:
+        return true;
+    }
+}
+
+/* Nothing that ops name may lie beyond what is stored: bytes that say otherwise are damaged. */
+static uint64_t highest_named(const struct accounts *a)
+{
+    uint64_t highest = a->low_water;
+    if (a->taken.len > 0 && a->taken.at[a->taken.len - 1].last > highest)
+        highest = a->taken.at[a->taken.len - 1].last;
+    return highest;
+}
+
+bool accounts_apply(struct accounts *a, struct span ops)
+{
+    while (ops.len > 0) {
+        struct op op;
+        const uint8_t *from = ops.at;
+        if (!op_next(&ops, &op) || !apply_op(a, &op, (size_t)(ops.at - from)))
+            return false;
+        a->clean = op.code == OP_CLEAN;
+    }
+    raise_low_water(a);
+    if (highest_named(a) >= a->next_seq || !accounts_balanced(a))
+        return false;
+    return true;
+}
+
+void accounts_stored(struct accounts *a, uint64_t seq, uint64_t count)
+{
+    if (seq + count > a->next_seq)
+        a->next_seq = seq + count;
+}
+
+void accounts_lost(struct accounts *a, uint64_t first, uint64_t count)
+{
+    if (count == 0)
+        return;
+    accounts_stored(a, first, count);
+    a->gaps++;
+    lose(a, first, count, SPOOL_DROP_CORRUPT, false);
+    raise_low_water(a);
+}
+
+void accounts_reset(struct accounts *a, uint64_t base_seq)
+{
+    uint64_t epoch = a->epoch, next_batch_no = a->next_batch_no, next_letter = a->next_letter;
+    accounts_deinit(a);
+    a->epoch = epoch;
+    a->next_batch_no = next_batch_no;
+    a->next_letter = next_letter;
+    a->base_seq = a->next_seq = base_seq;
+    a->low_water = base_seq - 1;
+}
+
+void accounts_replayed(struct accounts *a, struct op_runs letters)
+{
+    struct spool_run run;
+    while (op_run_next(&letters, &run)) {
+        uint64_t fresh = intervals_add(&a->marks, run.first, run.first + run.count - 1);
+        uint64_t dead = accounts_dead(a);
+        a->replayed += fresh < dead ? fresh : dead;
+    }
+}
+
+/* --- STATE -----------------------------------------------------------------------------------------------
+ */
+
+static enum err put_intervals(const struct intervals *s, enum op_code code, struct bytes *to)
+{
+    struct spool_run runs[256];
+    for (size_t i = 0; i < s->len;) {
+        unsigned n = 0;
+        for (; n < 256 && i < s->len; i++, n++)
+            runs[n] = (struct spool_run){s->at[i].first, s->at[i].last - s->at[i].first + 1};
+        enum err err = op_put_runs(to, code, runs, n);
+        if (err != OK)
+            return err;
+    }
+    return OK;
+}
+
+static enum err put_batches(const struct accounts *a, struct bytes *to)
+{
+    for (size_t i = 0; i < a->batch_count; i++) {
+        const struct batch *b = a->batches[i];
+        struct spool_assignment assignment = {.partition = b->partition,
+                                              .runs = b->runs,
+                                              .run_count = b->run_count,
+                                              .raw_len = b->raw_len,
+                                              .raw_crc32c = b->raw_crc32c,
+                                              .envelope_version = b->envelope_version,
+                                              .envelope_hash = b->envelope_hash,
+                                              .codec = b->codec,
+                                              .level = b->level};
+        enum err err = op_put_assign(to, b->epoch, b->no, b->broken ? OP_FLAG_BROKEN : 0, &assignment);
+        if (err != OK)
+            return err;
+    }
+    return OK;
+}
+
+enum err accounts_put_state(const struct accounts *a, uint64_t next_seq, uint64_t replayed_later,
+                            struct bytes *to)
+{
+    struct op_state s = {.next_seq = next_seq,
+                         .epoch = a->epoch,
+                         .refused = a->refused,
+                         .base_seq = a->base_seq,
+                         .low_water = a->low_water,
+                         .next_batch_no = a->next_batch_no,
+                         .next_letter = a->next_letter,
+                         .delivered = a->delivered,
+                         .replayed = a->replayed - replayed_later,
+                         .letters_dropped = a->letters_dropped,
+                         .identity_broken = a->identity_broken,
+                         .torn_bytes = a->torn_bytes,
+                         .gaps = a->gaps};
+    memcpy(s.dropped, a->dropped, sizeof s.dropped);
+    memcpy(s.dead_total, a->dead_total, sizeof s.dead_total);
+    enum err err = op_put_state(to, &s);
+    if (err == OK)
+        err = put_intervals(&a->settled, OP_SETTLED, to);
+    if (err == OK)
+        err = put_batches(a, to);
+    if (err == OK)
+        err = put_intervals(&a->marks, OP_MARKS, to);
+    if (err == OK)
+        err = op_put_user(to, span_of(a->user, a->user_len));
+    return err;
+}
+
+/* --- the ledger ------------------------------------------------------------------------------------------
+ */
+
+uint64_t accounts_pending(const struct accounts *a)
+{
+    return a->next_seq - 1 - a->low_water - a->settled.count;
+}
+
+uint64_t accounts_dead(const struct accounts *a)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < SPOOL_DEAD_REASONS; i++)
+        total += a->dead_total[i];
+    return total - a->replayed - a->letters_dropped;
+}
+
+bool accounts_balanced(const struct accounts *a)
+{
+    uint64_t dropped = 0;
+    for (size_t i = 0; i < OP_DROP_SLOTS; i++)
+        dropped += a->dropped[i];
+    uint64_t accepted = a->next_seq - a->base_seq + a->dropped[SPOOL_DROP_SHED] - a->replayed;
+    return accepted == accounts_pending(a) + a->delivered + accounts_dead(a) + dropped;
+}
