@@ -1,0 +1,134 @@
+/* append: events in. Step 5 to 6 of the straight line.
+ *
+ * An append is taken whole or not at all, so all questions are asked first: is the spool open, can this ever
+ * fit, is there room under the quota and on the disk, is there room in the fill buffer. The reserve stays
+ * free for control ops, so that acks, drops and deletion make progress when the spool is full: a prepared
+ * segment (or the right to one) and a part of the active one. */
+#include "lib/spool/internal.h"
+
+static uint64_t reserve_bytes(const struct spool *s)
+{
+    uint64_t quarter = active_segment(s)->header.capacity / 4;
+    return quarter < 1024 * 1024 ? quarter : 1024 * 1024;
+}
+
+/* What header, STATE and alignment take of a fresh segment, at most. */
+static uint64_t overhead_bytes(const struct spool *s)
+{
+    return SEGMENT_HEADER_AREA + 2 * ctrl_max(s) + 8192;
+}
+
+uint64_t append_space(const struct spool *s)
+{
+    const struct segment *seg = active_segment(s);
+    uint64_t allocated = spool_allocated(s);
+    bool prepared = s->prepared.fd >= 0 && !s->flight_rotates;
+    if (!prepared) {
+        if (s->prepared.no_space || allocated + s->capacity > s->config.max_bytes)
+            return 0;
+        allocated += s->capacity;
+    }
+    uint64_t end = s->flight_rotates ? 0 : s->active.end;
+    uint64_t used = end + s->commit_align + reserve_bytes(s) + (s->commit_busy ? s->commit.bytes : 0);
+    uint64_t space = used < seg->header.capacity ? seg->header.capacity - used : 0;
+    /* Into the next one only when there will be a reserve behind it again. */
+    if (allocated + s->capacity <= s->config.max_bytes && !s->prepared.no_space &&
+        s->capacity > overhead_bytes(s))
+        space += s->capacity - overhead_bytes(s);
+    return space;
+}
+
+static enum err check_room(const struct spool *s, unsigned count, uint64_t bytes)
+{
+    if (!running(s) || s->closing)
+        return ERR_CLOSED;
+    uint64_t need = tail_bound(count, bytes);
+    uint64_t largest = s->capacity / 4 < FRAME_PAYLOAD_MAX ? s->capacity / 4 : FRAME_PAYLOAD_MAX;
+    if (count == 1 && bytes + DATA_HEAD_BYTES + 64 > largest)
+        return ERR_TOO_BIG;
+    if (need > FRAME_PAYLOAD_MAX)
+        return ERR_TOO_BIG;
+    if (s->state == SPOOL_FULL || s->tail.fill_bytes + need > append_space(s))
+        return ERR_FULL;
+    if (s->tail.fill_events > 0 && s->tail.fill_bytes + need > FILL_BYTES_MAX)
+        return ERR_AGAIN;
+    return OK;
+}
+
+static enum err want_room(struct spool *s, enum err err)
+{
+    if (err == ERR_FULL || err == ERR_AGAIN)
+        s->room_wanted = true;
+    if (err == ERR_FULL && s->state == SPOOL_OK) {
+        struct fault why;
+        (void)fault_set(&why, ERR_FULL, "the spool is full: %llu of %llu bytes",
+                        (unsigned long long)spool_allocated(s), (unsigned long long)s->config.max_bytes);
+        spool_set_state(s, SPOOL_FULL, &why);
+        spool_pump(s);
+    }
+    return err;
+}
+
+enum err spool_room(const struct spool *s, unsigned count, uint64_t bytes)
+{
+    enum err err = check_room(s, count, bytes);
+    if (err == ERR_FULL && s->config.when_full == SPOOL_DROP_NEWEST)
+        return OK;
+    return want_room((struct spool *)(uintptr_t)s, err);
+}
+
+void append_check_room(struct spool *s)
+{
+    if (s->state == SPOOL_FULL && !s->commit_retry && !s->prepared.no_space &&
+        spool_allocated(s) <= s->config.max_bytes / 10 * 9 && append_space(s) > 0)
+        spool_set_state(s, SPOOL_OK, NULL);
+    if (s->room_wanted && s->state == SPOOL_OK && s->tail.fill_bytes < FILL_BYTES_MAX / 2) {
+        s->room_wanted = false;
+        s->note_room = true;
+    }
+}
+
+enum err spool_append(struct spool *s, const struct spool_record *records, unsigned count, uint64_t *ret_seq)
+{
+    uint64_t bytes = 0;
+    ensure(count > 0);
+    for (unsigned i = 0; i < count; i++) {
+        if (records[i].partition.len > PARTITION_MAX || records[i].id.len > ID_MAX)
+            return ERR_TOO_BIG;
+        bytes += records[i].partition.len + records[i].id.len + records[i].body.len;
+        if (records[i].body.len + ID_MAX + PARTITION_MAX + 64 > s->capacity / 4)
+            return ERR_TOO_BIG;
+    }
+    enum err err = check_room(s, count, bytes);
+    if (err == ERR_FULL && s->config.when_full == SPOOL_DROP_NEWEST) {
+        s->accounts.dropped[SPOOL_DROP_SHED] += count;
+        if (s->lazy_since_us == 0)
+            s->lazy_since_us = now_us(s) + US_PER_S;
+        *ret_seq = s->acked_seq;
+        (void)want_room(s, err); /* For the state; the caller has been served. */
+        spool_pump(s);
+        return OK;
+    }
+    if (err != OK)
+        return want_room(s, err);
+    uint64_t seq = s->accounts.next_seq;
+    for (unsigned i = 0; i < count; i++)
+        tail_append(&s->tail, &records[i], s->config.api_version, seq++);
+    accounts_stored(&s->accounts, s->accounts.next_seq, count);
+    ensure(s->accounts.next_seq == seq);
+    *ret_seq = seq - 1;
+    spool_check(s);
+    spool_pump(s);
+    return OK;
+}
+
+uint64_t spool_acked(const struct spool *s)
+{
+    return s->acked_seq;
+}
+
+void spool_flush(struct spool *s)
+{
+    s->flush = true;
+    spool_pump(s);
+}

@@ -1,0 +1,220 @@
+/* fresh: the segment that every start begins with. See recover.h.
+ *
+ * First STATE with everything folded in and copies of the events that were found but not proven, from the end
+ * of the header area on; sync; directory sync; only then the header; sync. A header first could seal away
+ * answered events whose copies are not on disk yet. Until the header is there, the file is one that holds
+ * nothing and the old segment stays in force, so a crash here only means doing it again. */
+#include "lib/base/ensure.h"
+#include "lib/spool/internal.h"
+#include "lib/spool/recover.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define COPY_BYTES (256 * 1024)
+
+struct fresh_writer {
+    struct recovery *r;
+    int fd, source_fd;
+    struct bytes buffer;
+    uint64_t buffer_at; /* where the buffer's first byte goes */
+    struct frame_place place;
+};
+
+static int flush(struct fresh_writer *w)
+{
+    struct iovec iov = {.iov_base = w->buffer.at, .iov_len = w->buffer.len};
+    int err = w->buffer.len == 0 ? 0 : write_fully(&w->r->vfs, w->fd, &iov, 1, w->buffer_at);
+    w->buffer_at += w->buffer.len;
+    bytes_clear(&w->buffer);
+    return err;
+}
+
+static void seal_from(struct fresh_writer *w, size_t at)
+{
+    while (at < w->buffer.len) {
+        uint8_t *header = w->buffer.at + at;
+        size_t bytes = (size_t)frame_bytes(frame_payload_len(header));
+        w->place.prev_hcrc = frame_seal(header, &w->place);
+        w->place.offset += bytes;
+        at += bytes;
+    }
+}
+
+/* Reads a frame again and checks it again: what is sealed anew must be what was found. */
+static int copy_frame(struct fresh_writer *w, const struct kept_frame *k, const struct segment_header *source)
+{
+    size_t whole = (size_t)frame_bytes(k->payload_len), at = w->buffer.len;
+    unsigned unreadable = 0;
+    struct frame f;
+    enum err err = bytes_reserve(&w->buffer, whole);
+    ensure(err == OK);
+    uint8_t *header = w->buffer.at + at;
+    memset(header, 0, whole);
+    size_t n = scan_pread(&w->r->vfs, w->source_fd, header, FRAME_HEADER_BYTES + (size_t)k->payload_len,
+                          k->offset, &unreadable);
+    if (n < FRAME_HEADER_BYTES + (size_t)k->payload_len ||
+        !frame_parse(header, k->offset, segment_tag(source->salt), FRAME_PAYLOAD_MAX, &f) ||
+        f.payload_len != k->payload_len ||
+        !frame_payload_good(&f, segment_tag(source->salt), header + FRAME_HEADER_BYTES))
+        return EIO;
+    frame_begin(header, FRAME_DATA, k->count, k->payload_len, k->seq);
+    w->buffer.len += whole;
+    seal_from(w, at);
+    return 0;
+}
+
+static int copy_frames(struct fresh_writer *w)
+{
+    struct recovery *r = w->r;
+    if (r->kept_count == 0)
+        return 0;
+    char name[SEGMENT_NAME_MAX];
+    const struct found *source = r->valid[r->valid_count - 1];
+    segment_name(source->id, name);
+    w->source_fd = r->vfs.open(r->vfs.ctx, name, VFS_RDONLY);
+    if (w->source_fd < 0)
+        return -w->source_fd;
+    int err = 0;
+    for (size_t i = 0; i < r->kept_count && err == 0; i++) {
+        err = copy_frame(w, &r->kept[i], &source->header);
+        if (err == 0 && w->buffer.len >= COPY_BYTES)
+            err = flush(w);
+    }
+    (void)r->vfs.close(r->vfs.ctx, w->source_fd); /* Nothing was written to it. */
+    return err;
+}
+
+/* Everything but the header. */
+static int write_content(struct fresh_writer *w, uint64_t first_seq)
+{
+    struct recovery *r = w->r;
+    bytes_init(&w->buffer, SIZE_MAX);
+    enum err err = state_frames(&r->accounts, r->accounts.next_seq, 0, first_seq, 0, true, &w->buffer);
+    ensure(err == OK);
+    w->buffer_at = SEGMENT_HEADER_AREA;
+    /* In force only once all of it is durable, so that is what its frames say. */
+    w->place.durable = SEGMENT_HEADER_AREA + w->buffer.len + r->kept_bytes;
+    seal_from(w, 0);
+    int e = copy_frames(w);
+    if (e == 0)
+        e = flush(w);
+    bytes_deinit(&w->buffer);
+    return e;
+}
+
+static int write_header(struct recovery *r, int fd)
+{
+    uint8_t *area = must_alloc(SEGMENT_HEADER_AREA);
+    segment_header_encode(&r->fresh, area);
+    struct iovec iov = {.iov_base = area, .iov_len = SEGMENT_HEADER_AREA};
+    int err = write_fully(&r->vfs, fd, &iov, 1, 0);
+    free(area);
+    return err;
+}
+
+static int zero_header(struct recovery *r, int fd)
+{
+    uint8_t *area = must_alloc(SEGMENT_HEADER_AREA);
+    struct iovec iov = {.iov_base = area, .iov_len = SEGMENT_HEADER_AREA};
+    int err = write_fully(&r->vfs, fd, &iov, 1, 0);
+    free(area);
+    return err != 0 ? -err : r->vfs.fdatasync(r->vfs.ctx, fd);
+}
+
+/* A prepared file that is the next in line is there for this moment; on a full disk it is the only one. */
+static int open_fresh(struct recovery *r, uint64_t need, uint64_t *ret_id, uint64_t *ret_capacity)
+{
+    char name[SEGMENT_NAME_MAX];
+    uint64_t newest = r->valid_count == 0 ? 0 : r->valid[r->valid_count - 1]->id;
+    for (size_t i = 0; i < r->found_count; i++) {
+        struct found *f = &r->found[i];
+        if (f->kind != SEGMENT_PREPARED || f->id <= newest || f->id != r->id_max || f->size < need ||
+            f->size > (UINT64_C(1) << 40))
+            continue;
+        segment_name(f->id, name);
+        int fd = r->vfs.open(r->vfs.ctx, name, VFS_RDWR);
+        if (fd < 0)
+            continue;
+        int err = f->zero_header ? 0 : zero_header(r, fd);
+        if (err >= 0) {
+            f->kind = SEGMENT_VALID; /* No longer one to be deleted. */
+            *ret_id = f->id;
+            *ret_capacity = f->size / 4096 * 4096;
+            return fd;
+        }
+        (void)r->vfs.close(r->vfs.ctx, fd); /* Not used. */
+    }
+    *ret_id = r->id_max + 1;
+    *ret_capacity = r->capacity > need ? r->capacity : need;
+    segment_name(*ret_id, name);
+    return house_create(&r->vfs, name, *ret_capacity, &r->no_fallocate);
+}
+
+static void fill_header(struct recovery *r, uint64_t id, uint64_t capacity)
+{
+    const struct found *old = r->valid_count == 0 ? NULL : r->valid[r->valid_count - 1];
+    r->fresh = (struct segment_header){.major = SPOOL_FORMAT_MAJOR,
+                                       .minor = SPOOL_FORMAT_MINOR,
+                                       .id = id,
+                                       .salt = r->salt,
+                                       .first_seq = old == NULL ? r->accounts.next_seq : r->proven_next_seq,
+                                       .epoch = r->accounts.epoch,
+                                       .commit_align = r->commit_align,
+                                       .capacity = capacity,
+                                       .wall_ns = r->wall_ns,
+                                       .flags = r->accounts.clean ? 0 : SEGMENT_AFTER_UNCLEAN};
+    memcpy(r->fresh.uuid, r->uuid, sizeof r->uuid);
+    if (old != NULL && r->proven_next_seq == old->header.first_seq) {
+        /* It has no event of its own: take its place in the chain, so that it can go at once. */
+        r->fresh.prev_id = old->header.prev_id;
+        r->fresh.prev_end = old->header.prev_end;
+        r->fresh.prev_next_seq = old->header.prev_next_seq;
+        r->fresh.prev_last_hcrc = old->header.prev_last_hcrc;
+        r->fresh.prev_flags = old->header.prev_flags;
+    } else if (old != NULL) {
+        r->fresh.prev_id = old->id;
+        r->fresh.prev_end = r->proven;
+        r->fresh.prev_next_seq = r->proven_next_seq;
+        r->fresh.prev_last_hcrc = r->proven_hcrc;
+    }
+}
+
+enum err recovery_settle(struct recovery *r)
+{
+    struct fresh_writer w = {.r = r};
+    uint64_t id, capacity;
+    char name[SEGMENT_NAME_MAX];
+    struct spool_stat st;
+    /* No two processes may ever share an epoch: those of headers that cannot be read are passed over too. */
+    r->accounts.epoch = r->epoch_max + 1 + r->damaged_count;
+    uint64_t need = SEGMENT_HEADER_AREA + r->kept_bytes + 2 * r->accounts.batch_bytes +
+                    2 * 24 * (r->accounts.settled.len + r->accounts.marks.len) + (UINT64_C(512) << 10);
+    need = align_up(need, 4096);
+    w.fd = open_fresh(r, need, &id, &capacity);
+    if (w.fd < 0)
+        return fault_sys(&r->fault, w.fd, "create segment %llu", (unsigned long long)id);
+    r->fresh_fd = w.fd;
+    fill_header(r, id, capacity);
+    uint8_t *area = must_alloc(SEGMENT_HEADER_AREA);
+    segment_header_encode(&r->fresh, area);
+    free(area);
+    w.place = (struct frame_place){
+        .offset = SEGMENT_HEADER_AREA, .tag = segment_tag(r->salt), .prev_hcrc = r->fresh.hcrc};
+    int err = write_content(&w, r->fresh.first_seq);
+    if (err == 0)
+        err = -r->vfs.fdatasync(r->vfs.ctx, w.fd);
+    if (err == 0)
+        err = -r->vfs.fsync_dir(r->vfs.ctx, ".");
+    if (err == 0)
+        err = write_header(r, w.fd);
+    if (err == 0)
+        err = -r->vfs.fdatasync(r->vfs.ctx, w.fd);
+    if (err != 0)
+        return fault_sys(&r->fault, err, "write segment %llu", (unsigned long long)id);
+    r->fresh_end = w.place.offset;
+    r->fresh_hcrc = w.place.prev_hcrc;
+    segment_name(id, name);
+    r->fresh_allocated = r->vfs.stat(r->vfs.ctx, name, &st) >= 0 ? st.allocated : capacity;
+    return OK;
+}

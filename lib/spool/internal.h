@@ -1,0 +1,270 @@
+/* internal: the spool's own state, shared by its source files and by nobody else.
+ *
+ *   spool.c     life, the pump that decides what happens next, notes, the ledger
+ *   append.c    events in: room, quota, when_full
+ *   commit.c    group commit and pacing: one pwritev and one fdatasync for everybody who waits
+ *   house.c     segment files in the background: prepare, recycle, release
+ *   open.c      start: recovery's result becomes the running state
+ *   read.c      events out: the tail in memory, cold segments on disk
+ *   settle.c    batches: assign, settle, drop
+ *
+ * All of it runs on the host's loop, but for the run() functions of jobs, which touch only what their job
+ * owns. */
+#ifndef PENSTOCK_SPOOL_INTERNAL_H
+#define PENSTOCK_SPOOL_INTERNAL_H
+
+#include "lib/base/clock.h"
+#include "lib/base/ensure.h"
+#include "lib/base/list.h"
+#include "lib/spool/accounts.h"
+#include "lib/spool/format.h"
+#include "lib/spool/frame.h"
+#include "lib/spool/spool.h"
+#include "lib/spool/tail.h"
+
+#define COMMIT_INTERVAL_US 500
+#define COMMIT_PENDING_BYTES (256 * 1024) /* beyond it pacing does not wait */
+#define FILL_BYTES_MAX (1024 * 1024)
+#define LAZY_OPS_US (200 * US_PER_MS)
+#define PAD_SILENCE_US US_PER_S
+#define INTERVAL_SYNC_US US_PER_S
+#define INTERVAL_SYNC_BYTES (8 * 1024 * 1024)
+#define RETRY_US US_PER_S
+#define STATE_EVERY_BYTES (4 * 1024 * 1024)
+#define COMMIT_IOV_MAX 64
+#define RELEASE_MAX 16 /* files per housekeeping job */
+#define INDEX_GRAIN_BYTES (256 * 1024)
+#define PARTITION_MAX 1024
+#define ID_MAX 1100
+
+/* A place to start reading at. */
+struct index_entry {
+    uint64_t seq, offset;
+};
+
+/* A segment in force. The last one of the table is active. */
+struct segment {
+    struct segment_header header;
+    uint64_t end;       /* valid bytes */
+    uint64_t next_seq;  /* seqs in it are first_seq .. next_seq - 1 */
+    uint64_t allocated; /* bytes on disk */
+    bool end_known;     /* else its successor is missing, and a scan will tell */
+    struct index_entry *index;
+    unsigned index_len, index_cap;
+};
+
+struct commit_job {
+    struct spool_job job;
+    struct spool_vfs vfs;
+    int fd, seal_fd; /* seal_fd: synced first and closed after, -1: none */
+    struct iovec iov[COMMIT_IOV_MAX];
+    int iov_count;
+    uint64_t offset, bytes;                   /* of the whole write */
+    struct tail_range frames[COMMIT_IOV_MAX]; /* to be sealed, in the order of the file */
+    unsigned frame_ranges;
+    struct frame_place place; /* of the first frame; afterwards of what would follow */
+    bool sync;
+    /* Results. */
+    int err; /* 0 or a positive errno */
+    bool sync_failed, wrote;
+};
+
+enum house_task { HOUSE_PREPARE = 1, HOUSE_RELEASE = 2, HOUSE_SPACE = 4 };
+struct house_job {
+    struct spool_job job;
+    unsigned tasks;
+    uint64_t prepare_id, prepare_bytes;
+    bool unsupported_fallocate;
+    uint64_t release[RELEASE_MAX];
+    unsigned release_count;
+    /* Results. */
+    int prepare_err, prepare_fd;
+    uint64_t prepare_allocated;
+    int release_err;
+    unsigned released;
+    int space_err;
+    uint64_t free_bytes;
+};
+
+/* A place in the log that somebody reads from. */
+struct cursor {
+    struct chunk_reader reader; /* over a chunk of the tail or over `cold` */
+    uint64_t tail_generation;   /* of the tail when `reader` was set on it */
+    bool reading_tail;
+    struct chunk *cold;                           /* what the last cold read brought */
+    uint64_t next_segment, next_offset, next_seq; /* where the read after it would go on */
+    bool waiting;                                 /* for the read job */
+};
+
+struct read_job {
+    struct spool_job job;
+    struct cursor *cursor;
+    struct segment_header header;
+    uint64_t offset, end, want, next_seq; /* next_seq: of the segment */
+    bool end_known;
+    /* Results. */
+    int err;
+    struct chunk *chunk;
+    uint64_t lost_first, lost_count, damage_at, damage_bytes;
+    uint64_t next_offset, scanned_to;
+    unsigned unreadable;
+};
+
+struct note_queue {
+    struct spool_note *at;
+    unsigned len, cap;
+};
+
+struct recovery;
+
+struct spool {
+    struct spool_config config;
+    char *name;
+    struct spool_vfs vfs;
+    struct spool_host host;
+    enum spool_state state;
+    struct fault fault; /* of FAILED and DEGRADED */
+    bool closing, close_written;
+
+    uint8_t uuid[16];
+    struct accounts accounts;
+    struct tail tail;
+    uint64_t capacity; /* of segments to come */
+    uint32_t commit_align;
+
+    struct segment **segments;
+    size_t segment_count, segment_cap;
+    struct {
+        int fd;
+        uint64_t end;      /* of the last frame written */
+        uint64_t durable;  /* of the last frame synced */
+        uint64_t state_at; /* where the newest STATE begins */
+        uint32_t hcrc, commit;
+    } active;
+    struct {
+        int fd; /* -1: none */
+        uint64_t id, capacity, allocated;
+        uint64_t retry_at_us; /* after a failure */
+        bool no_space;
+    } prepared;
+
+    /* Control ops on their way; both have room for a frame header in front. */
+    struct bytes ctrl, ctrl_flight;
+    bool forced, flush;     /* commit without waiting for events; without pacing */
+    uint64_t lazy_since_us; /* 0: no lazy op waits */
+    uint64_t counts_shed;   /* shed as last written */
+    bool user_changed;
+    uint64_t user_written_us;
+
+    struct commit_job commit;
+    bool commit_busy, commit_retry;
+    bool commit_blocked; /* nothing fits before the next segment is prepared */
+    bool flight_rotates, flight_state, flight_pad, flight_clean;
+    uint64_t flight_end_seq, flight_low_water, flight_at_us, flight_ctrl_bytes;
+    struct segment *flight_segment; /* being started */
+    uint64_t ticket, done_ticket;   /* of the next launch; of the last one that is safe */
+    uint64_t commit_started_us, commit_done_us, commit_us;
+    uint64_t commits, commit_bytes;
+    bool pad_due; /* the newest commit is not attested yet */
+    uint64_t written_seq, synced_seq, acked_seq;
+    uint64_t unsynced_bytes, unsynced_since_us;
+    uint64_t durable_low_water;
+    uint64_t retry_at_us;
+
+    struct house_job house;
+    bool house_busy, no_fallocate;
+    uint64_t release_retry_at_us;
+    uint64_t free_bytes, space_at_us;
+    uint64_t unlink_ids[64]; /* leftovers that recovery found */
+    unsigned unlink_count;
+
+    struct read_job read;
+    bool read_busy;
+    struct cursor reader, loader_cursor;
+    uint64_t read_seq; /* next to hand out */
+    struct spool_loader *loaders;
+    bool loaders_new, loading;
+    uint64_t read_retry_at_us;
+
+    uint64_t full_since_us;
+    bool room_wanted, read_wanted;
+
+    struct note_queue notes;
+    bool note_acked, note_readable, note_room, noting;
+    uint64_t timer_at_us;
+
+    struct recovery *recovery;
+};
+
+static inline uint64_t now_us(const struct spool *s)
+{
+    return s->host.mono_us(s->host.ctx);
+}
+
+static inline uint64_t align_up(uint64_t v, uint64_t to)
+{
+    return (v + to - 1) / to * to;
+}
+
+static inline struct segment *active_segment(const struct spool *s)
+{
+    return s->segments[s->segment_count - 1];
+}
+
+static inline bool running(const struct spool *s)
+{
+    return s->state == SPOOL_OK || s->state == SPOOL_FULL || s->state == SPOOL_DEGRADED;
+}
+
+/* spool.c */
+void spool_pump(struct spool *s); /* starts whatever can be started, arms the timer; from every public call */
+void spool_note(struct spool *s, enum spool_note_kind kind, uint64_t batch_no);
+void spool_warn(struct spool *s, const char *format, ...) PRINTF_LIKE(2, 3);
+void spool_set_state(struct spool *s, enum spool_state state, const struct fault *why);
+void spool_fail(struct spool *s, const struct fault *why);
+void spool_check(struct spool *s); /* the ledger balances */
+void segments_append(struct spool *s, struct segment *seg);
+struct segment *segment_of(const struct spool *s, uint64_t seq); /* NULL: none has it */
+void segment_free(struct segment *seg);
+void segment_index(struct segment *seg, uint64_t seq, uint64_t offset);
+uint64_t spool_allocated(const struct spool *s);
+
+/* append.c */
+uint64_t append_space(const struct spool *s); /* bytes of frames that events may still take */
+void append_check_room(struct spool *s);      /* leaves FULL when space is back */
+
+/* commit.c */
+void commit_pump(struct spool *s, uint64_t now);
+uint64_t commit_deadline(const struct spool *s);
+void commit_done(struct spool *s);
+void commit_init(struct spool *s);
+/* Ops go to the end of s->ctrl; ctrl_apply() makes those from `start` on part of the accounts. */
+size_t ctrl_start(struct spool *s);
+void ctrl_apply(struct spool *s, size_t start, bool forced);
+size_t ctrl_max(const struct spool *s);
+/* Appends STATE twice, in blocks of their own, to an empty buffer, for frames that begin at `offset`. */
+MUST_USE enum err state_frames(const struct accounts *a, uint64_t next_seq, uint64_t replayed_later,
+                               uint64_t frame_seq, uint64_t offset, bool twice, struct bytes *to);
+int write_fully(const struct spool_vfs *vfs, int fd, struct iovec *iov, int n, uint64_t offset);
+
+/* failure.c */
+void failure_of_commit(struct spool *s, uint64_t now);
+
+/* house.c */
+void house_pump(struct spool *s, uint64_t now);
+uint64_t house_deadline(const struct spool *s);
+void house_done(struct spool *s);
+/* Makes a file of `bytes` and reserves them; returns an fd or a negative errno. */
+int house_create(const struct spool_vfs *vfs, const char *name, uint64_t bytes, bool *no_fallocate);
+
+/* open.c */
+void open_start(struct spool *s);
+void open_done(struct spool *s);
+
+/* read.c */
+void read_pump(struct spool *s, uint64_t now, bool may_call);
+uint64_t read_deadline(const struct spool *s);
+void read_done(struct spool *s);
+void cursor_reset(struct cursor *c);
+
+#endif

@@ -1,0 +1,112 @@
+/* open: recovery's result becomes the running state. */
+#include "lib/spool/internal.h"
+#include "lib/spool/recover.h"
+
+#include <stdlib.h>
+
+/* FNV-1a of the output's name: information for whoever looks at the files. */
+static uint32_t hash_name(const char *name)
+{
+    uint32_t hash = 2166136261u;
+    for (; *name != '\0'; name++)
+        hash = (hash ^ (uint8_t)*name) * 16777619u;
+    return hash;
+}
+
+static void make_uuid(struct spool *s, uint8_t uuid[16])
+{
+    uint64_t random[2] = {s->host.random64(s->host.ctx), s->host.random64(s->host.ctx)};
+    memcpy(uuid, random, 16);
+    uuid[6] = (uint8_t)((uuid[6] & 0x0F) | 0x40); /* version 4, RFC 9562 */
+    uuid[8] = (uint8_t)((uuid[8] & 0x3F) | 0x80);
+}
+
+void open_start(struct spool *s)
+{
+    struct recovery *r = recovery_new(&s->vfs);
+    make_uuid(s, r->uuid);
+    r->salt = s->host.random64(s->host.ctx);
+    r->wall_ns = s->host.wall_ns(s->host.ctx);
+    r->capacity = s->capacity;
+    r->commit_align = s->config.commit_align;
+    r->weak = s->config.durability != SPOOL_FSYNC;
+    r->name_hash = hash_name(s->name);
+    r->job.run = recovery_run;
+    r->job.spool = s;
+    s->recovery = r;
+    s->host.submit(s->host.ctx, &r->job);
+}
+
+static void batch_lost(void *ctx, struct batch *b, bool gone)
+{
+    struct spool *s = ctx;
+    (void)gone; /* The reader looks: the batch is gone, or there with identity_broken. */
+    spool_note(s, NOTE_LOST, b->no);
+}
+
+static void take_segments(struct spool *s, const struct recovery *r)
+{
+    for (size_t i = 0; i < r->valid_count; i++) {
+        const struct found *f = r->valid[i];
+        struct segment *seg = must_alloc(sizeof *seg);
+        seg->header = f->header;
+        seg->end = f->end;
+        seg->next_seq = f->next_seq;
+        seg->allocated = f->allocated;
+        seg->end_known = f->sealed;
+        segments_append(s, seg);
+    }
+    struct segment *fresh = must_alloc(sizeof *fresh);
+    fresh->header = r->fresh;
+    fresh->end = r->fresh_end;
+    fresh->next_seq = s->accounts.next_seq;
+    fresh->allocated = r->fresh_allocated;
+    fresh->end_known = true;
+    segments_append(s, fresh);
+    for (size_t i = 0; i < r->found_count; i++)
+        if (r->found[i].kind == SEGMENT_PREPARED &&
+            s->unlink_count < sizeof s->unlink_ids / sizeof s->unlink_ids[0])
+            s->unlink_ids[s->unlink_count++] = r->found[i].id;
+}
+
+static void take_recovery(struct spool *s, struct recovery *r)
+{
+    memcpy(s->uuid, r->uuid, sizeof s->uuid);
+    accounts_deinit(&s->accounts);
+    s->accounts = r->accounts;
+    s->accounts.lost = batch_lost;
+    s->accounts.lost_ctx = s;
+    accounts_init(&r->accounts);
+    take_segments(s, r);
+    s->active.fd = r->fresh_fd;
+    r->fresh_fd = -1;
+    s->active.end = s->active.durable = r->fresh_end;
+    s->active.hcrc = r->fresh_hcrc;
+    s->active.commit = 1;
+    s->active.state_at = SEGMENT_HEADER_AREA;
+    s->commit_align = r->fresh.commit_align;
+    s->written_seq = s->synced_seq = s->acked_seq = s->accounts.next_seq - 1;
+    s->durable_low_water = s->accounts.low_water;
+    s->read_seq = s->accounts.low_water + 1;
+    s->counts_shed = s->accounts.dropped[SPOOL_DROP_SHED];
+    s->no_fallocate = r->no_fallocate;
+}
+
+void open_done(struct spool *s)
+{
+    struct recovery *r = s->recovery;
+    s->recovery = NULL;
+    for (unsigned i = 0; i < r->warning_count; i++)
+        spool_warn(s, "%s", r->warnings[i].text);
+    if (r->fault.err != OK) {
+        if (r->fresh_fd >= 0)
+            (void)s->vfs.close(s->vfs.ctx, r->fresh_fd); /* Never to be written again. */
+        spool_fail(s, &r->fault);
+    } else {
+        take_recovery(s, r);
+        spool_set_state(s, SPOOL_OK, NULL);
+        spool_note(s, NOTE_OPENED, 0);
+        spool_check(s);
+    }
+    recovery_free(r);
+}

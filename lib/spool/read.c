@@ -1,0 +1,356 @@
+/* read: events out, to the one reader and to whoever loads a batch again. Step 8 of the straight line.
+ *
+ * A reader in step with intake reads from the tail and never touches the disk. One that is behind has a job
+ * read 256 KiB of a segment, which checks every frame and brings the good ones as a chunk of the same shape
+ * as the tail's. Where a frame does not check out, the job brings what lies before it first; the next one
+ * finds the next good frame, and the seqs between are recorded as lost (GAP). */
+#include "lib/spool/internal.h"
+
+#include "lib/spool/scan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+void cursor_reset(struct cursor *c)
+{
+    free(c->cold);
+    *c = (struct cursor){0};
+}
+
+/* --- the job ----------------------------------------------------------------------------------------------
+ */
+
+static void keep_frame(struct read_job *r, const struct frame *f, const uint8_t *payload)
+{
+    uint32_t bytes = (uint32_t)frame_bytes(f->payload_len);
+    struct chunk *c = r->chunk;
+    if (c == NULL) {
+        c = r->chunk = chunk_new(bytes > SCAN_BUFFER_BYTES ? bytes : SCAN_BUFFER_BYTES);
+        c->first_seq = f->seq;
+    }
+    uint8_t *at = c->data + c->used;
+    frame_begin(at, FRAME_DATA, f->count, f->payload_len, f->seq);
+    memcpy(at + FRAME_HEADER_BYTES, payload, f->payload_len);
+    c->used += bytes;
+    c->end_seq = f->seq + f->count;
+}
+
+static bool room_for(const struct read_job *r, const struct frame *f)
+{
+    return r->chunk == NULL || r->chunk->cap - r->chunk->used >= frame_bytes(f->payload_len);
+}
+
+/* Events in [want, seq) should have come before what stands at `seq`. */
+static void note_lost(struct read_job *r, uint64_t seq)
+{
+    if (r->chunk != NULL || seq <= r->want)
+        return;
+    r->lost_first = r->want;
+    r->lost_count = seq - r->want;
+}
+
+/* Reads until the chunk is full, the segment ends, or something has to be reported first. */
+static void read_frames(struct read_job *r, struct scan *scan)
+{
+    struct frame f;
+    const uint8_t *payload;
+    for (;;) {
+        uint64_t at = scan->at;
+        enum scan_result result = scan_next(scan, &f, &payload);
+        r->next_offset = at;
+        if (result == SCAN_BAD && r->end_known) {
+            if (r->chunk != NULL)
+                return;
+            if (r->damage_bytes == 0)
+                r->damage_at = scan->at;
+            bool more = scan_resync(scan);
+            r->damage_bytes = scan->at - r->damage_at;
+            if (more)
+                continue;
+            result = SCAN_END;
+        }
+        if (result != SCAN_FRAME) {
+            note_lost(r, r->next_seq);
+            return;
+        }
+        if (f.type != FRAME_DATA || f.seq + f.count <= r->want)
+            continue;
+        note_lost(r, f.seq);
+        if (r->lost_count > 0)
+            return;
+        if (r->chunk != NULL && f.seq != r->chunk->end_seq)
+            return;
+        if (!room_for(r, &f))
+            return;
+        keep_frame(r, &f, payload);
+        r->next_offset = scan->at;
+    }
+}
+
+static void run_read(struct spool_job *job, const struct spool_vfs *vfs)
+{
+    struct read_job *r = CONTAINER_OF(job, struct read_job, job);
+    char name[SEGMENT_NAME_MAX];
+    segment_name(r->header.id, name);
+    int fd = vfs->open(vfs->ctx, name, VFS_RDONLY);
+    if (fd < 0) {
+        r->err = -fd;
+        return;
+    }
+    struct scan scan;
+    scan_init(&scan, vfs, fd, &r->header, r->end);
+    if (r->offset > SEGMENT_HEADER_AREA)
+        scan_seek(&scan, r->offset);
+    read_frames(r, &scan);
+    r->unreadable = scan.unreadable;
+    scan_deinit(&scan);
+    (void)vfs->close(vfs->ctx, fd); /* Nothing was written. */
+}
+
+/* --- asking for it ----------------------------------------------------------------------------------------
+ */
+
+static uint64_t offset_before(const struct segment *seg, const struct cursor *c, uint64_t seq)
+{
+    uint64_t at = SEGMENT_HEADER_AREA;
+    if (c->next_segment == seg->header.id && c->next_seq <= seq)
+        at = c->next_offset;
+    for (unsigned i = 0; i < seg->index_len && seg->index[i].seq <= seq; i++)
+        if (seg->index[i].offset > at)
+            at = seg->index[i].offset;
+    return at;
+}
+
+static void submit_read(struct spool *s, struct cursor *c, uint64_t seq)
+{
+    struct read_job *r = &s->read;
+    const struct segment *seg = segment_of(s, seq);
+    ensure(seg != NULL);
+    bool active = seg == active_segment(s);
+    *r = (struct read_job){.job = {.run = run_read, .spool = s},
+                           .cursor = c,
+                           .header = seg->header,
+                           .offset = offset_before(seg, c, seq),
+                           .end = active ? s->active.end : seg->end,
+                           .want = seq,
+                           .next_seq = seg->next_seq,
+                           .end_known = seg->end_known};
+    c->waiting = true;
+    s->read_busy = true;
+    s->host.submit(s->host.ctx, &r->job);
+}
+
+/* Seqs that no segment holds any more. */
+static void lose_range(struct spool *s, const struct op_gap *gap)
+{
+    size_t start = ctrl_start(s);
+    enum err err = op_put_gap(&s->ctrl, gap);
+    ensure(err == OK);
+    ctrl_apply(s, start, true);
+    spool_warn(s, "segment %llu is damaged at byte %llu: %llu events are lost (from number %llu on)",
+               (unsigned long long)gap->segment, (unsigned long long)gap->offset,
+               (unsigned long long)gap->count, (unsigned long long)gap->first);
+}
+
+static void lose_unstored(struct spool *s, uint64_t seq)
+{
+    uint64_t end = s->acked_seq + 1;
+    for (size_t i = 0; i < s->segment_count; i++)
+        if (s->segments[i]->header.first_seq > seq) {
+            end = s->segments[i]->header.first_seq;
+            break;
+        }
+    if (end > seq)
+        lose_range(s, &(struct op_gap){.first = seq, .count = end - seq});
+}
+
+/* The item with exactly this seq. ERR_AGAIN: a read was asked for, or another one is under way; ERR_CORRUPT:
+ * it is lost, and that has been recorded. */
+static enum err cursor_get(struct spool *s, struct cursor *c, uint64_t seq, struct spool_item *ret)
+{
+    if (c->waiting)
+        return ERR_AGAIN;
+    if (c->reader.chunk != NULL && (!c->reading_tail || c->tail_generation == s->tail.generation) &&
+        seq >= c->reader.chunk->first_seq && chunk_reader_next(&c->reader, seq, s->acked_seq + 1, ret)) {
+        if (ret->seq == seq)
+            return OK;
+    }
+    const struct chunk *chunk = tail_find(&s->tail, seq);
+    c->reading_tail = chunk != NULL;
+    c->tail_generation = s->tail.generation;
+    if (chunk == NULL && c->cold != NULL && seq >= c->cold->first_seq && seq < c->cold->end_seq)
+        chunk = c->cold;
+    if (chunk != NULL) {
+        chunk_reader_init(&c->reader, chunk);
+        if (chunk_reader_next(&c->reader, seq, s->acked_seq + 1, ret) && ret->seq == seq)
+            return OK;
+    }
+    c->reader.chunk = NULL;
+    if (segment_of(s, seq) == NULL) {
+        lose_unstored(s, seq);
+        return ERR_CORRUPT;
+    }
+    if (!s->read_busy && now_us(s) >= s->read_retry_at_us)
+        submit_read(s, c, seq);
+    return ERR_AGAIN;
+}
+
+void read_done(struct spool *s)
+{
+    struct read_job *r = &s->read;
+    struct cursor *c = r->cursor;
+    s->read_busy = false;
+    c->waiting = false;
+    const struct segment *seg = segment_of(s, r->want);
+    bool same = seg != NULL && seg->header.id == r->header.id && seg->header.salt == r->header.salt;
+    if (same && r->err == ENOENT) {
+        r->err = 0;
+        r->lost_first = r->want;
+        r->lost_count = seg->next_seq - r->want;
+    }
+    if (r->err != 0) {
+        s->read_retry_at_us = now_us(s) + RETRY_US;
+        spool_warn(s, "cannot open segment %llu for reading (error %d); trying again every second",
+                   (unsigned long long)r->header.id, r->err);
+    }
+    if (same && r->lost_count > 0)
+        lose_range(s, &(struct op_gap){.segment = r->header.id,
+                                       .offset = r->damage_at,
+                                       .length = r->damage_bytes,
+                                       .first = r->lost_first,
+                                       .count = r->lost_count});
+    if (c->reader.chunk == c->cold)
+        c->reader.chunk = NULL;
+    free(c->cold);
+    c->cold = r->chunk;
+    r->chunk = NULL;
+    c->next_segment = r->header.id;
+    c->next_offset = r->next_offset;
+    c->next_seq = c->cold != NULL ? c->cold->end_seq : r->want;
+    if (same && c->cold != NULL)
+        segment_index((struct segment *)(uintptr_t)seg, c->next_seq, r->next_offset);
+    if (s->read_wanted)
+        s->note_readable = true;
+}
+
+enum err spool_next(struct spool *s, struct spool_item *ret)
+{
+    if (s->state == SPOOL_OPENING || s->state == SPOOL_CLOSED)
+        return ERR_CLOSED;
+    for (;;) {
+        if (s->read_seq <= s->accounts.low_water)
+            s->read_seq = s->accounts.low_water + 1;
+        uint64_t seq = intervals_next_free(&s->accounts.taken, s->read_seq);
+        enum err err = ERR_AGAIN;
+        if (seq <= s->acked_seq && seq <= s->accounts.low_water + s->config.window_seqs)
+            err = cursor_get(s, &s->reader, seq, ret);
+        if (err == ERR_CORRUPT)
+            continue;
+        if (err != OK) {
+            s->read_wanted = true;
+            spool_pump(s);
+            return err;
+        }
+        s->read_seq = seq + 1;
+        return OK;
+    }
+}
+
+/* --- loading a batch again --------------------------------------------------------------------------------
+ */
+
+void spool_load(struct spool *s, uint64_t batch_no, struct spool_loader *loader)
+{
+    struct spool_loader **end = &s->loaders;
+    while (*end != NULL)
+        end = &(*end)->next;
+    loader->batch_no = batch_no;
+    loader->seq = 0;
+    loader->next = NULL;
+    *end = loader;
+    s->loaders_new = true;
+    spool_pump(s);
+}
+
+/* The next member >= seq that is not settled; 0: none. */
+static uint64_t member_from(const struct spool *s, const struct batch *b, uint64_t seq)
+{
+    for (unsigned i = 0; i < b->run_count; i++) {
+        uint64_t first = b->runs[i].first, end = first + b->runs[i].count;
+        if (first < seq)
+            first = seq;
+        if (first <= s->accounts.low_water)
+            first = s->accounts.low_water + 1;
+        if (first < end)
+            first = intervals_next_free(&s->accounts.settled, first);
+        if (first < end)
+            return first;
+    }
+    return 0;
+}
+
+static void finish_loader(struct spool *s, enum err err)
+{
+    struct spool_loader *l = s->loaders;
+    s->loaders = l->next;
+    cursor_reset(&s->loader_cursor);
+    l->done(l->ctx, err);
+}
+
+/* Hands on what is there; true when the first loader is done. */
+static bool load_some(struct spool *s)
+{
+    struct spool_loader *l = s->loaders;
+    const struct batch *b = accounts_batch(&s->accounts, l->batch_no);
+    bool broken_before = b != NULL && b->broken;
+    for (;;) {
+        if (b == NULL) {
+            finish_loader(s, ERR_CORRUPT);
+            return true;
+        }
+        uint64_t seq = member_from(s, b, l->seq);
+        if (seq == 0) {
+            finish_loader(s, OK);
+            return true;
+        }
+        struct spool_item item;
+        enum err err = cursor_get(s, &s->loader_cursor, seq, &item);
+        if (err == ERR_AGAIN)
+            return false;
+        b = accounts_batch(&s->accounts, l->batch_no);
+        if (err == ERR_CORRUPT || b == NULL || b->broken != broken_before) {
+            finish_loader(s, ERR_CORRUPT);
+            return true;
+        }
+        l->seq = seq + 1;
+        l->item(l->ctx, &item);
+        b = accounts_batch(&s->accounts, l->batch_no);
+    }
+}
+
+uint64_t read_deadline(const struct spool *s)
+{
+    if (s->state == SPOOL_OPENING || s->state == SPOOL_CLOSED || s->read_busy)
+        return UINT64_MAX;
+    if (s->loaders_new)
+        return 1;
+    return (s->loaders != NULL || s->read_wanted) && s->read_retry_at_us > now_us(s) ? s->read_retry_at_us
+                                                                                     : UINT64_MAX;
+}
+
+void read_pump(struct spool *s, uint64_t now, bool may_call)
+{
+    if (s->state == SPOOL_OPENING || s->state == SPOOL_CLOSED)
+        return;
+    if (s->read_wanted && s->read_retry_at_us != 0 && now >= s->read_retry_at_us) {
+        s->read_retry_at_us = 0;
+        s->note_readable = true;
+    }
+    if (!may_call || s->loading)
+        return;
+    s->loading = true;
+    s->loaders_new = false;
+    while (s->loaders != NULL && load_some(s))
+        ;
+    s->loading = false;
+}

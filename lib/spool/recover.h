@@ -1,0 +1,82 @@
+/* recover: from whatever is in the directory to a spool that can be served. Runs as one job.
+ *
+ * It reads headers, takes the newest segment that begins with a good STATE, replays the ops from there on,
+ * tells torn from corrupt, and settles: what is found but not proven durable is written again, with a STATE
+ * that has all ops folded in, into a fresh segment of a new epoch, which comes into force only when that is
+ * on disk. Old files are never appended to or cut. Total: any bytes lead to a served spool or to a refusal
+ * with a reason. */
+#ifndef PENSTOCK_SPOOL_RECOVER_H
+#define PENSTOCK_SPOOL_RECOVER_H
+
+#include "lib/spool/accounts.h"
+#include "lib/spool/format.h"
+#include "lib/spool/scan.h"
+
+#define RECOVERY_WARNINGS 16
+
+/* A seg-* file. */
+struct found {
+    uint64_t id;
+    enum segment_kind kind;
+    struct segment_header header; /* when VALID */
+    bool zero_header;             /* PREPARED: as it should be, not a recycle cut short */
+    struct fault why;             /* when DAMAGED */
+    uint64_t size, allocated;
+    uint64_t end; /* of what counts */
+    uint64_t next_seq;
+    bool sealed; /* its successor says where it ends */
+};
+
+/* A frame that must be written again. */
+struct kept_frame {
+    uint64_t offset;
+    uint32_t payload_len;
+    uint16_t count;
+    uint64_t seq;
+};
+
+struct recovery {
+    struct spool_job job;
+    struct spool_vfs vfs;
+    /* From the loop. */
+    uint8_t uuid[16]; /* for a new spool; afterwards the spool's */
+    uint64_t salt, wall_ns, capacity;
+    uint32_t commit_align, name_hash;
+    bool weak; /* events beyond a torn place may have been answered for */
+    /* In between. */
+    struct found *found;
+    size_t found_count, found_cap;
+    struct found **valid; /* in force, by id */
+    size_t valid_count;
+    uint64_t id_max, epoch_max;
+    unsigned damaged_count;
+    uint64_t expected; /* next seq while replaying */
+    struct kept_frame *kept;
+    size_t kept_count, kept_cap;
+    uint64_t kept_bytes;
+    uint64_t proven, proven_next_seq; /* of the newest segment */
+    uint32_t proven_hcrc;
+    bool other_names;
+    /* For the loop. */
+    struct fault fault; /* err OK: good */
+    struct accounts accounts;
+    struct segment_header fresh;
+    int fresh_fd;
+    uint64_t fresh_end, fresh_allocated;
+    uint32_t fresh_hcrc;
+    bool no_fallocate;
+    struct fault warnings[RECOVERY_WARNINGS];
+    unsigned warning_count;
+};
+
+struct recovery *recovery_new(const struct spool_vfs *vfs);
+void recovery_free(struct recovery *r);
+void recovery_run(struct spool_job *job, const struct spool_vfs *vfs);
+
+/* replay.c: steps 6 and 7, from r->valid to r->accounts, r->kept and r->proven. */
+void recovery_replay(struct recovery *r);
+/* fresh.c: step 8. */
+MUST_USE enum err recovery_settle(struct recovery *r);
+void recovery_warn(struct recovery *r, const char *format, ...) PRINTF_LIKE(2, 3);
+
+#endif

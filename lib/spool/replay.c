@@ -1,0 +1,244 @@
+/* replay: what the segments say, folded into accounts. See recover.h.
+ *
+ * Torn or corrupt: proven(k) is where the next header says that k ends, or else the largest durable16 in any
+ * good frame of k. Bad bytes at or beyond it were never answered for: a torn tail, discarded. Bad bytes
+ * before it were once durable: corruption; the next good frame tells exactly how many events are lost, and
+ * the rest is kept. */
+#include "lib/base/ensure.h"
+#include "lib/spool/recover.h"
+
+#include <stdlib.h>
+
+static int open_segment(struct recovery *r, const struct found *f)
+{
+    char name[SEGMENT_NAME_MAX];
+    segment_name(f->id, name);
+    return r->vfs.open(r->vfs.ctx, name, VFS_RDONLY);
+}
+
+static bool is_state(const struct frame *f, const uint8_t *payload)
+{
+    return f->type == FRAME_CTRL && f->payload_len > 0 && payload[0] == OP_STATE;
+}
+
+/* Does a segment begin with a STATE that can be used? Both copies are tried; nothing else stands before
+ * events. */
+static bool begins_with_state(struct recovery *r, const struct found *found)
+{
+    struct scan scan;
+    struct frame f;
+    const uint8_t *payload;
+    bool good = false;
+    int fd = open_segment(r, found);
+    if (fd < 0)
+        return false;
+    scan_init(&scan, &r->vfs, fd, &found->header, found->end);
+    for (;;) {
+        enum scan_result result = scan_next(&scan, &f, &payload);
+        if (result == SCAN_END || (result == SCAN_BAD && !scan_resync(&scan)))
+            break;
+        if (result == SCAN_BAD)
+            continue;
+        if (is_state(&f, payload)) {
+            struct accounts trial;
+            accounts_init(&trial);
+            good = accounts_apply(&trial, span_of(payload, f.payload_len));
+            accounts_deinit(&trial);
+        }
+        if (good || f.type == FRAME_DATA)
+            break;
+    }
+    scan_deinit(&scan);
+    (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
+    return good;
+}
+
+/* Seqs that should stand before `seq` and do not. */
+static void reach(struct recovery *r, uint64_t seq)
+{
+    if (seq <= r->expected)
+        return;
+    recovery_warn(r, "%llu events are lost to damage (from number %llu on)",
+                  (unsigned long long)(seq - r->expected), (unsigned long long)r->expected);
+    accounts_lost(&r->accounts, r->expected, seq - r->expected);
+    r->expected = seq;
+}
+
+static void keep(struct recovery *r, const struct frame *f, uint64_t offset)
+{
+    if (r->kept_count == r->kept_cap) {
+        r->kept_cap = r->kept_cap == 0 ? 64 : r->kept_cap * 2;
+        r->kept = must_realloc(r->kept, r->kept_cap * sizeof *r->kept);
+    }
+    r->kept[r->kept_count++] = (struct kept_frame){offset, f->payload_len, f->count, f->seq};
+    r->kept_bytes += frame_bytes(f->payload_len);
+}
+
+static void apply_data(struct recovery *r, const struct frame *f, const uint8_t *payload)
+{
+    struct span rest;
+    bool news = f->seq >= r->accounts.next_seq;
+    accounts_stored(&r->accounts, f->seq, f->count);
+    if (!news || !frame_events_check(span_of(payload, f->payload_len), f->seq, f->count, &rest) ||
+        rest.len == 0)
+        return;
+    struct op op;
+    if (op_next(&rest, &op) && op.code == OP_MARKS)
+        accounts_replayed(&r->accounts, op.runs);
+}
+
+static void apply_ctrl(struct recovery *r, const struct frame *f, const uint8_t *payload)
+{
+    if (accounts_apply(&r->accounts, span_of(payload, f->payload_len)))
+        return;
+    recovery_warn(r, "control records contradict each other: everything stored counts as undelivered again");
+    accounts_reset(&r->accounts, r->valid[0]->header.first_seq);
+    accounts_stored(&r->accounts, r->accounts.base_seq, r->expected - r->accounts.base_seq);
+}
+
+/* One good frame. */
+static void apply(struct recovery *r, const struct frame *f, const uint8_t *payload, bool events_only)
+{
+    if (f->type == FRAME_DATA) {
+        if (f->seq + f->count <= r->expected && f->count > 0)
+            return; /* Twice: not ours to judge, the first one counts. */
+        reach(r, f->seq);
+        apply_data(r, f, payload);
+        r->expected = f->seq + f->count;
+    } else if (!events_only) {
+        reach(r, f->seq);
+        if (f->type == FRAME_CTRL)
+            apply_ctrl(r, f, payload);
+    }
+}
+
+static void replay_sealed(struct recovery *r, struct found *found, const struct found *next)
+{
+    struct scan scan;
+    struct frame f;
+    const uint8_t *payload;
+    int fd = open_segment(r, found);
+    r->expected = found->header.first_seq;
+    if (fd >= 0) {
+        scan_init(&scan, &r->vfs, fd, &found->header, found->end);
+        for (;;) {
+            enum scan_result result = scan_next(&scan, &f, &payload);
+            if (result == SCAN_FRAME)
+                apply(r, &f, payload, false);
+            else if (result == SCAN_END || !scan_resync(&scan))
+                break;
+        }
+        scan_deinit(&scan);
+        (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
+    }
+    reach(r, next->header.first_seq);
+}
+
+/* The newest segment, first pass: how much of it is proven, by its own frames. */
+static void survey(struct recovery *r, struct scan *scan)
+{
+    struct frame f;
+    const uint8_t *payload;
+    r->proven = SEGMENT_HEADER_AREA;
+    for (;;) {
+        enum scan_result result = scan_next(scan, &f, &payload);
+        if (result == SCAN_FRAME) {
+            if ((uint64_t)f.durable16 * 16 > r->proven)
+                r->proven = (uint64_t)f.durable16 * 16;
+        } else if (result == SCAN_END || !scan_resync(scan)) {
+            break;
+        }
+    }
+    if (r->proven > scan->at)
+        r->proven = scan->at;
+}
+
+/* Second pass. */
+static void replay_newest(struct recovery *r, struct found *found)
+{
+    struct scan scan;
+    struct frame f;
+    const uint8_t *payload;
+    bool torn = false;
+    int fd = open_segment(r, found);
+    r->expected = found->header.first_seq;
+    r->proven_next_seq = r->expected;
+    r->proven_hcrc = found->header.hcrc;
+    r->proven = SEGMENT_HEADER_AREA;
+    if (fd < 0)
+        return;
+    scan_init(&scan, &r->vfs, fd, &found->header, found->size);
+    survey(r, &scan);
+    scan_seek(&scan, SEGMENT_HEADER_AREA);
+    for (;;) {
+        enum scan_result result = scan_next(&scan, &f, &payload);
+        if (result == SCAN_FRAME) {
+            uint64_t offset = scan.at - frame_bytes(f.payload_len);
+            bool news = f.type == FRAME_DATA && f.seq + f.count > r->expected;
+            apply(r, &f, payload, torn);
+            if (offset >= r->proven && news)
+                keep(r, &f, offset);
+            if (offset < r->proven) {
+                r->proven_next_seq = r->expected;
+                r->proven_hcrc = f.hcrc;
+            }
+            continue;
+        }
+        if (result == SCAN_END)
+            break;
+        if (scan.at >= r->proven && !torn) {
+            torn = true;
+            if (scan.bad_payload)
+                r->accounts.torn_bytes += scan.bad_bytes;
+            if (!r->weak)
+                break;
+        }
+        if (!scan_resync(&scan))
+            break;
+    }
+    scan_deinit(&scan);
+    (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
+}
+
+/* The newest STATE to begin with, or the very first segment. */
+static size_t first_to_replay(struct recovery *r)
+{
+    for (size_t i = r->valid_count; i-- > 0;)
+        if (begins_with_state(r, r->valid[i]))
+            return i;
+    uint64_t first = r->valid[0]->header.first_seq;
+    accounts_reset(&r->accounts, first);
+    if (r->valid_count > 1 || first > 1)
+        recovery_warn(r, "no usable state record: everything stored counts as undelivered again");
+    return 0;
+}
+
+void recovery_replay(struct recovery *r)
+{
+    if (r->valid_count == 0)
+        return;
+    struct accounts *a = &r->accounts;
+    size_t last = r->valid_count - 1;
+    for (size_t i = first_to_replay(r); i < last; i++)
+        replay_sealed(r, r->valid[i], r->valid[i + 1]);
+    replay_newest(r, r->valid[last]);
+    /* STATE of a settled segment knows of events whose copies stood here. */
+    reach(r, a->next_seq);
+    struct found *newest = r->valid[last];
+    newest->end = r->proven;
+    newest->next_seq = r->proven_next_seq;
+    newest->sealed = true;
+    /* Pending events of segments that are no longer there. */
+    if (a->low_water + 1 < r->valid[0]->header.first_seq) {
+        uint64_t first = a->low_water + 1, end = r->valid[0]->header.first_seq;
+        if (intervals_count(&a->settled, first, end - 1) < end - first) {
+            recovery_warn(r, "segments are missing: events before number %llu are lost",
+                          (unsigned long long)end);
+            accounts_lost(a, first, end - first);
+        }
+    }
+    if (a->epoch > r->epoch_max)
+        r->epoch_max = a->epoch;
+    for (size_t i = 0; i < a->batch_count; i++)
+        a->batches[i]->recovered = a->batches[i]->durable = true;
+}

@@ -1,0 +1,183 @@
+/* settle: batches begin and end. Steps 8 and 12 of the straight line.
+ *
+ * Each call writes ops behind those that wait already and applies them to the accounts through the same code
+ * that recovery uses. ASSIGN forces a commit (a batch may be sent only when its identity is durable), a plain
+ * DONE does not: losing it costs one repetition under the same id. */
+#include "lib/spool/internal.h"
+
+#define BATCHES_MAX 4096
+
+static uint64_t run_sum(const struct spool_run *runs, unsigned count)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < count; i++)
+        sum += runs[i].count;
+    return sum;
+}
+
+/* STATE must be able to hold what is open, twice, beside its segment's frames. */
+static bool state_has_room(const struct spool *s)
+{
+    return s->accounts.batch_count < BATCHES_MAX &&
+           s->accounts.batch_bytes + s->accounts.settled.len * 8 + 8192 < ctrl_max(s) &&
+           s->ctrl.len < ctrl_max(s) / 2;
+}
+
+static enum err put_assign(struct spool *s, const struct spool_assignment *a, struct spool_batch_id *ret_id)
+{
+    uint64_t no = s->accounts.next_batch_no;
+    enum err err = op_put_assign(&s->ctrl, s->accounts.epoch, no, 0, a);
+    if (err != OK)
+        return err;
+    memcpy(ret_id->uuid, s->uuid, sizeof s->uuid);
+    ret_id->epoch = s->accounts.epoch;
+    ret_id->batch_no = no;
+    /* apply() raises it as well; several in one frame need it now. */
+    s->accounts.next_batch_no = no + 1;
+    return OK;
+}
+
+static void set_tickets(struct spool *s, uint64_t from_no)
+{
+    for (struct batch *b = accounts_batch_after(&s->accounts, from_no - 1); b != NULL;
+         b = accounts_batch_after(&s->accounts, b->no))
+        b->ticket = s->ticket;
+}
+
+enum err spool_assign(struct spool *s, const struct spool_assignment *a, struct spool_batch_id *ret_id)
+{
+    if (!running(s) || s->closing)
+        return ERR_CLOSED;
+    if (!state_has_room(s))
+        return ERR_FULL;
+    for (unsigned i = 0; i < a->run_count; i++) {
+        ensure(a->runs[i].first > s->accounts.low_water);
+        ensure(a->runs[i].first + a->runs[i].count - 1 <= s->acked_seq);
+        ensure(intervals_count(&s->accounts.taken, a->runs[i].first,
+                               a->runs[i].first + a->runs[i].count - 1) == 0);
+    }
+    size_t start = ctrl_start(s);
+    enum err err = put_assign(s, a, ret_id);
+    if (err != OK)
+        return err;
+    ctrl_apply(s, start, true);
+    set_tickets(s, ret_id->batch_no);
+    spool_pump(s);
+    return OK;
+}
+
+static void after_settling(struct spool *s)
+{
+    tail_forget(&s->tail, s->config.cache_bytes, s->accounts.low_water);
+    if (s->read_wanted)
+        s->note_readable = true; /* the window may have moved */
+}
+
+enum err spool_drop(struct spool *s, struct spool_run run, enum spool_drop reason)
+{
+    if (!running(s))
+        return ERR_CLOSED;
+    size_t start = ctrl_start(s);
+    enum err err = op_put_drop(&s->ctrl, OP_DROP, reason, 0, &run, 1);
+    if (err != OK)
+        return err;
+    ctrl_apply(s, start, true);
+    after_settling(s);
+    spool_pump(s);
+    return OK;
+}
+
+void spool_rewind(struct spool *s)
+{
+    s->read_seq = s->accounts.low_water + 1;
+    if (s->read_wanted)
+        s->note_readable = true;
+}
+
+static void fill_assignment(const struct batch *b, struct spool_assignment *ret)
+{
+    *ret = (struct spool_assignment){.partition = b->partition,
+                                     .runs = b->runs,
+                                     .run_count = b->run_count,
+                                     .raw_len = b->raw_len,
+                                     .raw_crc32c = b->raw_crc32c,
+                                     .envelope_version = b->envelope_version,
+                                     .envelope_hash = b->envelope_hash,
+                                     .codec = b->codec,
+                                     .level = b->level};
+}
+
+bool spool_open_batch_next(const struct spool *s, uint64_t after_batch_no, struct spool_open_batch *ret)
+{
+    const struct batch *b = accounts_batch_after(&s->accounts, after_batch_no);
+    if (b == NULL)
+        return false;
+    *ret = (struct spool_open_batch){.id = {.epoch = b->epoch, .batch_no = b->no},
+                                     .count = b->count,
+                                     .durable = b->durable,
+                                     .recovered = b->recovered,
+                                     .identity_broken = b->broken};
+    memcpy(ret->id.uuid, s->uuid, sizeof s->uuid);
+    fill_assignment(b, &ret->assignment);
+    return true;
+}
+
+static enum err put_outcome(struct spool *s, const struct batch *b, const struct spool_outcome *o)
+{
+    enum err err = OK;
+    if (o->dropped_count > 0)
+        err = op_put_drop(&s->ctrl, OP_DROP, o->drop_reason, 0, o->dropped, o->dropped_count);
+    for (unsigned i = 0; err == OK && i < o->dead_count; i++) {
+        struct op_dead dead = {.reason = o->dead[i].reason,
+                               .epoch = b->epoch,
+                               .batch_no = b->no,
+                               .seq = o->dead[i].seq,
+                               .letter = s->accounts.next_letter++};
+        err = op_put_dead(&s->ctrl, &dead);
+    }
+    if (err == OK)
+        err = op_put_done(&s->ctrl, o->next_count > 0 ? OP_SPLIT : OP_DONE, b->epoch, b->no, o->all_delivered,
+                          o->delivered, o->delivered_count);
+    for (unsigned i = 0; err == OK && i < o->next_count; i++)
+        err = put_assign(s, &o->next[i], &o->ret_next_ids[i]);
+    return err;
+}
+
+/* Every member that is still unsettled must be named exactly once: the caller's books agree with ours. */
+static void check_outcome(const struct spool *s, const struct batch *b, const struct spool_outcome *o)
+{
+    if (o->all_delivered)
+        return;
+    uint64_t named =
+        run_sum(o->delivered, o->delivered_count) + o->dead_count + run_sum(o->dropped, o->dropped_count);
+    for (unsigned i = 0; i < o->next_count; i++)
+        named += run_sum(o->next[i].runs, o->next[i].run_count);
+    ensure(named >= accounts_unsettled(&s->accounts, b));
+    ensure(named <= b->count);
+}
+
+enum err spool_settle(struct spool *s, uint64_t batch_no, const struct spool_outcome *outcome)
+{
+    if (!running(s))
+        return ERR_CLOSED;
+    struct batch *b = accounts_batch(&s->accounts, batch_no);
+    if (b == NULL)
+        return ERR_NOT_FOUND;
+    check_outcome(s, b, outcome);
+    if (outcome->next_count > 0 && !state_has_room(s))
+        return ERR_FULL;
+    uint64_t next_no = s->accounts.next_batch_no;
+    size_t start = ctrl_start(s);
+    enum err err = put_outcome(s, b, outcome);
+    if (err != OK) {
+        s->ctrl.len = start;
+        s->accounts.next_batch_no = next_no;
+        return err;
+    }
+    ctrl_apply(s, start, outcome->next_count > 0 || outcome->dropped_count > 0);
+    set_tickets(s, next_no);
+    spool_note(s, NOTE_SETTLED, batch_no);
+    after_settling(s);
+    spool_pump(s);
+    return OK;
+}
