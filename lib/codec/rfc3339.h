@@ -15,7 +15,6 @@ struct instant {
 
 enum {
     RFC3339_TEXT = 30,   /* "2026-05-04T09:12:33.004000001Z" */
-    HTTP_DATE_TEXT = 29, /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 };
 
 /* The first and last second that can be written. */
@@ -58,11 +57,5 @@ MUST_USE bool epoch_parse(struct span text, struct instant *ret);
  * INSTANT_SEC_MIN and _MAX. */
 size_t rfc3339_format_ms(struct instant t, char ret[RFC3339_TEXT + 1]);
 size_t rfc3339_format(struct instant t, char ret[RFC3339_TEXT + 1]);
-
-/* RFC 9110 section 5.6.7. Writes the preferred form, 29 characters and a NUL. */
-void http_date_format(int64_t unix_sec, char ret[HTTP_DATE_TEXT + 1]);
-/* Reads all three forms; the day's name is not compared with the date. The year of RFC 850's form has two
- * digits: 70 to 99 are 19xx. */
-MUST_USE bool http_date_parse(struct span text, int64_t *ret_unix_sec);
 
 #endif

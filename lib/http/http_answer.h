@@ -2,7 +2,7 @@
 #ifndef PENSTOCK_HTTP_HTTP_ANSWER_H
 #define PENSTOCK_HTTP_HTTP_ANSWER_H
 
-#include "lib/http/http_date.h"
+#include "lib/base/http_date.h"
 #include "lib/http/http_request.h"
 
 struct http_answer {

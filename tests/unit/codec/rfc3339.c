@@ -128,10 +128,6 @@ Test(rfc3339, all_times_survive_the_way_through_text)
         size_t n = rfc3339_format(t, text);
         cr_assert(rfc3339_parse(span_of(text, n), &back), "%s", text);
         cr_assert_eq(instant_compare(t, back), 0, "%s", text);
-        int64_t sec;
-        http_date_format(t.sec, text);
-        cr_assert(http_date_parse(span_str(text), &sec), "%s", text);
-        cr_assert_eq(sec, t.sec, "%s", text);
     }
 }
 
@@ -208,36 +204,4 @@ Test(rfc3339, epoch_forms)
                                       "1777885953004.5"};
     for (size_t i = 0; i < COUNT(bad); i++)
         cr_expect(!epoch_parse(span_str(bad[i]), &t), "%s", bad[i]);
-}
-
-Test(rfc3339, http_dates)
-{
-    static const char *const same[] = {"Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
-                                       "Sun Nov  6 08:49:37 1994"};
-    int64_t sec;
-    char text[HTTP_DATE_TEXT + 1];
-    for (size_t i = 0; i < COUNT(same); i++) {
-        cr_expect(http_date_parse(span_str(same[i]), &sec), "%s", same[i]);
-        cr_expect_eq(sec, 784111777);
-    }
-    http_date_format(784111777, text);
-    cr_expect_str_eq(text, same[0]);
-    http_date_format(1777885953, text);
-    cr_expect_str_eq(text, "Mon, 04 May 2026 09:12:33 GMT");
-    cr_expect(http_date_parse(SPAN("Saturday, 01-Jan-00 00:00:00 GMT"), &sec));
-    cr_expect_eq(sec, 946684800);
-    cr_expect(http_date_parse(SPAN("Wed May 14 08:49:37 2025"), &sec));
-    static const char *const bad[] = {"",
-                                      "Sun, 06 Nov 1994 08:49:37",
-                                      "Sun, 06 Nov 1994 08:49:37 UTC",
-                                      "Sun, 6 Nov 1994 08:49:37 GMT",
-                                      "06 Nov 1994 08:49:37 GMT",
-                                      "Sun, 31 Feb 1994 08:49:37 GMT",
-                                      "Sun, 06 nov 1994 08:49:37 GMT",
-                                      "Sun, 06 Nov 1994 25:49:37 GMT",
-                                      "Sund, 06-Nov-94 08:49:37 GMT",
-                                      "Sun Nov 06  08:49:37 1994",
-                                      "120"};
-    for (size_t i = 0; i < COUNT(bad); i++)
-        cr_expect(!http_date_parse(span_str(bad[i]), &sec), "%s", bad[i]);
 }

@@ -1,4 +1,4 @@
-#include "lib/http/http_date.h"
+#include "lib/base/http_date.h"
 
 #include <criterion/criterion.h>
 

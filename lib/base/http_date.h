@@ -1,7 +1,7 @@
 /* http_date: the three date forms of HTTP (RFC 9110 5.6.7) and Retry-After (10.2.3), by arithmetic alone.
  * Time comes in as Unix seconds. */
-#ifndef PENSTOCK_HTTP_HTTP_DATE_H
-#define PENSTOCK_HTTP_HTTP_DATE_H
+#ifndef PENSTOCK_BASE_HTTP_DATE_H
+#define PENSTOCK_BASE_HTTP_DATE_H
 
 #include "lib/base/bytes.h"
 

@@ -1,6 +1,6 @@
 /* http_date: see http_date.h. Days are counted in years that begin on 1 March, so that the leap day comes
  * last and month lengths follow one formula (the usual proleptic Gregorian day count). */
-#include "lib/http/http_date.h"
+#include "lib/base/http_date.h"
 
 #include <stdio.h>
 
