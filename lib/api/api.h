@@ -55,6 +55,7 @@ struct api_settings {
     /* Credentials, re-read from time to time; by the contract's names: api_key, public_key, secret_key,
      * access_token, sdk_key, bearer. .at NULL: not configured. */
     struct span api_key, public_key, secret_key, access_token, sdk_key, bearer;
+    struct span webhook_origin;   /* cloudevents; .at NULL: no handshake */
     bool ndjson;                  /* http: format: ndjson */
     enum { API_MODE_BATCH, API_MODE_STRUCTURED, API_MODE_BINARY } mode; /* cloudevents */
 };
@@ -137,6 +138,8 @@ struct api_exchange {
     const char *agent_name;
     struct uuid_source *uuids;
     const struct api_settings *settings; /* of the output concerned where there is exactly one; else NULL */
+    bool webhook;             /* the input's `webhook: true`: OPTIONS /events is answered */
+    unsigned events_max;      /* more events than this in one request: COND_TOO_LARGE; 0: 10,000 */
     /* out of read(): */
     struct api_item *items;
     unsigned item_count;
@@ -165,10 +168,11 @@ enum api_auth { /* how a sender presents auth.token on this path (contract secti
 };
 
 struct api_path {
-    const char *method;   /* "POST"; the other methods of a known pattern are COND_BAD_METHOD */
+    const char *method;   /* "POST"; the other methods of a known pattern are COND_BAD_METHOD; "*": all, as the last resort */
     const char *pattern;  /* literal segments; "*" one segment, "**" the rest; a slash at the end is tolerated */
     enum api_auth auth;
     bool opaque;          /* the body is not to be decoded: read() uses body_encoded */
+    bool hidden;          /* answered only when the input says so (webhook) */
     unsigned tag;         /* the api's own */
 };
 
@@ -298,7 +302,8 @@ struct api {
                        struct fault *why);
 
     /* upstream half */
-    bool (*alone)(struct span partition); /* records of this partition are never merged; NULL: always merged */
+    /* Records of this partition are never merged: each is a batch of its own. NULL: always merged. */
+    bool (*alone)(const struct api_settings *s, struct span partition);
     /* Diagnostics and the like: dropped when older than this at sending; 0: never. May be NULL. */
     uint64_t (*expires_us)(struct span partition);
     void (*envelope)(const struct api_settings *s, struct span partition, struct api_envelope *ret);

@@ -229,3 +229,28 @@ struct span arena_copy(struct arena *a, struct span s)
         memcpy(p, s.at, s.len);
     return span_of(p, s.len);
 }
+
+void arena_shrink(struct arena *a, void *p, size_t from, size_t to)
+{
+    struct arena_block *b = a->now;
+    size_t rounded = (from + 15) & ~(size_t)15;
+    ensure(to <= from);
+    if (b == NULL || (uint8_t *)p + rounded != b->data + b->used)
+        return;
+    b->used -= rounded - ((to + 15) & ~(size_t)15);
+    a->used -= from - to;
+}
+
+bool bytes_init_arena(struct bytes *b, struct arena *a, size_t cap)
+{
+    *b = (struct bytes){.at = arena_alloc(a, cap == 0 ? 1 : cap), .cap = cap, .max = cap};
+    return b->at != NULL;
+}
+
+struct span bytes_finish_arena(struct bytes *b, struct arena *a)
+{
+    arena_shrink(a, b->at, b->cap == 0 ? 1 : b->cap, b->len);
+    struct span done = span_of(b->at, b->len);
+    *b = (struct bytes){0};
+    return done;
+}

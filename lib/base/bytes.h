@@ -86,6 +86,14 @@ void *arena_alloc(struct arena *a, size_t size);
 /* A copy that lives as long as the arena; .at is NULL when the maximum would be passed. */
 struct span arena_copy(struct arena *a, struct span s);
 
+/* Gives back the unused rest of the newest allocation: `p` had `from` bytes and keeps `to`. */
+void arena_shrink(struct arena *a, void *p, size_t from, size_t to);
+/* A fixed buffer of exactly `cap` bytes in the arena: appends beyond it are ERR_TOO_BIG, nothing is to be freed.
+ * False when the arena's maximum would be passed. */
+MUST_USE bool bytes_init_arena(struct bytes *b, struct arena *a, size_t cap);
+/* What was written, which stays in the arena; the room behind it is given back if nothing was allocated since. */
+struct span bytes_finish_arena(struct bytes *b, struct arena *a);
+
 /* malloc and friends for small, bounded things: never NULL, end the process instead. */
 void *must_alloc(size_t size); /* zeroed */
 void *must_realloc(void *p, size_t size);

@@ -82,7 +82,8 @@ static const char *listen_unix(struct judge *j, const char *path, struct config_
 const char *address_listen(struct judge *j, const char *text, unsigned flags, struct config_listen *ret)
 {
     static const char *const plain = "expected an address and a port, such as 127.0.0.1:4380 or [::1]:4380";
-    static const char *const wide = "expected an address and a port such as 127.0.0.1:4390, unix:PATH, or false";
+    static const char *const wide =
+        "expected an address and a port such as 127.0.0.1:4390, unix:PATH, or false";
     struct config_listen l = {.text = judge_copy(j, span_str(text))};
     const char *wrong = (flags & SCHEMA_ALLOW_UNIX) != 0 ? wide : plain;
     if ((flags & SCHEMA_ALLOW_OFF) != 0 && strcmp(text, "false") == 0) {

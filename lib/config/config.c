@@ -17,10 +17,11 @@
 #define ARENA_MAX (64u << 20)
 #define NAMES_MAX 64 /* keys of one section */
 
-/* --- a section and its rows -------------------------------------------------------------------------------- */
+/* --- a section and its rows --------------------------------------------------------------------------------
+ */
 
-static const struct schema_key *find_key(const struct judge *j, const struct schema_key *keys, const char *name,
-                                         const struct schema_key **ret_other)
+static const struct schema_key *find_key(const struct judge *j, const struct schema_key *keys,
+                                         const char *name, const struct schema_key **ret_other)
 {
     *ret_other = NULL;
     for (const struct schema_key *key = keys; key->name != NULL; key++) {
@@ -55,7 +56,8 @@ static void foreign_key(struct judge *j, const struct schema_key *key, const cha
         if (schema_has(key, 1u << i))
             (void)snprintf(have + len, sizeof have - len, "%s%s", len > 0 ? ", " : "", type_names[i]);
     }
-    judge_fault(j, n->key_pos, "type %s has no key \"%s\"; it belongs to %s", type_names[j->type], n->key, have);
+    judge_fault(j, n->key_pos, "type %s has no key \"%s\"; it belongs to %s", type_names[j->type], n->key,
+                have);
 }
 
 static void fill_section(struct judge *j, const struct schema_key *keys, const char *const *type_names,
@@ -97,18 +99,21 @@ static void fill_section(struct judge *j, const struct schema_key *keys, const c
             fill_key(j, key, type_names, yaml_child(node, key->name), base);
 }
 
-/* --- named things ------------------------------------------------------------------------------------------- */
+/* --- named things
+ * ------------------------------------------------------------------------------------------- */
 
 static void check_name(struct judge *j, const struct yaml_node *n)
 {
     if (!address_name_ok(n->key))
-        judge_fault(j, n->key_pos,
-                    "expected a name of at most %d letters, digits, _ . and - that begins with a letter or digit",
-                    CONFIG_NAME_MAX);
+        judge_fault(
+            j, n->key_pos,
+            "expected a name of at most %d letters, digits, _ . and - that begins with a letter or digit",
+            CONFIG_NAME_MAX);
 }
 
 /* Which type the mapping says it has, before any of its rows can be chosen. */
-static void find_type(struct judge *j, const struct yaml_node *node, const char *const *type_names, const char *usual)
+static void find_type(struct judge *j, const struct yaml_node *node, const char *const *type_names,
+                      const char *usual)
 {
     const struct yaml_node *type = yaml_child(node, "type");
     const char *text = type != NULL && type->kind == YAML_SCALAR && !yaml_is_null(type) ? type->text : usual;
@@ -122,7 +127,8 @@ static void find_type(struct judge *j, const struct yaml_node *node, const char 
     }
 }
 
-static void fill_input(struct judge *j, struct config_input *in, const char *name, const struct yaml_node *node)
+static void fill_input(struct judge *j, struct config_input *in, const char *name,
+                       const struct yaml_node *node)
 {
     size_t mark = judge_enter(j, name);
     in->name = judge_copy(j, span_str(name));
@@ -176,8 +182,9 @@ static void fill_output(struct judge *j, struct config_output *out, const struct
         memcpy(out->options, options, out->option_count * sizeof *options);
     const struct yaml_node *type = yaml_child(node, "type");
     if (type == NULL || yaml_is_null(type))
-        judge_fault_at(j, node->key_pos, "type", "required: expected one of cloudevents, honeycomb, langfuse, "
-                                                 "launchdarkly, monk, segops, otlp or http");
+        judge_fault_at(j, node->key_pos, "type",
+                       "required: expected one of cloudevents, honeycomb, langfuse, "
+                       "launchdarkly, monk, segops, otlp or http");
     if (j->type_known) {
         out->type = j->type;
         rules_output(j, out, node);
@@ -216,7 +223,8 @@ static void fill_route(struct judge *j, struct config_route *r, const struct yam
     r->when.api_set = judge_find(node, "when.api") != NULL;
     const struct yaml_node *to = yaml_child(node, "to");
     if (node->kind == YAML_MAP && (to == NULL || yaml_is_null(to)))
-        judge_fault_at(j, node->pos, "to", "required: expected a list of names of outputs such as [telemetry, billing]");
+        judge_fault_at(j, node->pos, "to",
+                       "required: expected a list of names of outputs such as [telemetry, billing]");
 }
 
 static void fill_routes(struct judge *j, const struct yaml_node *node)
@@ -225,7 +233,8 @@ static void fill_routes(struct judge *j, const struct yaml_node *node)
     if (node == NULL || yaml_is_null(node))
         return;
     if (node->kind != YAML_LIST || node->count > ROUTES_MAX) {
-        judge_fault(j, node->pos, "expected a list of at most %d routes, such as - { to: [telemetry] }", ROUTES_MAX);
+        judge_fault(j, node->pos, "expected a list of at most %d routes, such as - { to: [telemetry] }",
+                    ROUTES_MAX);
         return;
     }
     c->routes = judge_alloc(j, (node->count + 1) * sizeof *c->routes);
@@ -241,7 +250,8 @@ static void fill_routes(struct judge *j, const struct yaml_node *node)
     }
 }
 
-/* --- the whole ------------------------------------------------------------------------------------------------ */
+/* --- the whole
+ * ------------------------------------------------------------------------------------------------ */
 
 static void fill_top(struct judge *j, const struct yaml_node *root)
 {
@@ -318,7 +328,8 @@ static void judge_text(struct judge *j, struct span text, struct arena *tree)
     if (root == NULL && j->report->faults > 0)
         return;
     if (root == NULL || yaml_is_null(root)) {
-        judge_fault(j, (struct yaml_pos){1, 1}, "the file is empty; expected at least one output under \"outputs:\"");
+        judge_fault(j, (struct yaml_pos){1, 1},
+                    "the file is empty; expected at least one output under \"outputs:\"");
         return;
     }
     if (root->kind != YAML_MAP) {

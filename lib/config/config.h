@@ -17,10 +17,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CONFIG_TEXT_MAX (1u << 20)     /* bytes of a configuration file */
-#define CONFIG_SECRET_MAX (64u << 10)  /* bytes of one string once its references are resolved */
-#define CONFIG_NAME_MAX 63             /* bytes of an input's or output's name */
-#define CONFIG_SOCKET_PATH_MAX 107     /* what sun_path holds, less its NUL */
+#define CONFIG_TEXT_MAX (1u << 20)    /* bytes of a configuration file */
+#define CONFIG_SECRET_MAX (64u << 10) /* bytes of one string once its references are resolved */
+#define CONFIG_NAME_MAX 63            /* bytes of an input's or output's name */
+#define CONFIG_SOCKET_PATH_MAX 107    /* what sun_path holds, less its NUL */
 #define CONFIG_SPOOL_BYTES_MIN (4u << 20)
 
 /* --- what the machine is asked ---------------------------------------------------------------------- */
@@ -44,32 +44,33 @@ struct config_env {
 /* A string that may hold ${env:NAME} and ${file:PATH}. Only the template may be shown; the value never is.
  * config_secret_refresh() reads the references again. */
 struct config_secret {
-    const char *template;       /* as written; NULL: not configured */
-    struct span value;          /* resolved, without a file's line ends; its own memory, wiped when replaced */
-    bool refers;                /* the template has references: the value may change */
+    const char *template; /* as written; NULL: not configured */
+    struct span value;    /* resolved, without a file's line ends; its own memory, wiped when replaced */
+    bool refers;          /* the template has references: the value may change */
     struct config_secret *next; /* all secrets of the same input, output or admin */
 };
 
 enum config_listen_kind { CONFIG_LISTEN_OFF, CONFIG_LISTEN_INET, CONFIG_LISTEN_UNIX };
 struct config_listen {
     enum config_listen_kind kind;
-    const char *text;  /* as written */
-    const char *host;  /* INET: an IPv4 or IPv6 address without brackets */
-    uint16_t port;     /* INET: 0 lets the kernel choose */
+    const char *text; /* as written */
+    const char *host; /* INET: an IPv4 or IPv6 address without brackets */
+    uint16_t port;    /* INET: 0 lets the kernel choose */
     bool ipv6;
-    bool loopback;     /* INET: only this machine reaches it; UNIX: always */
-    const char *path;  /* UNIX */
+    bool loopback;    /* INET: only this machine reaches it; UNIX: always */
+    const char *path; /* UNIX */
 };
 
 struct config_url {
-    const char *text;  /* NULL: not configured */
-    bool tls;          /* https */
-    const char *host;  /* a name, or an address without brackets */
+    const char *text; /* NULL: not configured */
+    bool tls;         /* https */
+    const char *host; /* a name, or an address without brackets */
     bool host_is_ip, ipv6, loopback;
     uint16_t port;
     const char *authority; /* what a Host header says: brackets kept, the scheme's own port left out */
-    const char *path;      /* "" or "/prefix" without a last slash; for http and cloudevents the whole path, at least "/" */
-    const char *query;     /* "" or "?a=b" */
+    const char *path;  /* "" or "/prefix" without a last slash; for http and cloudevents the whole path, at
+                          least "/" */
+    const char *query; /* "" or "?a=b" */
 };
 
 struct config_header {
@@ -127,8 +128,13 @@ struct config_admin {
     struct config_secret *secrets;
 };
 
-enum config_input_type { CONFIG_INPUT_HTTP, CONFIG_INPUT_UNIX, CONFIG_INPUT_UNIX_DGRAM, CONFIG_INPUT_UDP,
-                         CONFIG_INPUT_TYPES };
+enum config_input_type {
+    CONFIG_INPUT_HTTP,
+    CONFIG_INPUT_UNIX,
+    CONFIG_INPUT_UNIX_DGRAM,
+    CONFIG_INPUT_UDP,
+    CONFIG_INPUT_TYPES
+};
 
 struct config_user {
     const char *name;
@@ -138,35 +144,47 @@ struct config_user {
 struct config_input {
     const char *name;
     enum config_input_type type;
-    struct config_listen listen;    /* all types: INET for http and udp, UNIX for the other two */
-    struct config_socket socket;    /* unix, unix_dgram */
-    uint64_t max_body;              /* http, unix: one request, one forward message */
-    uint64_t max_event;             /* unix: one line */
-    unsigned max_connections;       /* http, unix */
-    uint64_t idle_timeout_us;       /* http; 0: never */
-    uint64_t request_timeout_us;    /* http */
-    uint64_t receive_buffer;        /* unix_dgram, udp */
-    struct config_auth auth;        /* http */
-    struct config_tls_server tls;   /* http */
-    bool webhook;                   /* http: answers the CloudEvents webhook handshake */
-    const char *cors_origin;        /* http: Access-Control-Allow-Origin on browser paths */
-    const char *subject_field;      /* unix: record field that becomes `subject`; NULL: none */
+    struct config_listen listen;  /* all types: INET for http and udp, UNIX for the other two */
+    struct config_socket socket;  /* unix, unix_dgram */
+    uint64_t max_body;            /* http, unix: one request, one forward message */
+    uint64_t max_event;           /* unix: one line */
+    unsigned max_connections;     /* http, unix */
+    uint64_t idle_timeout_us;     /* http; 0: never */
+    uint64_t request_timeout_us;  /* http */
+    uint64_t receive_buffer;      /* unix_dgram, udp */
+    struct config_auth auth;      /* http */
+    struct config_tls_server tls; /* http */
+    bool webhook;                 /* http: answers the CloudEvents webhook handshake */
+    const char *cors_origin;      /* http: Access-Control-Allow-Origin on browser paths */
+    const char *subject_field;    /* unix: record field that becomes `subject`; NULL: none */
     struct {
         struct config_secret shared_key; /* .template NULL: no handshake */
         struct config_user *users;
         unsigned user_count;
-    } forward;                      /* unix */
+    } forward; /* unix */
     bool unsafe;
     struct config_secret *secrets;
 };
 
 /* In the order of the contract's list of apis. */
-enum config_output_type { CONFIG_OUTPUT_CLOUDEVENTS, CONFIG_OUTPUT_HONEYCOMB, CONFIG_OUTPUT_LANGFUSE,
-                          CONFIG_OUTPUT_LAUNCHDARKLY, CONFIG_OUTPUT_MONK, CONFIG_OUTPUT_SEGOPS, CONFIG_OUTPUT_OTLP,
-                          CONFIG_OUTPUT_HTTP, CONFIG_OUTPUT_TYPES };
+enum config_output_type {
+    CONFIG_OUTPUT_CLOUDEVENTS,
+    CONFIG_OUTPUT_HONEYCOMB,
+    CONFIG_OUTPUT_LANGFUSE,
+    CONFIG_OUTPUT_LAUNCHDARKLY,
+    CONFIG_OUTPUT_MONK,
+    CONFIG_OUTPUT_SEGOPS,
+    CONFIG_OUTPUT_OTLP,
+    CONFIG_OUTPUT_HTTP,
+    CONFIG_OUTPUT_TYPES
+};
 
-enum config_compression { CONFIG_COMPRESSION_AUTO, CONFIG_COMPRESSION_NONE, CONFIG_COMPRESSION_GZIP,
-                          CONFIG_COMPRESSION_ZSTD };
+enum config_compression {
+    CONFIG_COMPRESSION_AUTO,
+    CONFIG_COMPRESSION_NONE,
+    CONFIG_COMPRESSION_GZIP,
+    CONFIG_COMPRESSION_ZSTD
+};
 enum config_durability { CONFIG_FSYNC, CONFIG_INTERVAL, CONFIG_NO_SYNC };
 enum config_when_full { CONFIG_BLOCK, CONFIG_DROP_NEWEST, CONFIG_DROP_OLDEST };
 enum config_format { CONFIG_FORMAT_JSON, CONFIG_FORMAT_NDJSON };
@@ -193,8 +211,8 @@ struct config_output {
         struct config_secret api_key, public_key, secret_key, access_token, sdk_key, bearer;
         struct config_header *headers; /* http, otlp, cloudevents; already appended to `headers` below */
         unsigned header_count;
-    } credentials;                  /* what the type does not take is not configured */
-    const char *partition;          /* honeycomb: dataset; launchdarkly: project/environment; NULL: none */
+    } credentials;         /* what the type does not take is not configured */
+    const char *partition; /* honeycomb: dataset; launchdarkly: project/environment; NULL: none */
     struct config_header *headers;
     unsigned header_count;
     enum config_compression compression; /* never AUTO: resolved for the type */
@@ -202,14 +220,14 @@ struct config_output {
         uint64_t max_events, max_bytes, max_wait_us;
     } batch;
     struct {
-        uint64_t event_bytes;       /* one rendered event */
+        uint64_t event_bytes; /* one rendered event */
         uint64_t batch_events;
-        uint64_t batch_bytes;       /* before compression, envelope included */
-        uint64_t batch_sent_bytes;  /* after compression; 0: not counted */
-        uint64_t local_events;      /* in one local request */
+        uint64_t batch_bytes;      /* before compression, envelope included */
+        uint64_t batch_sent_bytes; /* after compression; 0: not counted */
+        uint64_t local_events;     /* in one local request */
     } limits;
     unsigned concurrency;
-    bool concurrency_auto;          /* `concurrency` is then the ceiling */
+    bool concurrency_auto; /* `concurrency` is then the ceiling */
     struct {
         uint64_t connect_us, request_us, idle_us;
     } timeout;
@@ -232,11 +250,11 @@ struct config_output {
         uint64_t max_bytes;
         enum config_when_full when_full; /* CONFIG_BLOCK or CONFIG_DROP_NEWEST */
     } dead_letter;
-    enum config_format format;      /* http */
-    enum config_mode mode;          /* cloudevents */
-    const char *webhook_origin;     /* cloudevents: asks for consent before the first delivery; NULL: does not */
-    enum config_session session;    /* segops: what POST /api/auth/session/ does */
-    struct config_option *options;  /* everything below `map:` and the key named like the type */
+    enum config_format format;   /* http */
+    enum config_mode mode;       /* cloudevents */
+    const char *webhook_origin;  /* cloudevents: asks for consent before the first delivery; NULL: does not */
+    enum config_session session; /* segops: what POST /api/auth/session/ does */
+    struct config_option *options; /* everything below `map:` and the key named like the type */
     unsigned option_count;
     bool unsafe;
     struct config_secret *secrets;
@@ -244,14 +262,15 @@ struct config_output {
 
 struct config_route {
     struct {
-        const char *type;                /* glob; NULL: any */
-        const char *input;               /* name; NULL: any */
+        const char *type;  /* glob; NULL: any */
+        const char *input; /* name; NULL: any */
         bool api_set;
-        enum config_output_type api;     /* with api_set: only events that came by that api's paths; cloudevents: neutral */
+        enum config_output_type
+            api; /* with api_set: only events that came by that api's paths; cloudevents: neutral */
     } when;
-    uint32_t sample;                     /* keeps 1 in so many */
-    const char **to;                     /* names of outputs */
-    unsigned *to_index;                  /* the same as indices into outputs[] */
+    uint32_t sample;    /* keeps 1 in so many */
+    const char **to;    /* names of outputs */
+    unsigned *to_index; /* the same as indices into outputs[] */
     unsigned to_count;
     unsigned line;
 };
@@ -264,9 +283,10 @@ struct config {
     unsigned input_count;
     struct config_output *outputs;
     unsigned output_count;
-    struct config_route *routes; /* none with one output: everything neutral goes there (see config_neutral_output()) */
+    struct config_route
+        *routes; /* none with one output: everything neutral goes there (see config_neutral_output()) */
     unsigned route_count;
-    struct arena arena;          /* config.c's */
+    struct arena arena; /* config.c's */
 };
 
 extern const char *const config_input_type_names[CONFIG_INPUT_TYPES + 1];   /* NULL at the end, as the next */
@@ -290,6 +310,9 @@ struct config_report {
 };
 void config_report_init(struct config_report *r);
 void config_report_deinit(struct config_report *r);
+/* Adds a message about the file as a whole. */
+void config_report_add(struct config_report *r, enum config_severity severity, const char *format, ...)
+    PRINTF_LIKE(3, 4);
 /* "FILE:LINE:COLUMN: text", without a line end, cut to size. */
 void config_message_print(const struct config_message *m, const char *filename, char *into, size_t size);
 
@@ -308,11 +331,11 @@ const struct config_output *config_neutral_output(const struct config *c);
 
 /* Reads the references again. On a failure the old value stays. When *ret_changed is set, spans of the old
  * value are gone. */
-MUST_USE enum err config_secret_refresh(struct config_secret *s, const struct config_env *env, bool *ret_changed,
-                                        struct fault *why);
+MUST_USE enum err config_secret_refresh(struct config_secret *s, const struct config_env *env,
+                                        bool *ret_changed, struct fault *why);
 /* The same for a whole chain (output->secrets, …): goes on after a failure, and answers the first. */
-MUST_USE enum err config_secrets_refresh(struct config_secret *chain, const struct config_env *env, bool *ret_changed,
-                                         struct fault *why);
+MUST_USE enum err config_secrets_refresh(struct config_secret *chain, const struct config_env *env,
+                                         bool *ret_changed, struct fault *why);
 
 /* --- reload ----------------------------------------------------------------------------------------- */
 
@@ -324,8 +347,8 @@ bool config_admin_same(const struct config_admin *a, const struct config_admin *
 bool config_agent_same(const struct config_agent *a, const struct config_agent *b);
 bool config_routes_same(const struct config *a, const struct config *b);
 
-/* Keys that differ and take effect only at the next start, as text for people ("agent.data_dir, admin.listen").
- * Answers how many there are. */
+/* Keys that differ and take effect only at the next start, as text for people ("agent.data_dir,
+ * admin.listen"). Answers how many there are. */
 unsigned config_restart_keys(const struct config *old, const struct config *new, char *into, size_t size);
 
 #endif

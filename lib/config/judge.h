@@ -34,7 +34,8 @@ void judge_leave(struct judge *j, size_t mark);
 /* "PATH: text". */
 void judge_fault(struct judge *j, struct yaml_pos pos, const char *format, ...) PRINTF_LIKE(3, 4);
 /* The same for a name below the path; `below` may be dotted. */
-void judge_fault_at(struct judge *j, struct yaml_pos pos, const char *below, const char *format, ...) PRINTF_LIKE(4, 5);
+void judge_fault_at(struct judge *j, struct yaml_pos pos, const char *below, const char *format, ...)
+    PRINTF_LIKE(4, 5);
 void judge_say(struct judge *j, enum config_severity severity, struct yaml_pos pos, const char *format, ...)
     PRINTF_LIKE(4, 5);
 
@@ -47,7 +48,8 @@ const struct yaml_node *judge_find(const struct yaml_node *n, const char *dotted
 /* Its position, or that of the nearest node above it which is there. */
 struct yaml_pos judge_pos(const struct yaml_node *n, const char *dotted);
 
-/* --- value.c and value_list.c: one scalar or small collection into its member ------------------------------------------ */
+/* --- value.c and value_list.c: one scalar or small collection into its member
+ * ------------------------------------------ */
 
 /* Reads `node` by its row into the struct at `base`. Reports what is wrong. */
 void value_read(struct judge *j, const struct schema_key *key, const struct yaml_node *node, void *base);
@@ -72,15 +74,17 @@ bool address_name_ok(const char *name); /* contract: [A-Za-z0-9][A-Za-z0-9_.-]{0
 #define SECRET_EXPANDED_MAX (4u << 20)
 
 /* Appends the text with its references replaced. Errors name the reference, never a value. */
-MUST_USE enum err secret_expand(struct span text, const struct config_env *env, struct bytes *into, bool *ret_refers,
-                                struct fault *why);
+MUST_USE enum err secret_expand(struct span text, const struct config_env *env, struct bytes *into,
+                                bool *ret_refers, struct fault *why);
 /* Counts what references brought in; ERR_TOO_BIG beyond SECRET_EXPANDED_MAX. */
 MUST_USE enum err secret_account(struct judge *j, size_t len, struct fault *why);
 /* Sets up a secret from its template (copied to the arena) and chains it. */
-MUST_USE enum err secret_set(struct judge *j, struct config_secret *s, struct span template, struct fault *why);
+MUST_USE enum err secret_set(struct judge *j, struct config_secret *s, struct span template,
+                             struct fault *why);
 void secret_wipe(struct config_secret *chain);
 
-/* --- rules*.c: what one table cannot say ------------------------------------------------------------------ */
+/* --- rules*.c: what one table cannot say ------------------------------------------------------------------
+ */
 
 void rules_admin(struct judge *j, const struct yaml_node *node);
 void rules_input(struct judge *j, struct config_input *in, const struct yaml_node *node);

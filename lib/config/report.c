@@ -34,19 +34,39 @@ static void tame(char *text)
             *text = '?';
 }
 
-static void say(struct judge *j, enum config_severity severity, struct yaml_pos pos, const char *below,
-                const char *format, va_list args)
+/* Room for one more; NULL beyond the maximum. */
+static struct config_message *add(struct config_report *r, enum config_severity severity, struct yaml_pos pos)
 {
-    struct config_report *r = j->report;
     if (severity == CONFIG_FAULT)
         r->faults++;
     if (r->count == CONFIG_MESSAGES_MAX) {
         r->left_out++;
-        return;
+        return NULL;
     }
     r->messages = must_realloc(r->messages, (r->count + 1) * sizeof *r->messages);
     struct config_message *m = &r->messages[r->count++];
     *m = (struct config_message){.severity = severity, .line = pos.line, .column = pos.column};
+    return m;
+}
+
+void config_report_add(struct config_report *r, enum config_severity severity, const char *format, ...)
+{
+    struct config_message *m = add(r, severity, (struct yaml_pos){0, 0});
+    if (m == NULL)
+        return;
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(m->text, sizeof m->text, format, args);
+    va_end(args);
+    tame(m->text);
+}
+
+static void say(struct judge *j, enum config_severity severity, struct yaml_pos pos, const char *below,
+                const char *format, va_list args)
+{
+    struct config_message *m = add(j->report, severity, pos);
+    if (m == NULL)
+        return;
     const char *dot = below[0] != '\0' && j->path_len > 0 ? "." : "";
     const char *colon = j->path_len > 0 || below[0] != '\0' ? ": " : "";
     int n = snprintf(m->text, sizeof m->text, "%s%s%.100s%s", j->path, dot, below, colon);

@@ -17,9 +17,10 @@ void rules_admin(struct judge *j, const struct yaml_node *node)
         if (a->listen.kind != CONFIG_LISTEN_UNIX && judge_find(node, socket_keys[i]) != NULL)
             judge_fault_at(j, judge_pos(node, socket_keys[i]), socket_keys[i],
                            "expected only beside \"listen: unix:PATH\", since an address has no permissions");
-    if (a->listen.kind == CONFIG_LISTEN_INET && !a->listen.loopback && a->auth.token.template == NULL && !a->unsafe)
-        judge_fault_at(j, judge_pos(node, "listen"), "listen", "beyond loopback this needs auth: { token }, %s",
-                       unsafe_line);
+    if (a->listen.kind == CONFIG_LISTEN_INET && !a->listen.loopback && a->auth.token.template == NULL &&
+        !a->unsafe)
+        judge_fault_at(j, judge_pos(node, "listen"), "listen",
+                       "beyond loopback this needs auth: { token }, %s", unsafe_line);
 }
 
 /* A certificate and its key come together. */
@@ -39,11 +40,12 @@ void rules_input(struct judge *j, struct config_input *in, const struct yaml_nod
     bool token = in->auth.token.template != NULL;
     if (beyond && !token && !in->unsafe) {
         if (in->type == CONFIG_INPUT_HTTP)
-            judge_fault_at(j, judge_pos(node, "listen"), "listen", "beyond loopback this needs auth: { token }, %s",
-                           unsafe_line);
+            judge_fault_at(j, judge_pos(node, "listen"), "listen",
+                           "beyond loopback this needs auth: { token }, %s", unsafe_line);
         else
             judge_fault_at(j, judge_pos(node, "listen"), "listen",
-                           "anybody who reaches it can send here; expected an address on loopback, %s", unsafe_line);
+                           "anybody who reaches it can send here; expected an address on loopback, %s",
+                           unsafe_line);
     }
     if (beyond && token && judge_find(node, "tls.cert_file") == NULL)
         judge_say(j, CONFIG_WARNING, judge_pos(node, "listen"),
@@ -56,14 +58,15 @@ void rules_input(struct judge *j, struct config_input *in, const struct yaml_nod
         judge_fault_at(j, judge_pos(node, "forward.users"), "forward.users", "expected shared_key beside it");
 }
 
-/* --- routes -------------------------------------------------------------------------------------------------- */
+/* --- routes
+ * -------------------------------------------------------------------------------------------------- */
 
-static void unknown_name(struct judge *j, struct yaml_pos pos, const char *below, const char *kind, const char *name,
-                         const char *const *names)
+static void unknown_name(struct judge *j, struct yaml_pos pos, const char *below, const char *kind,
+                         const char *name, const char *const *names)
 {
     const char *nearest = schema_nearest(name, names);
-    judge_fault_at(j, pos, below, "expected the name of %s, not \"%.60s\"; the nearest known name is \"%s\"", kind, name,
-                   nearest != NULL ? nearest : "");
+    judge_fault_at(j, pos, below, "expected the name of %s, not \"%.60s\"; the nearest known name is \"%s\"",
+                   kind, name, nearest != NULL ? nearest : "");
 }
 
 static bool is_neutral(const struct config_route *r)
@@ -76,14 +79,18 @@ static void rule_target(struct judge *j, const struct config_route *r, const str
                         struct yaml_pos pos)
 {
     if (is_neutral(r) && out->type == CONFIG_OUTPUT_OTLP)
-        judge_fault_at(j, pos, "to", "neutral events cannot go to the otlp output \"%s\"; expected \"when: { api: otlp }\"",
+        judge_fault_at(j, pos, "to",
+                       "neutral events cannot go to the otlp output \"%s\"; expected \"when: { api: otlp }\"",
                        out->name);
     else if (!is_neutral(r) && out->type != r->when.api)
-        judge_fault_at(j, pos, "to", "expected an output of type %s, since only such take that api's events; \"%s\" is of "
-                                     "type %s",
+        judge_fault_at(j, pos, "to",
+                       "expected an output of type %s, since only such take that api's events; \"%s\" is of "
+                       "type %s",
                        config_output_type_names[r->when.api], out->name, config_output_type_names[out->type]);
     else if (r->sample > 1 && out->type == CONFIG_OUTPUT_MONK)
-        judge_fault_at(j, pos, "to", "a monk output bills what it gets and refuses sampled events; expected no sample here");
+        judge_fault_at(
+            j, pos, "to",
+            "a monk output bills what it gets and refuses sampled events; expected no sample here");
 }
 
 static void rule_targets(struct judge *j, struct config_route *r, const struct yaml_node *node)
@@ -125,8 +132,9 @@ static void rule_when(struct judge *j, const struct config_route *r, const struc
     if (r->when.input != NULL && config_find_input(c, r->when.input) == NULL)
         unknown_name(j, judge_pos(node, "when.input"), "when.input", "an input", r->when.input, names);
     if (r->when.api_set && r->when.api == CONFIG_OUTPUT_HTTP)
-        judge_fault_at(j, judge_pos(node, "when.api"), "when.api",
-                       "no local path speaks http; expected cloudevents for neutral events, or a service's name");
+        judge_fault_at(
+            j, judge_pos(node, "when.api"), "when.api",
+            "no local path speaks http; expected cloudevents for neutral events, or a service's name");
 }
 
 void rules_routes(struct judge *j, const struct yaml_node *root)
@@ -143,15 +151,16 @@ void rules_routes(struct judge *j, const struct yaml_node *root)
         rule_when(j, r, n);
         rule_targets(j, r, n);
         if (catch_all != 0 && is_neutral(r))
-            judge_say(j, CONFIG_WARNING, n->pos, "never matches: the route in line %u takes every neutral event before it",
-                      catch_all);
+            judge_say(j, CONFIG_WARNING, n->pos,
+                      "never matches: the route in line %u takes every neutral event before it", catch_all);
         if (catch_all == 0 && is_neutral(r) && r->when.type == NULL && r->when.input == NULL)
             catch_all = r->line;
         judge_leave(j, 0);
     }
 }
 
-/* --- addresses ------------------------------------------------------------------------------------------------- */
+/* --- addresses
+ * ------------------------------------------------------------------------------------------------- */
 
 struct place {
     const struct config_listen *listen;
@@ -206,8 +215,8 @@ void rules_addresses(struct judge *j, const struct yaml_node *root)
     for (unsigned i = 1; i < count; i++)
         for (unsigned k = 0; k < i; k++)
             if (collide(&places[k], &places[i]))
-                judge_fault_at(j, places[i].pos, places[i].path, "%s is taken by %s already", places[i].listen->text,
-                               places[k].path);
+                judge_fault_at(j, places[i].pos, places[i].path, "%s is taken by %s already",
+                               places[i].listen->text, places[k].path);
 }
 
 void rules_whole(struct judge *j, const struct yaml_node *root)
@@ -215,12 +224,14 @@ void rules_whole(struct judge *j, const struct yaml_node *root)
     const struct config *c = j->config;
     struct yaml_pos pos = judge_pos(root, "outputs");
     if (c->route_count == 0 && c->output_count > 1)
-        judge_say(j, CONFIG_NOTE, pos,
-                  "there are %u outputs and no routes: neutral events are refused (no_route); vendor paths work",
-                  c->output_count);
+        judge_say(
+            j, CONFIG_NOTE, pos,
+            "there are %u outputs and no routes: neutral events are refused (no_route); vendor paths work",
+            c->output_count);
     if (c->route_count == 0 && c->output_count == 1 && c->outputs[0].type == CONFIG_OUTPUT_OTLP)
         judge_say(j, CONFIG_NOTE, pos,
                   "an otlp output takes OTLP requests alone: neutral events are refused (no_route)");
     if (c->input_count == 0)
-        judge_say(j, CONFIG_NOTE, judge_pos(root, "inputs"), "no inputs: what the spools hold is delivered, nothing is taken");
+        judge_say(j, CONFIG_NOTE, judge_pos(root, "inputs"),
+                  "no inputs: what the spools hold is delivered, nothing is taken");
 }

@@ -32,11 +32,13 @@ static void rule_endpoint(struct judge *j, struct config_output *o, const struct
                   "credentials and events cross the network in clear; expected https://");
 }
 
-static void require(struct judge *j, const struct config_output *o, const struct yaml_node *node, const char *dotted)
+static void require(struct judge *j, const struct config_output *o, const struct yaml_node *node,
+                    const char *dotted)
 {
     if (!given(node, dotted))
-        judge_fault_at(j, judge_pos(node, "credentials"), dotted, "required for type %s: expected a secret such as "
-                                                                  "${env:NAME} or ${file:PATH}",
+        judge_fault_at(j, judge_pos(node, "credentials"), dotted,
+                       "required for type %s: expected a secret such as "
+                       "${env:NAME} or ${file:PATH}",
                        config_output_type_names[o->type]);
 }
 
@@ -57,8 +59,9 @@ static void rule_credentials(struct judge *j, struct config_output *o, const str
             judge_fault_at(j, judge_pos(node, "credentials"), "credentials",
                            "expected access_token (metric import), sdk_key (events of its SDKs), or both");
         else if (!given(node, "credentials.access_token"))
-            judge_say(j, CONFIG_NOTE, judge_pos(node, "credentials"),
-                      "without access_token the metric import and neutral events are held by LaunchDarkly's 401");
+            judge_say(
+                j, CONFIG_NOTE, judge_pos(node, "credentials"),
+                "without access_token the metric import and neutral events are held by LaunchDarkly's 401");
         break;
     default:
         break;
@@ -78,7 +81,8 @@ static void rule_partition(struct judge *j, struct config_output *o, const struc
         judge_fault_at(j, pos, "partition", "expected project/environment, not \"%.60s\"", o->partition);
 }
 
-/* --- headers --------------------------------------------------------------------------------------------------- */
+/* --- headers
+ * --------------------------------------------------------------------------------------------------- */
 
 struct reserved {
     const char *name;
@@ -122,7 +126,8 @@ static const char *why_reserved(const struct config_output *o, const char *name)
     return NULL;
 }
 
-static void rule_header(struct judge *j, const struct config_output *o, const char *below, const struct yaml_node *n)
+static void rule_header(struct judge *j, const struct config_output *o, const char *below,
+                        const struct yaml_node *n)
 {
     char path[160];
     (void)snprintf(path, sizeof path, "%s.%.90s", below, n->key);
@@ -138,7 +143,8 @@ static void rule_headers(struct judge *j, struct config_output *o, const struct 
     static const char *const places[] = {"headers", "credentials.headers"};
     for (unsigned i = 0; i < 2; i++) {
         const struct yaml_node *map = judge_find(node, places[i]);
-        for (const struct yaml_node *n = map != NULL && map->kind == YAML_MAP ? map->first : NULL; n != NULL; n = n->next)
+        for (const struct yaml_node *n = map != NULL && map->kind == YAML_MAP ? map->first : NULL; n != NULL;
+             n = n->next)
             rule_header(j, o, places[i], n);
     }
 }
@@ -172,21 +178,25 @@ static void rule_merge_headers(struct judge *j, struct config_output *o, const s
     o->credentials.headers = all + own;
 }
 
-/* --- batches and limits ----------------------------------------------------------------------------------------- */
+/* --- batches and limits
+ * ----------------------------------------------------------------------------------------- */
 
 /* What each api takes besides none, and what `auto` means; the first two of enum config_compression apart. */
 static const struct {
     unsigned takes;
     enum config_compression usual;
 } compression_of[CONFIG_OUTPUT_TYPES] = {
-    [CONFIG_OUTPUT_CLOUDEVENTS] = {BIT(CONFIG_COMPRESSION_GZIP) | BIT(CONFIG_COMPRESSION_ZSTD), CONFIG_COMPRESSION_NONE},
-    [CONFIG_OUTPUT_HONEYCOMB] = {BIT(CONFIG_COMPRESSION_GZIP) | BIT(CONFIG_COMPRESSION_ZSTD), CONFIG_COMPRESSION_ZSTD},
+    [CONFIG_OUTPUT_CLOUDEVENTS] = {BIT(CONFIG_COMPRESSION_GZIP) | BIT(CONFIG_COMPRESSION_ZSTD),
+                                   CONFIG_COMPRESSION_NONE},
+    [CONFIG_OUTPUT_HONEYCOMB] = {BIT(CONFIG_COMPRESSION_GZIP) | BIT(CONFIG_COMPRESSION_ZSTD),
+                                 CONFIG_COMPRESSION_ZSTD},
     [CONFIG_OUTPUT_LANGFUSE] = {BIT(CONFIG_COMPRESSION_GZIP), CONFIG_COMPRESSION_NONE},
     [CONFIG_OUTPUT_LAUNCHDARKLY] = {BIT(CONFIG_COMPRESSION_GZIP), CONFIG_COMPRESSION_GZIP},
     [CONFIG_OUTPUT_MONK] = {BIT(CONFIG_COMPRESSION_GZIP), CONFIG_COMPRESSION_NONE},
     [CONFIG_OUTPUT_SEGOPS] = {0, CONFIG_COMPRESSION_NONE},
     [CONFIG_OUTPUT_OTLP] = {0, CONFIG_COMPRESSION_NONE},
-    [CONFIG_OUTPUT_HTTP] = {BIT(CONFIG_COMPRESSION_GZIP) | BIT(CONFIG_COMPRESSION_ZSTD), CONFIG_COMPRESSION_GZIP},
+    [CONFIG_OUTPUT_HTTP] = {BIT(CONFIG_COMPRESSION_GZIP) | BIT(CONFIG_COMPRESSION_ZSTD),
+                            CONFIG_COMPRESSION_GZIP},
 };
 
 static void rule_compression(struct judge *j, struct config_output *o, const struct yaml_node *node)
@@ -202,10 +212,12 @@ static void rule_compression(struct judge *j, struct config_output *o, const str
                        takes != 0 ? "auto, none or gzip" : "auto or none", config_output_type_names[o->type],
                        o->compression == CONFIG_COMPRESSION_ZSTD ? "zstd" : "gzip");
     else if (o->type == CONFIG_OUTPUT_LANGFUSE) {
-        judge_say(j, CONFIG_WARNING, pos, "Langfuse's /ingestion inflates nothing: batches go uncompressed all the same");
+        judge_say(j, CONFIG_WARNING, pos,
+                  "Langfuse's /ingestion inflates nothing: batches go uncompressed all the same");
         o->compression = CONFIG_COMPRESSION_NONE;
     } else if (o->type == CONFIG_OUTPUT_MONK)
-        judge_say(j, CONFIG_WARNING, pos, "Monk documents no compression; it is switched off when Monk refuses it");
+        judge_say(j, CONFIG_WARNING, pos,
+                  "Monk documents no compression; it is switched off when Monk refuses it");
 }
 
 /* Keeps a batch setting within its limit: a written one above it is a fault, a default gives way. */
@@ -220,8 +232,8 @@ static void keep_within(struct judge *j, const struct yaml_node *node, const cha
             value_size_text(limit, text, sizeof text);
         else
             (void)snprintf(text, sizeof text, "%llu", (unsigned long long)limit);
-        judge_fault_at(j, judge_pos(node, what), what, "expected at most %s, the service's own limit (%s)", text,
-                       limit_name);
+        judge_fault_at(j, judge_pos(node, what), what, "expected at most %s, the service's own limit (%s)",
+                       text, limit_name);
     }
     *value = limit;
 }
@@ -232,9 +244,12 @@ static void rule_limits(struct judge *j, struct config_output *o, const struct y
         o->limits.batch_events = 1;
         keep_within(j, node, "batch.max_events", &o->batch.max_events, "mode is not batch", 1, false);
     }
-    keep_within(j, node, "batch.max_events", &o->batch.max_events, "limits.batch_events", o->limits.batch_events, false);
-    keep_within(j, node, "batch.max_bytes", &o->batch.max_bytes, "limits.batch_bytes", o->limits.batch_bytes, true);
-    keep_within(j, node, "limits.event_bytes", &o->limits.event_bytes, "limits.batch_bytes", o->limits.batch_bytes, true);
+    keep_within(j, node, "batch.max_events", &o->batch.max_events, "limits.batch_events",
+                o->limits.batch_events, false);
+    keep_within(j, node, "batch.max_bytes", &o->batch.max_bytes, "limits.batch_bytes", o->limits.batch_bytes,
+                true);
+    keep_within(j, node, "limits.event_bytes", &o->limits.event_bytes, "limits.batch_bytes",
+                o->limits.batch_bytes, true);
 }
 
 static void rule_retry(struct judge *j, struct config_output *o, const struct yaml_node *node)
@@ -243,12 +258,14 @@ static void rule_retry(struct judge *j, struct config_output *o, const struct ya
         return;
     const char *what = given(node, "retry.max") ? "retry.max" : "retry.initial";
     if (given(node, "retry.initial"))
-        judge_fault_at(j, judge_pos(node, what), what, "expected retry.initial to be no longer than retry.max");
+        judge_fault_at(j, judge_pos(node, what), what,
+                       "expected retry.initial to be no longer than retry.max");
     else
         o->retry.initial_us = o->retry.max_us;
 }
 
-/* --- TLS, spool, options ------------------------------------------------------------------------------------------ */
+/* --- TLS, spool, options
+ * ------------------------------------------------------------------------------------------ */
 
 static void rule_tls(struct judge *j, struct config_output *o, const struct yaml_node *node)
 {
@@ -263,12 +280,14 @@ static void rule_tls(struct judge *j, struct config_output *o, const struct yaml
     static const char *const files[] = {"tls.ca_file", "tls.cert_file", "tls.server_name"};
     for (unsigned i = 0; i < 3; i++)
         if (o->endpoint.text != NULL && !o->endpoint.tls && given(node, files[i]))
-            judge_say(j, CONFIG_WARNING, judge_pos(node, files[i]), "%s has no effect: the endpoint is http://", files[i]);
+            judge_say(j, CONFIG_WARNING, judge_pos(node, files[i]),
+                      "%s has no effect: the endpoint is http://", files[i]);
 }
 
 static void rule_spool(struct judge *j, struct config_output *o, const struct yaml_node *node)
 {
-    keep_within(j, node, "spool.segment_bytes", &o->spool.segment_bytes, "spool.max_bytes", o->spool.max_bytes, true);
+    keep_within(j, node, "spool.segment_bytes", &o->spool.segment_bytes, "spool.max_bytes",
+                o->spool.max_bytes, true);
     if (o->type != CONFIG_OUTPUT_MONK)
         return;
     if (o->spool.when_full != CONFIG_BLOCK)
@@ -304,17 +323,19 @@ static void rule_options(struct judge *j, struct config_output *o, const struct 
         if (strstr(option->name, ".paths.") != NULL && option->value[0] != '/')
             judge_fault_at(j, pos, option->name, "expected a path that begins with /");
         if (strcmp(option->name, "launchdarkly.company") == 0 && !product_token(option->value))
-            judge_fault_at(j, pos, option->name, "expected letters, digits, -, _ and . only, for the User-Agent");
+            judge_fault_at(j, pos, option->name,
+                           "expected letters, digits, -, _ and . only, for the User-Agent");
     }
     if (given(node, "monk.key") && given(node, "map.id"))
-        judge_fault_at(j, judge_pos(node, "monk.key"), "monk.key", "expected either this or map.id, which mean the same");
+        judge_fault_at(j, judge_pos(node, "monk.key"), "monk.key",
+                       "expected either this or map.id, which mean the same");
 }
 
 void rules_output(struct judge *j, struct config_output *out, const struct yaml_node *node)
 {
-    static output_rule *const rules[] = {rule_endpoint, rule_credentials, rule_partition, rule_headers,
-                                         rule_merge_headers, rule_compression, rule_limits, rule_retry,
-                                         rule_tls, rule_spool, rule_options};
+    static output_rule *const rules[] = {rule_endpoint,      rule_credentials, rule_partition, rule_headers,
+                                         rule_merge_headers, rule_compression, rule_limits,    rule_retry,
+                                         rule_tls,           rule_spool,       rule_options};
     if (node->kind != YAML_MAP)
         return;
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)

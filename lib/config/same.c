@@ -13,7 +13,8 @@ static bool same_text(const char *a, const char *b)
 
 static bool same_listen(const struct config_listen *a, const struct config_listen *b)
 {
-    return a->kind == b->kind && a->port == b->port && same_text(a->host, b->host) && same_text(a->path, b->path);
+    return a->kind == b->kind && a->port == b->port && same_text(a->host, b->host) &&
+           same_text(a->path, b->path);
 }
 
 static bool same_headers(const struct config_output *a, const struct config_output *b)
@@ -59,7 +60,8 @@ static bool same_value(const struct schema_key *key, const void *a, const void *
     case SCHEMA_GROUP:
         return same_text(*(const char *const *)x, *(const char *const *)y);
     case SCHEMA_SECRET:
-        return same_text(((const struct config_secret *)x)->template, ((const struct config_secret *)y)->template);
+        return same_text(((const struct config_secret *)x)->template,
+                         ((const struct config_secret *)y)->template);
     case SCHEMA_LISTEN:
     case SCHEMA_SOCKET:
         return same_listen(x, y);
@@ -74,7 +76,8 @@ static bool same_value(const struct schema_key *key, const void *a, const void *
         return memcmp(x, y, sizeof(struct config_rate)) == 0;
     case SCHEMA_CONCURRENCY:
         return value_number(x, key->size) == value_number(y, key->size) &&
-               ((const struct config_output *)a)->concurrency_auto == ((const struct config_output *)b)->concurrency_auto;
+               ((const struct config_output *)a)->concurrency_auto ==
+                   ((const struct config_output *)b)->concurrency_auto;
     case SCHEMA_HEADERS: /* credentials' are in the same array */
         return same_headers(a, b);
     case SCHEMA_USERS:
@@ -103,7 +106,8 @@ static bool same_options(const struct config_output *a, const struct config_outp
     if (a->option_count != b->option_count)
         return false;
     for (unsigned i = 0; i < a->option_count; i++)
-        if (!same_text(a->options[i].name, b->options[i].name) || !same_text(a->options[i].value, b->options[i].value))
+        if (!same_text(a->options[i].name, b->options[i].name) ||
+            !same_text(a->options[i].value, b->options[i].value))
             return false;
     return true;
 }
@@ -139,8 +143,8 @@ bool config_routes_same(const struct config *a, const struct config *b)
     return true;
 }
 
-static unsigned collect_restart(const char *section, const struct schema_key *keys, const void *a, const void *b,
-                                struct bytes *into)
+static unsigned collect_restart(const char *section, const struct schema_key *keys, const void *a,
+                                const void *b, struct bytes *into)
 {
     unsigned count = 0;
     for (const struct schema_key *key = keys; key->name != NULL; key++) {

@@ -87,7 +87,8 @@ const char *schema_expected(const struct schema_key *key, char *into, size_t siz
     return into;
 }
 
-/* --- nearest name ---------------------------------------------------------------------------------------- */
+/* --- nearest name ----------------------------------------------------------------------------------------
+ */
 
 #define NEAREST_MAX 63 /* bytes that are compared; names of ours are shorter */
 
@@ -139,7 +140,8 @@ const char *schema_nearest(const char *name, const char *const *names)
     return best;
 }
 
-/* --- the table as a manual needs it -------------------------------------------------------------------------- */
+/* --- the table as a manual needs it
+ * -------------------------------------------------------------------------- */
 
 struct walk {
     void (*row)(void *ctx, const struct schema_row *row);
@@ -160,7 +162,8 @@ static void types_text(const struct walk *w, unsigned types, char *into, size_t 
 }
 
 /* "1000" when all agree, else "honeycomb 1000, monk 5000". */
-static void default_text(const struct walk *w, const struct schema_key *key, unsigned types, char *into, size_t size)
+static void default_text(const struct walk *w, const struct schema_key *key, unsigned types, char *into,
+                         size_t size)
 {
     const char *common = NULL;
     bool differ = false, first = true;
@@ -175,7 +178,10 @@ static void default_text(const struct walk *w, const struct schema_key *key, uns
         first = false;
     }
     if (w->type_names == NULL || !differ) {
-        add(into, size, w->type_names == NULL ? (key->fallback != NULL ? key->fallback : "") : common != NULL ? common : "");
+        add(into, size,
+            w->type_names == NULL ? (key->fallback != NULL ? key->fallback : "")
+            : common != NULL      ? common
+                                  : "");
         return;
     }
     for (unsigned i = 0; w->type_names[i] != NULL; i++) {

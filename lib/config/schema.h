@@ -15,21 +15,21 @@
 #include <stdint.h>
 
 enum schema_type {
-    SCHEMA_SECTION,     /* a mapping with the keys in `children` */
+    SCHEMA_SECTION, /* a mapping with the keys in `children` */
     SCHEMA_STRING,
-    SCHEMA_SECRET,      /* struct config_secret */
-    SCHEMA_DURATION,    /* 500ms 1s 5m 1h 7d, `never` where allowed: microseconds, never is 0 */
-    SCHEMA_SIZE,        /* 64KiB 1MB: bytes */
+    SCHEMA_SECRET,   /* struct config_secret */
+    SCHEMA_DURATION, /* 500ms 1s 5m 1h 7d, `never` where allowed: microseconds, never is 0 */
+    SCHEMA_SIZE,     /* 64KiB 1MB: bytes */
     SCHEMA_COUNT,
     SCHEMA_BOOL,
-    SCHEMA_ENUM,        /* index into `choices` */
-    SCHEMA_FILE,        /* path of a file that exists */
-    SCHEMA_PATH,        /* path of something that Penstock makes */
-    SCHEMA_LISTEN,      /* HOST:PORT; where allowed unix:PATH or false: struct config_listen */
-    SCHEMA_SOCKET,      /* path of a Unix socket: struct config_listen */
-    SCHEMA_URL,         /* struct config_url */
-    SCHEMA_PROXY,       /* http://[user:password@]host:port: struct config_url */
-    SCHEMA_MODE,        /* octal permissions */
+    SCHEMA_ENUM,   /* index into `choices` */
+    SCHEMA_FILE,   /* path of a file that exists */
+    SCHEMA_PATH,   /* path of something that Penstock makes */
+    SCHEMA_LISTEN, /* HOST:PORT; where allowed unix:PATH or false: struct config_listen */
+    SCHEMA_SOCKET, /* path of a Unix socket: struct config_listen */
+    SCHEMA_URL,    /* struct config_url */
+    SCHEMA_PROXY,  /* http://[user:password@]host:port: struct config_url */
+    SCHEMA_MODE,   /* octal permissions */
     SCHEMA_USER,
     SCHEMA_GROUP,
     SCHEMA_RATE,        /* N/DURATION or none: struct config_rate */
@@ -53,15 +53,17 @@ enum {
 struct schema_key {
     const char *name;
     enum schema_type type;
-    size_t offset, size;         /* of the member in the struct of the nearest row list that has one */
-    const char *fallback;        /* default; NULL: not set */
-    const char *const *by_type;  /* default per type of input or output where it differs; entries may be NULL */
-    uint64_t min, max;           /* bounds in microseconds, bytes or number; max 0: none */
+    size_t offset, size;  /* of the member in the struct of the nearest row list that has one */
+    const char *fallback; /* default; NULL: not set */
+    const char *const
+        *by_type;      /* default per type of input or output where it differs; entries may be NULL */
+    uint64_t min, max; /* bounds in microseconds, bytes or number; max 0: none */
     unsigned flags;
-    unsigned types;              /* bit set of the types of input or output that have this key; 0: all */
-    const char *option_as;       /* SCHEMA_OPTION: goes by this dotted name instead of its own */
-    const char *const *choices;  /* of an enum, NULL at the end */
-    const struct schema_key *children; /* of a section, `name` NULL at the end; members are offsets into the same struct */
+    unsigned types;             /* bit set of the types of input or output that have this key; 0: all */
+    const char *option_as;      /* SCHEMA_OPTION: goes by this dotted name instead of its own */
+    const char *const *choices; /* of an enum, NULL at the end */
+    const struct schema_key
+        *children; /* of a section, `name` NULL at the end; members are offsets into the same struct */
     const char *help;
 };
 
@@ -92,7 +94,7 @@ const char *schema_expected(const struct schema_key *key, char *into, size_t siz
 
 /* One row as a manual needs it. All strings are good during the call. */
 struct schema_row {
-    const char *path;      /* "outputs.NAME.batch.max_events", "routes[].when.type" */
+    const char *path; /* "outputs.NAME.batch.max_events", "routes[].when.type" */
     const struct schema_key *key;
     const char *type_text;
     const char *default_text; /* "1000", or "honeycomb 1000, monk 5000, …"; "" when there is none */

@@ -3,7 +3,10 @@
 #include "lib/config/schema.h"
 
 #define MEMBER(type, path) .offset = offsetof(type, path), .size = sizeof(((type *)NULL)->path)
-#define END {.name = NULL}
+#define END \
+    { \
+        .name = NULL \
+    }
 
 #define MS UINT64_C(1000)
 #define SECOND UINT64_C(1000000)
@@ -19,8 +22,9 @@ static const char *const log_formats[] = {"text", "json", NULL};
 #define A(path) MEMBER(struct config_agent, path)
 static const struct schema_key agent_log[] = {
     {"level", SCHEMA_ENUM, A(log.level), .fallback = "info", .choices = log_levels,
-     .help = "How much is said: error = somebody must act, warn = degraded, info = life of the process, debug = "
-             "the path of one batch."},
+     .help =
+         "How much is said: error = somebody must act, warn = degraded, info = life of the process, debug = "
+         "the path of one batch."},
     {"format", SCHEMA_ENUM, A(log.format), .fallback = "text", .choices = log_formats,
      .help = "Diagnostics on standard error as text for people or JSON for machines."},
     END,
@@ -28,7 +32,8 @@ static const struct schema_key agent_log[] = {
 
 const struct schema_key schema_agent[] = {
     {"name", SCHEMA_STRING, A(name), .max = 255,
-     .help = "What this agent calls itself, and the source of events that name none; default: the host name."},
+     .help =
+         "What this agent calls itself, and the source of events that name none; default: the host name."},
     {"data_dir", SCHEMA_PATH, A(data_dir), .fallback = "/var/lib/penstock", .flags = SCHEMA_RESTART,
      .help = "Directory of spools, dead letters and statistics; one agent per directory."},
     {"min_free", SCHEMA_SIZE, A(min_free), .fallback = "256MiB", .max = 1024 * TIB,
@@ -42,19 +47,22 @@ const struct schema_key schema_agent[] = {
 
 #define A(path) MEMBER(struct config_admin, path)
 static const struct schema_key admin_auth[] = {
-    {"token", SCHEMA_SECRET, A(auth.token), .help = "Bearer token that admin requests must carry; needed beyond loopback."},
+    {"token", SCHEMA_SECRET, A(auth.token),
+     .help = "Bearer token that admin requests must carry; needed beyond loopback."},
     END,
 };
 
 const struct schema_key schema_admin[] = {
     {"listen", SCHEMA_LISTEN, A(listen), .fallback = "127.0.0.1:4390",
      .flags = SCHEMA_ALLOW_UNIX | SCHEMA_ALLOW_OFF | SCHEMA_RESTART,
-     .help = "Where status, metrics and health are served: an address, unix:PATH, or false to switch it off."},
+     .help =
+         "Where status, metrics and health are served: an address, unix:PATH, or false to switch it off."},
     {"auth", SCHEMA_SECTION, .children = admin_auth, .help = "Who may ask."},
     {"mode", SCHEMA_MODE, A(socket.mode), .fallback = "0660", .max = 0777, .flags = SCHEMA_RESTART,
      .help = "Permissions of a unix: admin socket."},
     {"user", SCHEMA_USER, A(socket.user), .flags = SCHEMA_RESTART, .help = "Owner of a unix: admin socket."},
-    {"group", SCHEMA_GROUP, A(socket.group), .flags = SCHEMA_RESTART, .help = "Group of a unix: admin socket."},
+    {"group", SCHEMA_GROUP, A(socket.group), .flags = SCHEMA_RESTART,
+     .help = "Group of a unix: admin socket."},
     {"i_know_this_is_unsafe", SCHEMA_BOOL, A(unsafe), .fallback = "false",
      .help = "Allows an admin listener beyond loopback without a token."},
     END,
@@ -83,11 +91,13 @@ static const struct schema_key input_auth[] = {
 };
 
 static const struct schema_key input_tls[] = {
-    {"cert_file", SCHEMA_FILE, A(tls.cert_file), .help = "PEM certificate chain shown to senders; switches TLS on."},
+    {"cert_file", SCHEMA_FILE, A(tls.cert_file),
+     .help = "PEM certificate chain shown to senders; switches TLS on."},
     {"key_file", SCHEMA_FILE, A(tls.key_file), .help = "PEM private key of cert_file."},
     {"client_ca_file", SCHEMA_FILE, A(tls.client_ca_file),
      .help = "Senders must show a certificate signed by one of these authorities."},
-    {"min_version", SCHEMA_TLS_VERSION, A(tls.min_version), .fallback = "1.2", .help = "Oldest TLS version taken."},
+    {"min_version", SCHEMA_TLS_VERSION, A(tls.min_version), .fallback = "1.2",
+     .help = "Oldest TLS version taken."},
     END,
 };
 
@@ -111,20 +121,25 @@ const struct schema_key schema_input[] = {
      .help = "Owner of the socket; default: the user that runs the agent."},
     {"group", SCHEMA_GROUP, A(socket.group), .types = ON_UNIX | ON_DGRAM,
      .help = "Group of the socket; default: the group that runs the agent."},
-    {"max_event", SCHEMA_SIZE, A(max_event), .fallback = "1MiB", .min = KIB, .max = 16 * MIB, .types = ON_UNIX,
-     .help = "Longest line of NDJSON."},
-    {"max_body", SCHEMA_SIZE, A(max_body), .fallback = "10MiB", .min = KIB, .max = 64 * MIB, .types = ON_HTTP | ON_UNIX,
-     .help = "Largest request body, or message of the forward protocol; compressed bodies also inflate to no more."},
+    {"max_event", SCHEMA_SIZE, A(max_event), .fallback = "1MiB", .min = KIB, .max = 16 * MIB,
+     .types = ON_UNIX, .help = "Longest line of NDJSON."},
+    {"max_body", SCHEMA_SIZE, A(max_body), .fallback = "10MiB", .min = KIB, .max = 64 * MIB,
+     .types = ON_HTTP | ON_UNIX,
+     .help = "Largest request body, or message of the forward protocol; compressed bodies also inflate to no "
+             "more."},
     {"max_connections", SCHEMA_COUNT, A(max_connections), .fallback = "1024", .min = 1, .max = 100000,
      .types = ON_HTTP | ON_UNIX, .help = "Connections at a time; beyond it the longest idle one makes room."},
-    {"idle_timeout", SCHEMA_DURATION, A(idle_timeout_us), .fallback = "60s", .min = 100 * MS, .max = 24 * HOUR,
-     .flags = SCHEMA_ALLOW_NEVER, .types = ON_HTTP, .help = "Longest silence between two requests of a connection."},
-    {"request_timeout", SCHEMA_DURATION, A(request_timeout_us), .fallback = "30s", .min = 100 * MS, .max = HOUR,
-     .types = ON_HTTP, .help = "Longest time from the first byte of a request to its last."},
+    {"idle_timeout", SCHEMA_DURATION, A(idle_timeout_us), .fallback = "60s", .min = 100 * MS,
+     .max = 24 * HOUR, .flags = SCHEMA_ALLOW_NEVER, .types = ON_HTTP,
+     .help = "Longest silence between two requests of a connection."},
+    {"request_timeout", SCHEMA_DURATION, A(request_timeout_us), .fallback = "30s", .min = 100 * MS,
+     .max = HOUR, .types = ON_HTTP, .help = "Longest time from the first byte of a request to its last."},
     {"receive_buffer", SCHEMA_SIZE, A(receive_buffer), .fallback = "4MiB", .min = 4 * KIB, .max = GIB,
      .types = ON_DGRAM | ON_UDP, .help = "Receive buffer asked of the kernel; datagrams wait there."},
-    {"auth", SCHEMA_SECTION, .children = input_auth, .types = ON_HTTP, .help = "Who may send; optional on loopback."},
-    {"tls", SCHEMA_SECTION, .children = input_tls, .types = ON_HTTP, .help = "TLS towards senders; optional."},
+    {"auth", SCHEMA_SECTION, .children = input_auth, .types = ON_HTTP,
+     .help = "Who may send; optional on loopback."},
+    {"tls", SCHEMA_SECTION, .children = input_tls, .types = ON_HTTP,
+     .help = "TLS towards senders; optional."},
     {"webhook", SCHEMA_BOOL, A(webhook), .fallback = "false", .types = ON_HTTP,
      .help = "Answers the CloudEvents webhook handshake (OPTIONS /events)."},
     {"cors_origin", SCHEMA_STRING, A(cors_origin), .fallback = "*", .max = 255, .types = ON_HTTP,
@@ -141,18 +156,22 @@ const struct schema_key schema_input[] = {
 
 #define A(path) MEMBER(struct config_route, path)
 static const struct schema_key route_when[] = {
-    {"type", SCHEMA_STRING, A(when.type), .max = 255, .help = "Pattern of the event's type: * any run, ? one character."},
-    {"input", SCHEMA_STRING, A(when.input), .max = CONFIG_NAME_MAX, .help = "Name of the input that took the event."},
+    {"type", SCHEMA_STRING, A(when.type), .max = 255,
+     .help = "Pattern of the event's type: * any run, ? one character."},
+    {"input", SCHEMA_STRING, A(when.input), .max = CONFIG_NAME_MAX,
+     .help = "Name of the input that took the event."},
     {"api", SCHEMA_ENUM, A(when.api), .choices = config_output_type_names,
      .help = "Only events that came by this api's own paths; cloudevents: neutral events."},
     END,
 };
 
 const struct schema_key schema_route[] = {
-    {"when", SCHEMA_SECTION, .children = route_when, .help = "All that is given must match; left out: every event."},
+    {"when", SCHEMA_SECTION, .children = route_when,
+     .help = "All that is given must match; left out: every event."},
     {"sample", SCHEMA_COUNT, A(sample), .fallback = "1", .min = 1, .max = 1000000,
      .help = "Keeps 1 in so many, and says so in sampledrate."},
-    {"to", SCHEMA_NAMES, A(to), .flags = SCHEMA_REQUIRED, .help = "Names of the outputs that each get the event."},
+    {"to", SCHEMA_NAMES, A(to), .flags = SCHEMA_REQUIRED,
+     .help = "Names of the outputs that each get the event."},
     END,
 };
 

@@ -8,8 +8,12 @@
 #include "lib/config/config.h"
 #include "lib/config/schema.h"
 
-#define MEMBER(path) .offset = offsetof(struct config_output, path), .size = sizeof(((struct config_output *)NULL)->path)
-#define END {.name = NULL}
+#define MEMBER(path) \
+    .offset = offsetof(struct config_output, path), .size = sizeof(((struct config_output *)NULL)->path)
+#define END \
+    { \
+        .name = NULL \
+    }
 
 #define MS UINT64_C(1000)
 #define SECOND UINT64_C(1000000)
@@ -30,10 +34,14 @@
 #define PLAIN_HTTP (1u << CONFIG_OUTPUT_HTTP)
 
 #define PER_TYPE(ce, hc, lf, ld, mk, so, ot, ht) \
-    ((const char *const[CONFIG_OUTPUT_TYPES]){[CONFIG_OUTPUT_CLOUDEVENTS] = (ce), [CONFIG_OUTPUT_HONEYCOMB] = (hc), \
-                                              [CONFIG_OUTPUT_LANGFUSE] = (lf), [CONFIG_OUTPUT_LAUNCHDARKLY] = (ld), \
-                                              [CONFIG_OUTPUT_MONK] = (mk), [CONFIG_OUTPUT_SEGOPS] = (so), \
-                                              [CONFIG_OUTPUT_OTLP] = (ot), [CONFIG_OUTPUT_HTTP] = (ht)})
+    ((const char *const[CONFIG_OUTPUT_TYPES]){[CONFIG_OUTPUT_CLOUDEVENTS] = (ce), \
+                                              [CONFIG_OUTPUT_HONEYCOMB] = (hc), \
+                                              [CONFIG_OUTPUT_LANGFUSE] = (lf), \
+                                              [CONFIG_OUTPUT_LAUNCHDARKLY] = (ld), \
+                                              [CONFIG_OUTPUT_MONK] = (mk), \
+                                              [CONFIG_OUTPUT_SEGOPS] = (so), \
+                                              [CONFIG_OUTPUT_OTLP] = (ot), \
+                                              [CONFIG_OUTPUT_HTTP] = (ht)})
 
 static const char *const compressions[] = {"auto", "none", "gzip", "zstd", NULL};
 static const char *const durabilities[] = {"fsync", "interval", "none", NULL};
@@ -130,30 +138,35 @@ static const struct schema_key tls[] = {
     {"key_file", SCHEMA_FILE, MEMBER(tls.key_file), .help = "PEM private key of cert_file."},
     {"server_name", SCHEMA_STRING, MEMBER(tls.server_name), .max = 253,
      .help = "Name that the service's certificate must have; default: the endpoint's host."},
-    {"min_version", SCHEMA_TLS_VERSION, MEMBER(tls.min_version), .fallback = "1.2", .help = "Oldest TLS version taken."},
+    {"min_version", SCHEMA_TLS_VERSION, MEMBER(tls.min_version), .fallback = "1.2",
+     .help = "Oldest TLS version taken."},
     {"verify", SCHEMA_BOOL, MEMBER(tls.verify), .fallback = "true",
      .help = "Checks the service's certificate; false needs the unsafe line."},
-    {"i_know_this_is_unsafe", SCHEMA_BOOL, MEMBER(tls.unsafe), .fallback = "false", .help = "Allows verify: false."},
+    {"i_know_this_is_unsafe", SCHEMA_BOOL, MEMBER(tls.unsafe), .fallback = "false",
+     .help = "Allows verify: false."},
     END,
 };
 
 static const struct schema_key spool[] = {
-    {"max_bytes", SCHEMA_SIZE, MEMBER(spool.max_bytes), .fallback = "8GiB", .min = CONFIG_SPOOL_BYTES_MIN, .max = 1024 * TIB,
-     .help = "Disk that this output's spool may take, dead letters apart."},
+    {"max_bytes", SCHEMA_SIZE, MEMBER(spool.max_bytes), .fallback = "8GiB", .min = CONFIG_SPOOL_BYTES_MIN,
+     .max = 1024 * TIB, .help = "Disk that this output's spool may take, dead letters apart."},
     {"segment_bytes", SCHEMA_SIZE, MEMBER(spool.segment_bytes), .fallback = "16MiB", .min = MIB, .max = GIB,
      .help = "Size of one file of the spool; never more than a sixteenth of max_bytes is used."},
     {"durability", SCHEMA_ENUM, MEMBER(spool.durability), .fallback = "fsync", .choices = durabilities,
-     .help = "When an event is answered for: after fdatasync, after write with a sync each second, or after write."},
+     .help = "When an event is answered for: after fdatasync, after write with a sync each second, or after "
+             "write."},
     {"when_full", SCHEMA_ENUM, MEMBER(spool.when_full), .fallback = "block", .choices = when_fulls,
-     .help = "What happens when the spool is full: senders are told to come back, or new or old events are dropped."},
-    {"max_age", SCHEMA_DURATION, MEMBER(spool.max_age_us), .fallback = "never", .min = SECOND, .max = 3650 * DAY,
-     .flags = SCHEMA_ALLOW_NEVER, .help = "Events that waited longer are dropped as expired."},
+     .help = "What happens when the spool is full: senders are told to come back, or new or old events are "
+             "dropped."},
+    {"max_age", SCHEMA_DURATION, MEMBER(spool.max_age_us), .fallback = "never", .min = SECOND,
+     .max = 3650 * DAY, .flags = SCHEMA_ALLOW_NEVER,
+     .help = "Events that waited longer are dropped as expired."},
     END,
 };
 
 static const struct schema_key dead_letter[] = {
-    {"max_bytes", SCHEMA_SIZE, MEMBER(dead_letter.max_bytes), .fallback = "256MiB", .min = 64 * KIB, .max = TIB,
-     .help = "Disk that dead letters may take."},
+    {"max_bytes", SCHEMA_SIZE, MEMBER(dead_letter.max_bytes), .fallback = "256MiB", .min = 64 * KIB,
+     .max = TIB, .help = "Disk that dead letters may take."},
     {"when_full", SCHEMA_ENUM, MEMBER(dead_letter.when_full), .fallback = "block", .choices = dead_when_fulls,
      .help = "What happens when there are more: the output stops, or new letters are dropped."},
     END,
@@ -161,7 +174,8 @@ static const struct schema_key dead_letter[] = {
 
 static const struct schema_key map[] = {
     {"dataset", SCHEMA_ENUM, .fallback = "extension", .choices = honeycomb_datasets, .types = HONEYCOMB,
-     .flags = SCHEMA_OPTION, .help = "Where the dataset of a neutral event comes from: its extension, or its type."},
+     .flags = SCHEMA_OPTION,
+     .help = "Where the dataset of a neutral event comes from: its extension, or its type."},
     {"flatten", SCHEMA_BOOL, .fallback = "false", .types = HONEYCOMB, .flags = SCHEMA_OPTION,
      .help = "Nested objects become columns named a.b."},
     {"subject", SCHEMA_ENUM, .fallback = "user", .choices = launchdarkly_subjects, .types = LAUNCHDARKLY,
@@ -169,13 +183,14 @@ static const struct schema_key map[] = {
     {"subject", SCHEMA_ENUM, .fallback = "externalCustomerId", .choices = monk_subjects, .types = MONK,
      .flags = SCHEMA_OPTION, .help = "Whether the subject is the caller's or Monk's own id of the customer."},
     {"source", SCHEMA_STRING, .max = 255, .types = MONK | SEGOPS, .flags = SCHEMA_OPTION,
-     .help = "Name under which the source is added to Monk's properties or SegOps' payload; default: left out."},
+     .help =
+         "Name under which the source is added to Monk's properties or SegOps' payload; default: left out."},
     {"id", SCHEMA_ENUM, .fallback = "id", .choices = monk_keys, .types = MONK, .flags = SCHEMA_OPTION,
      .help = "The idempotency key of a neutral event: its id, or a UUID made of source and id."},
-    {"extensions", SCHEMA_ENUM, .fallback = "off", .choices = monk_extensions, .types = MONK, .flags = SCHEMA_OPTION,
-     .help = "Extensions are left out, or become properties."},
-    {"extensions", SCHEMA_ENUM, .fallback = "off", .choices = segops_extensions, .types = SEGOPS, .flags = SCHEMA_OPTION,
-     .help = "Extensions are left out, or become part of the payload."},
+    {"extensions", SCHEMA_ENUM, .fallback = "off", .choices = monk_extensions, .types = MONK,
+     .flags = SCHEMA_OPTION, .help = "Extensions are left out, or become properties."},
+    {"extensions", SCHEMA_ENUM, .fallback = "off", .choices = segops_extensions, .types = SEGOPS,
+     .flags = SCHEMA_OPTION, .help = "Extensions are left out, or become part of the payload."},
     {"type_prefix", SCHEMA_STRING, .max = 255, .types = SEGOPS, .flags = SCHEMA_OPTION,
      .help = "Taken from the front of the type before it becomes event_type."},
     END,
@@ -183,7 +198,8 @@ static const struct schema_key map[] = {
 
 static const struct schema_key honeycomb[] = {
     {"id_field", SCHEMA_STRING, .max = 255, .flags = SCHEMA_OPTION,
-     .help = "Column for the event's id, to count distinct where a repeat could not be avoided; default: none."},
+     .help =
+         "Column for the event's id, to count distinct where a repeat could not be avoided; default: none."},
     END,
 };
 
@@ -229,7 +245,8 @@ static const struct schema_key segops[] = {
      .help = "POST /api/auth/session/ is passed on to the service while the client waits, or is off."},
     {"max_local_batch", SCHEMA_COUNT, MEMBER(limits.local_events), .min = 500, .max = 10000,
      .help = "Most events in one request of an application; the same as limits.local_events."},
-    {"paths", SCHEMA_SECTION, .children = segops_paths, .help = "Paths below the endpoint, for proxies in front of it."},
+    {"paths", SCHEMA_SECTION, .children = segops_paths,
+     .help = "Paths below the endpoint, for proxies in front of it."},
     END,
 };
 
@@ -238,17 +255,19 @@ const struct schema_key schema_output[] = {
      .help = "The api that is spoken."},
     {"endpoint", SCHEMA_URL, MEMBER(endpoint),
      .by_type = PER_TYPE(NULL, "https://api.honeycomb.io", "https://cloud.langfuse.com",
-                         "https://events.launchdarkly.com", "https://events-api.monk.com", "https://api.segops.ai",
-                         "http://127.0.0.1:4318", NULL),
+                         "https://events.launchdarkly.com", "https://events-api.monk.com",
+                         "https://api.segops.ai", "http://127.0.0.1:4318", NULL),
      .help = "Base URL of the service; a path prefix is kept. For http and cloudevents: the whole URL."},
     {"credentials", SCHEMA_SECTION, .children = credentials, .help = "How we show who we are."},
     {"partition", SCHEMA_STRING, MEMBER(partition), .max = 255, .types = HONEYCOMB | LAUNCHDARKLY,
      .help = "For neutral events that name none: Honeycomb's dataset, LaunchDarkly's project/environment."},
     {"headers", SCHEMA_HEADERS, MEMBER(headers), .help = "Further headers of every request."},
     {"compression", SCHEMA_ENUM, MEMBER(compression), .fallback = "auto", .choices = compressions,
-     .help = "auto takes the best that the api takes: zstd for honeycomb, gzip for http and launchdarkly, else none."},
+     .help = "auto takes the best that the api takes: zstd for honeycomb, gzip for http and launchdarkly, "
+             "else none."},
     {"batch", SCHEMA_SECTION, .children = batch, .help = "When a batch closes."},
-    {"limits", SCHEMA_SECTION, .children = limits, .help = "The service's limits, where they differ from its documents."},
+    {"limits", SCHEMA_SECTION, .children = limits,
+     .help = "The service's limits, where they differ from its documents."},
     {"concurrency", SCHEMA_CONCURRENCY, MEMBER(concurrency), .min = 1, .max = 64,
      .by_type = PER_TYPE("4", "4", "4", "4", "4", "1", "4", "4"),
      .help = "Requests in flight; auto finds its level, with the default as the ceiling."},
@@ -256,7 +275,8 @@ const struct schema_key schema_output[] = {
     {"retry", SCHEMA_SECTION, .children = retry, .help = "How a failed request is tried again."},
     {"rate_limit", SCHEMA_SECTION, .children = rate_limit, .help = "How fast we may be."},
     {"tls", SCHEMA_SECTION, .children = tls, .help = "TLS towards the service."},
-    {"proxy", SCHEMA_PROXY, MEMBER(proxy), .help = "HTTP proxy to go through: http://[user:password@]host[:port]."},
+    {"proxy", SCHEMA_PROXY, MEMBER(proxy),
+     .help = "HTTP proxy to go through: http://[user:password@]host[:port]."},
     {"spool", SCHEMA_SECTION, .children = spool, .help = "The log on disk."},
     {"dead_letter", SCHEMA_SECTION, .children = dead_letter, .help = "Events that the service refused."},
     {"format", SCHEMA_ENUM, MEMBER(format), .fallback = "json", .choices = formats, .types = PLAIN_HTTP,
@@ -268,9 +288,11 @@ const struct schema_key schema_output[] = {
     {"map", SCHEMA_SECTION, .children = map, .types = HONEYCOMB | LAUNCHDARKLY | MONK | SEGOPS,
      .help = "How neutral events become this api's."},
     {"honeycomb", SCHEMA_SECTION, .children = honeycomb, .types = HONEYCOMB, .help = "Options of this api."},
-    {"launchdarkly", SCHEMA_SECTION, .children = launchdarkly, .types = LAUNCHDARKLY, .help = "Options of this api."},
+    {"launchdarkly", SCHEMA_SECTION, .children = launchdarkly, .types = LAUNCHDARKLY,
+     .help = "Options of this api."},
     {"monk", SCHEMA_SECTION, .children = monk, .types = MONK, .help = "Options of this api."},
     {"segops", SCHEMA_SECTION, .children = segops, .types = SEGOPS, .help = "Options of this api."},
-    {"i_know_this_is_unsafe", SCHEMA_BOOL, MEMBER(unsafe), .fallback = "false", .help = "Allows tls.verify: false."},
+    {"i_know_this_is_unsafe", SCHEMA_BOOL, MEMBER(unsafe), .fallback = "false",
+     .help = "Allows tls.verify: false."},
     END,
 };

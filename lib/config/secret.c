@@ -9,7 +9,8 @@
 
 #include <stdlib.h>
 
-static enum err expand_variable(struct span name, const struct config_env *env, struct bytes *into, struct fault *why)
+static enum err expand_variable(struct span name, const struct config_env *env, struct bytes *into,
+                                struct fault *why)
 {
     char text[256];
     if (name.len == 0 || name.len >= sizeof text)
@@ -24,7 +25,8 @@ static enum err expand_variable(struct span name, const struct config_env *env, 
     return OK;
 }
 
-static enum err expand_file(struct span path, const struct config_env *env, struct bytes *into, struct fault *why)
+static enum err expand_file(struct span path, const struct config_env *env, struct bytes *into,
+                            struct fault *why)
 {
     char text[1024];
     if (path.len == 0 || path.len >= sizeof text)
@@ -42,13 +44,15 @@ static enum err expand_file(struct span path, const struct config_env *env, stru
     return OK;
 }
 
-static enum err expand_one(struct span inside, const struct config_env *env, struct bytes *into, struct fault *why)
+static enum err expand_one(struct span inside, const struct config_env *env, struct bytes *into,
+                           struct fault *why)
 {
     if (span_starts(inside, SPAN("env:")))
         return expand_variable(span_of(inside.at + 4, inside.len - 4), env, into, why);
     if (span_starts(inside, SPAN("file:")))
         return expand_file(span_of(inside.at + 5, inside.len - 5), env, into, why);
-    return fault_set(why, ERR_CONFIG, "expected ${env:NAME} or ${file:PATH} after \"$\"; write $${ for a literal ${");
+    return fault_set(why, ERR_CONFIG,
+                     "expected ${env:NAME} or ${file:PATH} after \"$\"; write $${ for a literal ${");
 }
 
 enum err secret_expand(struct span text, const struct config_env *env, struct bytes *into, bool *ret_refers,
@@ -77,7 +81,8 @@ enum err secret_expand(struct span text, const struct config_env *env, struct by
             i++;
         }
         if (err != OK)
-            return fault_set(why, err, "longer than %u bytes once its references are resolved", CONFIG_SECRET_MAX);
+            return fault_set(why, err, "longer than %u bytes once its references are resolved",
+                             CONFIG_SECRET_MAX);
     }
     return OK;
 }
@@ -90,8 +95,8 @@ static void wipe(struct bytes *b)
 }
 
 /* Values end up in header lines: what would break one out of its line is no secret but a mistake. */
-static enum err resolve(struct span template, const struct config_env *env, struct bytes *into, bool *ret_refers,
-                        struct fault *why)
+static enum err resolve(struct span template, const struct config_env *env, struct bytes *into,
+                        bool *ret_refers, struct fault *why)
 {
     /* Grown at once, so that no piece of a secret stays behind in memory that was let go. */
     if (bytes_reserve(into, CONFIG_SECRET_MAX) != OK)

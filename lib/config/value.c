@@ -200,7 +200,8 @@ static const char *read_rate(struct reading *r, const char *text, void *member)
         if (slash == NULL || !span_u64(span_of(text, (size_t)(slash - text)), &rate.requests) ||
             !read_with_unit(slash + 1, duration_units, &rate.per_us))
             return r->expected;
-        if (rate.requests == 0 || rate.requests > 1000000 || rate.per_us == 0 || rate.per_us > 86400 * US_PER_SECOND)
+        if (rate.requests == 0 || rate.requests > 1000000 || rate.per_us == 0 ||
+            rate.per_us > 86400 * US_PER_SECOND)
             return "expected from 1 to 1000000 requests in a time of at most 1d, such as 60/1m";
     }
     *(struct config_rate *)member = rate;
@@ -235,7 +236,8 @@ static const char *read_tls_version(struct reading *r, const char *text, void *m
     return NULL;
 }
 
-/* --- texts ----------------------------------------------------------------------------------------------- */
+/* --- texts -----------------------------------------------------------------------------------------------
+ */
 
 static const char *read_string(struct reading *r, const char *text, void *member)
 {

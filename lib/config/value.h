@@ -11,9 +11,9 @@
 struct reading {
     struct judge *judge;
     const struct schema_key *key;
-    bool plain;          /* written without quotes, or made of references, or a default */
-    char expected[240];  /* "expected a duration such as …" */
-    char words[300];     /* room for a reader's own words */
+    bool plain;         /* written without quotes, or made of references, or a default */
+    char expected[240]; /* "expected a duration such as …" */
+    char words[300];    /* room for a reader's own words */
 };
 
 /* NULL, or what was expected. `member` is NULL for an option, which has none. */

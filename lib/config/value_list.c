@@ -41,7 +41,8 @@ static void add_option(struct judge *j, const struct schema_key *key, const char
     j->options[j->output->option_count++] = (struct config_option){name, judge_copy(j, span_str(text))};
 }
 
-static void read_scalar(struct judge *j, const struct schema_key *key, const struct yaml_node *node, void *member)
+static void read_scalar(struct judge *j, const struct schema_key *key, const struct yaml_node *node,
+                        void *member)
 {
     struct bytes text;
     struct fault why;
@@ -55,7 +56,8 @@ static void read_scalar(struct judge *j, const struct schema_key *key, const str
     } else {
         struct reading r = {.judge = j, .key = key, .plain = !node->quoted || refers};
         char expected[220], shown[100];
-        (void)snprintf(r.expected, sizeof r.expected, "expected %s", schema_expected(key, expected, sizeof expected));
+        (void)snprintf(r.expected, sizeof r.expected, "expected %s",
+                       schema_expected(key, expected, sizeof expected));
         const char *resolved = judge_copy(j, bytes_span(&text));
         const char *fault = strlen(resolved) != text.len ? "expected a text without NUL bytes"
                                                          : value_types[key->type].read(&r, resolved, member);
@@ -88,7 +90,8 @@ static void read_proxy(struct judge *j, const struct yaml_node *node, struct con
             return;
         }
     } else if (at != NULL) {
-        judge_fault(j, node->pos, "expected a URL such as http://proxy:3128 or http://user:password@proxy:3128");
+        judge_fault(j, node->pos,
+                    "expected a URL such as http://proxy:3128 or http://user:password@proxy:3128");
         return;
     }
     struct bytes resolved;
@@ -125,7 +128,8 @@ static bool header_name_ok(const char *name)
 
 #define HEADERS_MAX 64
 
-static void read_headers(struct judge *j, const struct yaml_node *node, struct config_header **ret, unsigned *ret_count)
+static void read_headers(struct judge *j, const struct yaml_node *node, struct config_header **ret,
+                         unsigned *ret_count)
 {
     if (node->count > HEADERS_MAX) {
         judge_fault(j, node->pos, "expected at most %d headers", HEADERS_MAX);
@@ -135,7 +139,8 @@ static void read_headers(struct judge *j, const struct yaml_node *node, struct c
     for (const struct yaml_node *n = node->first; n != NULL; n = n->next) {
         struct fault why;
         if (!header_name_ok(n->key))
-            judge_fault(j, n->key_pos, "expected the name of a header: letters, digits and -, not \"%.60s\"", n->key);
+            judge_fault(j, n->key_pos, "expected the name of a header: letters, digits and -, not \"%.60s\"",
+                        n->key);
         else if (n->kind != YAML_SCALAR || yaml_is_null(n))
             judge_fault_at(j, n->pos, n->key, "expected the header's value");
         else {
@@ -151,7 +156,8 @@ static void read_headers(struct judge *j, const struct yaml_node *node, struct c
 
 #define USERS_MAX 1000
 
-static void read_users(struct judge *j, const struct yaml_node *node, struct config_user **ret, unsigned *ret_count)
+static void read_users(struct judge *j, const struct yaml_node *node, struct config_user **ret,
+                       unsigned *ret_count)
 {
     if (node->count > USERS_MAX) {
         judge_fault(j, node->pos, "expected at most %d users", USERS_MAX);
@@ -188,7 +194,8 @@ static void read_names(struct judge *j, const struct yaml_node *node, const char
 }
 
 /* Each of these three is an array and, right behind it, its count. */
-_Static_assert(offsetof(struct config_output, header_count) == offsetof(struct config_output, headers) + sizeof(void *),
+_Static_assert(offsetof(struct config_output, header_count) ==
+                   offsetof(struct config_output, headers) + sizeof(void *),
                "headers and their count");
 _Static_assert(offsetof(struct config_output, credentials.header_count) ==
                    offsetof(struct config_output, credentials.headers) + sizeof(void *),

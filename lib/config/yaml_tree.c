@@ -47,6 +47,9 @@ static void ruler_start(struct ruler *r)
 
 static void ruler_init(struct ruler *r, struct span text)
 {
+    static const uint8_t nothing[1];
+    if (text.at == NULL)
+        text = span_of(nothing, 0);
     r->bom = span_starts(text, SPAN("\xef\xbb\xbf")) ? 3 : 0;
     r->text = span_of(text.at + r->bom, text.len - r->bom);
     ruler_start(r);
@@ -305,6 +308,8 @@ struct yaml_node *yaml_tree_parse(struct span text, struct arena *arena, yaml_fa
 {
     struct tree t = {.arena = arena, .fault = fault, .ctx = ctx};
     ruler_init(&t.ruler, text);
+    if (t.ruler.text.len == 0)
+        return NULL; /* libyaml wants something to point at */
     int initialised = yaml_parser_initialize(&t.parser);
     ensure(initialised == 1 && "out of memory");
     yaml_parser_set_encoding(&t.parser, YAML_UTF8_ENCODING);

@@ -22,23 +22,23 @@ struct yaml_pos {
 
 struct yaml_node {
     enum yaml_kind kind;
-    struct yaml_pos pos;         /* where the value begins */
-    struct yaml_pos key_pos;     /* where its key begins; the value itself in a list and at the top */
-    const char *key;             /* in a mapping; else NULL */
-    const char *text;            /* of a scalar, NUL-terminated; may hold further NULs, see text_len */
+    struct yaml_pos pos;     /* where the value begins */
+    struct yaml_pos key_pos; /* where its key begins; the value itself in a list and at the top */
+    const char *key;         /* in a mapping; else NULL */
+    const char *text;        /* of a scalar, NUL-terminated; may hold further NULs, see text_len */
     size_t text_len;
-    bool quoted;                 /* a scalar that was written with quotes or as a block */
-    struct yaml_node *first;     /* children of mappings and lists, in the order of the file */
-    struct yaml_node *next;      /* sibling */
-    unsigned count;              /* of children */
+    bool quoted;             /* a scalar that was written with quotes or as a block */
+    struct yaml_node *first; /* children of mappings and lists, in the order of the file */
+    struct yaml_node *next;  /* sibling */
+    unsigned count;          /* of children */
 };
 
 /* Called once per fault; `text` is good during the call only. */
 typedef void yaml_fault_fn(void *ctx, struct yaml_pos pos, const char *text);
 
-/* Builds the tree in `arena`. Doubled keys, aliases and tags are reported and the reading goes on, so that one
- * run finds them all; a syntax fault ends it. NULL when there is no tree at all: after a syntax fault, or when
- * the text holds no node (then nothing was reported). The tree does not refer to `text`. */
+/* Builds the tree in `arena`. Doubled keys, aliases and tags are reported and the reading goes on, so that
+ * one run finds them all; a syntax fault ends it. NULL when there is no tree at all: after a syntax fault, or
+ * when the text holds no node (then nothing was reported). The tree does not refer to `text`. */
 struct yaml_node *yaml_tree_parse(struct span text, struct arena *arena, yaml_fault_fn *fault, void *ctx);
 
 /* The child of that name, or NULL; also NULL when `map` is NULL or no mapping. */

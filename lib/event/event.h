@@ -5,6 +5,7 @@
 #define PENSTOCK_EVENT_EVENT_H
 
 #include "lib/base/bytes.h"
+#include "lib/codec/rfc3339.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,12 +35,12 @@ struct event_ext {
 struct event {
     /* Decoded text without escapes. id, source, type are never empty once accepted. */
     struct span id, source, type;
-    struct span subject;         /* .at NULL: absent, as for all below */
+    struct span subject; /* .at NULL: absent, as for all below */
     struct span datacontenttype, dataschema;
-    struct span time;            /* RFC 3339 as given, or as made at acceptance */
-    uint64_t time_ns;            /* the same as Unix time */
-    bool id_given, time_given, source_given;
-    uint32_t sampledrate;        /* 1 when absent */
+    struct span time;       /* RFC 3339 as given, or as made at acceptance */
+    struct instant time_at; /* the same as an instant */
+    bool id_given, time_given, source_given, specversion_given;
+    uint32_t sampledrate; /* 1 when absent */
     bool sampledrate_given;
     enum event_data data_kind;
     struct span data;
@@ -47,17 +48,28 @@ struct event {
      * project, environment, expirytime, …) but not sampledrate. */
     const struct event_ext *ext;
     unsigned ext_count;
-    struct span raw;             /* the object's JSON text as it came; .at NULL in binary mode */
-    bool raw_complete;           /* raw alone is a whole CloudEvent: specversion, id, source, type and time are in it */
-    bool raw_open;               /* raw lacks only members that may be put behind its opening brace */
-    bool raw_spaced;             /* raw has white space between its tokens: it may span lines */
-    bool data_spaced;            /* so has data */
-    uint64_t key_hash;           /* of (source, id) if the sender gave the id; else 0 */
-    uint64_t content_hash;       /* of the bytes as the sender gave them */
-    unsigned index;              /* position in its request */
+    struct span raw;   /* the object's JSON text as it came; .at NULL in binary mode */
+    bool raw_complete; /* raw alone is a whole CloudEvent: specversion, id, source, type and time are in it */
+    bool raw_open;     /* raw lacks only members that may be put behind its opening brace */
+    bool raw_spaced;   /* raw has white space between its tokens: it may span lines */
+    bool data_spaced;  /* so has data */
+    uint64_t key_hash; /* of (source, id) if the sender gave the id; else 0 */
+    uint64_t content_hash; /* of the bytes as the sender gave them */
+    unsigned index;        /* position in its request */
 };
 
 /* The extension of that name, or NULL. */
 const struct event_ext *event_ext_find(const struct event *e, const char *name);
+
+/* Unix time in nanoseconds of the expirytime extension, rounded up; 0 when there is none. */
+uint64_t event_expires_ns(const struct event *e);
+
+/* An upper bound of what event_append_json() writes. */
+size_t event_json_bound(const struct event *e);
+
+/* The event in CloudEvents JSON form, whole: as the sender wrote it where that is complete, with the members
+ * that he left to us put in front otherwise, or written anew (binary mode, nulls). `one_line` takes the line
+ * breaks and spaces between tokens out. ERR_TOO_BIG when `out` has no room. */
+MUST_USE enum err event_append_json(struct bytes *out, const struct event *e, bool one_line);
 
 #endif

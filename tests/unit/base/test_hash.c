@@ -8,7 +8,8 @@ Test(hash, values_never_change)
     cr_expect_eq(hash64(SPAN(""), 0), hash64(span_of(NULL, 0), 0));
     cr_expect_eq(hash64(SPAN("a"), 0), UINT64_C(0x78cb5c919ca3d504), "%lx", hash64(SPAN("a"), 0));
     cr_expect_eq(hash64(SPAN("o-19"), 7), UINT64_C(0x0e6661df4d6102f1), "%lx", hash64(SPAN("o-19"), 7));
-    cr_expect_eq(hash64(SPAN("0123456789abcdef0123456789abcdef0123456789abcdef"), 0), UINT64_C(0x2bdda8142179c22b), "%lx",
+    cr_expect_eq(hash64(SPAN("0123456789abcdef0123456789abcdef0123456789abcdef"), 0),
+                 UINT64_C(0x2bdda8142179c22b), "%lx",
                  hash64(SPAN("0123456789abcdef0123456789abcdef0123456789abcdef"), 0));
 }
 

@@ -88,7 +88,8 @@ static bool has(const struct config_report *r, enum config_severity severity, un
 {
     for (unsigned i = 0; i < r->count; i++) {
         const struct config_message *m = &r->messages[i];
-        if (m->severity == severity && m->line == line && m->column == column && strstr(m->text, words) != NULL)
+        if (m->severity == severity && m->line == line && m->column == column &&
+            strstr(m->text, words) != NULL)
             return true;
     }
     return false;

@@ -23,7 +23,6 @@ void bad(const char *text, unsigned line, unsigned column, const char *words);
 void says(const char *text, enum config_severity severity, unsigned line, unsigned column, const char *words);
 
 /* One honeycomb output named t, followed by `more` (lines indented by four). */
-#define HONEYCOMB(more) \
-    "outputs:\n  t:\n    type: honeycomb\n    credentials: { api_key: k }\n" more
+#define HONEYCOMB(more) "outputs:\n  t:\n    type: honeycomb\n    credentials: { api_key: k }\n" more
 
 #endif

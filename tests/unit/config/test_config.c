@@ -22,11 +22,13 @@ static const char example[] =
     "  listen: 127.0.0.1:4390       # or unix:/run/penstock/admin.sock; false switches it off\n"
     "\n"
     "inputs:\n"
-    "  http: { type: http, listen: 127.0.0.1:4380, max_body: 10MiB, max_connections: 1024, idle_timeout: 60s, "
+    "  http: { type: http, listen: 127.0.0.1:4380, max_body: 10MiB, max_connections: 1024, idle_timeout: "
+    "60s, "
     "request_timeout: 30s,\n"
     "          auth: { token: \"${file:/etc/penstock/token}\" },            # auth: optional on loopback\n"
     "          tls: { cert_file: , key_file: , client_ca_file: } }        # tls: optional\n"
-    "  app:  { type: unix, path: /run/penstock/penstock.sock, mode: \"0660\", group: penstock, max_event: 1MiB, "
+    "  app:  { type: unix, path: /run/penstock/penstock.sock, mode: \"0660\", group: penstock, max_event: "
+    "1MiB, "
     "max_body: 10MiB }\n"
     "  dgram: { type: unix_dgram, path: /run/penstock/penstock.dgram, mode: \"0660\" }\n"
     "  udp:  { type: udp, listen: 127.0.0.1:4381, receive_buffer: 4MiB }\n"
@@ -47,7 +49,8 @@ static const char example[] =
     "    rate_limit: { requests: 60/1m }\n"
     "    tls:    { ca_file: , cert_file: , key_file: , server_name: , min_version: \"1.2\", verify: true }\n"
     "    proxy:  http://proxy:3128\n"
-    "    spool:  { max_bytes: 8GiB, segment_bytes: 16MiB, durability: fsync, when_full: block, max_age: never }\n"
+    "    spool:  { max_bytes: 8GiB, segment_bytes: 16MiB, durability: fsync, when_full: block, max_age: "
+    "never }\n"
     "    dead_letter: { max_bytes: 256MiB, when_full: block }\n"
     "  billing: { type: monk, credentials: { api_key: \"${env:SET_MONK}\" } }\n"
     "\n"
@@ -165,13 +168,14 @@ struct per_api {
 Test(config, has_the_defaults_of_each_api)
 {
     static const struct per_api table[] = {
-        {"cloudevents", "endpoint: https://h/p", "h", 1000, 1000000, SECOND, 2 * MIB, 4, 0, CONFIG_COMPRESSION_NONE},
+        {"cloudevents", "endpoint: https://h/p", "h", 1000, 1000000, SECOND, 2 * MIB, 4, 0,
+         CONFIG_COMPRESSION_NONE},
         {"honeycomb", "credentials: { api_key: k }", "api.honeycomb.io", 1000, 5000000, SECOND, 1000000, 4, 0,
          CONFIG_COMPRESSION_ZSTD},
-        {"langfuse", "credentials: { public_key: p, secret_key: s }", "cloud.langfuse.com", 1000, 2500000, SECOND, 1000000,
-         4, 0, CONFIG_COMPRESSION_NONE},
-        {"launchdarkly", "credentials: { access_token: a }", "events.launchdarkly.com", 10000, 9000000, 10 * SECOND,
-         1000000, 4, 0, CONFIG_COMPRESSION_GZIP},
+        {"langfuse", "credentials: { public_key: p, secret_key: s }", "cloud.langfuse.com", 1000, 2500000,
+         SECOND, 1000000, 4, 0, CONFIG_COMPRESSION_NONE},
+        {"launchdarkly", "credentials: { access_token: a }", "events.launchdarkly.com", 10000, 9000000,
+         10 * SECOND, 1000000, 4, 0, CONFIG_COMPRESSION_GZIP},
         {"monk", "credentials: { api_key: k }", "events-api.monk.com", 5000, 5000000, SECOND, 262144, 4, 0,
          CONFIG_COMPRESSION_NONE},
         {"segops", "credentials: { api_key: k }", "api.segops.ai", 500, 1000000, 5 * SECOND, 262144, 1, 60,

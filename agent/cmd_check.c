@@ -1,0 +1,127 @@
+/* cmd_check: see cmd_check.h. Faults go to standard error; what follows from a good configuration, its bounds
+ * on memory and disk, and remarks on it go to standard output. `run` judges with the same code. */
+#include "agent/cmd_check.h"
+
+#include "agent/config_load.h"
+#include "lib/config/bounds.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <sysexits.h>
+
+#define KIB UINT64_C(1024)
+#define MIB (1024 * KIB)
+
+/* What the parts of the agent allocate at most; each figure is the bound that its own code keeps. */
+static const struct bounds_costs costs = {
+    .process_bytes = 8 * MIB,
+    .thread_bytes = 64 * KIB,
+    .connection_bytes = 2 * KIB,
+    .tls_bytes = 40 * KIB,
+    .stream_bytes = 2 * KIB,
+    .datagram_bytes = 20 * 64 * KIB,
+    .intake_bytes = 16 * MIB,
+    .spool_bytes = 6 * MIB,
+    .payload_bytes = 12 * MIB,
+    .upstream_bytes = 64 * KIB,
+    .threads = 8,
+    .descriptors = 32,
+    .spool_descriptors = 8,
+};
+
+static const char usage[] =
+    "Usage: penstock check -c FILE\n"
+    "\n"
+    "Judges a configuration without touching any spool. Faults are printed to standard error as\n"
+    "FILE:LINE:COLUMN: message; for a good configuration the bounds on memory and disk that follow\n"
+    "from it are printed to standard output.\n"
+    "\n"
+    "  -c, --config FILE   the configuration\n"
+    "  -h, --help          this text\n"
+    "\n"
+    "Exit codes: 0 good, 64 wrong command line, 78 faults.\n";
+
+static void print_memory(const struct config *c, const struct bounds *b)
+{
+    char text[32];
+    (void)printf("memory: at most %s\n", bounds_text(b->memory_bytes, text, sizeof text));
+    (void)printf("  %-32s %10s\n", "process and threads", bounds_text(b->process_bytes, text, sizeof text));
+    (void)printf("  %-32s %10s\n", "requests being taken in",
+                 bounds_text(b->intake_bytes, text, sizeof text));
+    for (unsigned i = 0; i < c->input_count; i++)
+        (void)printf("  input  %-25s %10s\n", c->inputs[i].name,
+                     bounds_text(bounds_input_memory(&c->inputs[i], &costs), text, sizeof text));
+    for (unsigned i = 0; i < c->output_count; i++)
+        (void)printf("  output %-25s %10s\n", c->outputs[i].name,
+                     bounds_text(bounds_output_memory(&c->outputs[i], &costs), text, sizeof text));
+    if (b->kernel_bytes > 0)
+        (void)printf("  besides, receive buffers asked of the kernel: %s\n",
+                     bounds_text(b->kernel_bytes, text, sizeof text));
+}
+
+static void print_disk(const struct config *c, const struct bounds *b)
+{
+    char text[32], dead[32];
+    (void)printf("disk: at most %s under %s\n", bounds_text(b->disk_bytes, text, sizeof text),
+                 c->agent.data_dir);
+    for (unsigned i = 0; i < c->output_count; i++) {
+        const struct config_output *o = &c->outputs[i];
+        (void)printf("  output %-25s %10s spool, %s dead letters\n", o->name,
+                     bounds_text(o->spool.max_bytes, text, sizeof text),
+                     bounds_text(o->dead_letter.max_bytes, dead, sizeof dead));
+    }
+    (void)printf("  events are refused while the file system has less than %s free\n",
+                 bounds_text(b->min_free, text, sizeof text));
+}
+
+static int check(const char *path)
+{
+    struct config_report report;
+    config_report_init(&report);
+    struct config *c = config_load(path, &report);
+    config_load_print(&report, path, stderr, stdout);
+    int code = EX_CONFIG;
+    if (c != NULL) {
+        struct bounds b = bounds_of(c, &costs);
+        (void)printf("%s: good: %u input%s, %u output%s, %u route%s\n", path, c->input_count,
+                     c->input_count == 1 ? "" : "s", c->output_count, c->output_count == 1 ? "" : "s",
+                     c->route_count, c->route_count == 1 ? "" : "s");
+        print_memory(c, &b);
+        print_disk(c, &b);
+        (void)printf("files: at most %llu open\n", (unsigned long long)b.descriptors);
+        code = EX_OK;
+    }
+    config_free(c);
+    config_report_deinit(&report);
+    return code;
+}
+
+int cmd_check(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    const char *path = NULL;
+    int option;
+    optind = 0; /* getopt may have run before; 0 makes glibc's start anew */
+    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            path = optarg;
+            break;
+        case 'h':
+            (void)fputs(usage, stdout);
+            return EX_OK;
+        default:
+            (void)fputs(usage, stderr);
+            return EX_USAGE;
+        }
+    }
+    if (path == NULL || optind != argc) {
+        (void)fputs(usage, stderr);
+        return EX_USAGE;
+    }
+    return check(path);
+}

@@ -1,0 +1,65 @@
+/* bounds: see bounds.h. Sums cannot overflow: their parts are bounded by the table of keys. */
+#include "lib/config/bounds.h"
+
+#include <stdio.h>
+
+uint64_t bounds_input_memory(const struct config_input *in, const struct bounds_costs *costs)
+{
+    switch (in->type) {
+    case CONFIG_INPUT_HTTP:
+        return in->max_connections *
+               (costs->connection_bytes + (in->tls.cert_file != NULL ? costs->tls_bytes : 0));
+    case CONFIG_INPUT_UNIX:
+        return in->max_connections * costs->stream_bytes;
+    default:
+        return costs->datagram_bytes;
+    }
+}
+
+uint64_t bounds_output_memory(const struct config_output *out, const struct bounds_costs *costs)
+{
+    return costs->spool_bytes + costs->payload_bytes + out->concurrency * costs->upstream_bytes;
+}
+
+uint64_t bounds_output_disk(const struct config_output *out)
+{
+    return out->spool.max_bytes + out->dead_letter.max_bytes;
+}
+
+struct bounds bounds_of(const struct config *c, const struct bounds_costs *costs)
+{
+    struct bounds b = {
+        .process_bytes = costs->process_bytes + costs->threads * costs->thread_bytes,
+        .intake_bytes = costs->intake_bytes,
+        .min_free = c->agent.min_free,
+        .descriptors = costs->descriptors,
+    };
+    b.memory_bytes = b.process_bytes + b.intake_bytes;
+    for (unsigned i = 0; i < c->input_count; i++) {
+        const struct config_input *in = &c->inputs[i];
+        b.memory_bytes += bounds_input_memory(in, costs);
+        b.kernel_bytes += in->receive_buffer;
+        b.descriptors += 1 + in->max_connections;
+    }
+    for (unsigned i = 0; i < c->output_count; i++) {
+        const struct config_output *out = &c->outputs[i];
+        b.memory_bytes += bounds_output_memory(out, costs);
+        b.disk_bytes += bounds_output_disk(out);
+        b.descriptors += costs->spool_descriptors + out->concurrency;
+    }
+    return b;
+}
+
+const char *bounds_text(uint64_t bytes, char *into, size_t size)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    unsigned unit = 0;
+    double value = (double)bytes;
+    while (value >= 1024 && unit < 4) {
+        value /= 1024;
+        unit++;
+    }
+    bool whole = value >= 100 || (double)(uint64_t)value == value;
+    (void)snprintf(into, size, whole ? "%.0f%s" : "%.1f%s", value, units[unit]);
+    return into;
+}

@@ -1,0 +1,44 @@
+/* bounds: what a configuration can cost at most. Every queue and buffer has a maximum; memory and disk are
+ * the sums of those maxima, and `check` prints them.
+ *
+ * What one connection or one spool costs is known to the code that allocates it: the agent hands those
+ * figures in as `struct bounds_costs`. */
+#ifndef PENSTOCK_CONFIG_BOUNDS_H
+#define PENSTOCK_CONFIG_BOUNDS_H
+
+#include "lib/config/config.h"
+
+struct bounds_costs {
+    uint64_t process_bytes;    /* the program itself, libraries, loop, tables of recent ids */
+    uint64_t thread_bytes;     /* one thread of the pool */
+    uint64_t connection_bytes; /* an idle connection of an http input */
+    uint64_t tls_bytes;        /* more, when it speaks TLS */
+    uint64_t stream_bytes;     /* an idle connection of a unix input */
+    uint64_t datagram_bytes;   /* receive slots of a unix_dgram or udp input */
+    uint64_t intake_bytes;     /* bodies and lines being read or waiting to be durable, all inputs together */
+    uint64_t spool_bytes;      /* fill buffer, indices and tail cache of a spool */
+    uint64_t payload_bytes;    /* payloads of an output's open batches */
+    uint64_t upstream_bytes;   /* one connection to an upstream, with TLS */
+    unsigned threads;
+    unsigned descriptors;       /* of the process besides inputs and outputs */
+    unsigned spool_descriptors; /* of one spool */
+};
+
+struct bounds {
+    uint64_t memory_bytes; /* of the whole, the kernel's socket buffers apart */
+    uint64_t process_bytes, intake_bytes;
+    uint64_t kernel_bytes; /* receive buffers asked for */
+    uint64_t disk_bytes;   /* spools and dead letters */
+    uint64_t min_free;     /* left free besides */
+    uint64_t descriptors;
+};
+
+uint64_t bounds_input_memory(const struct config_input *in, const struct bounds_costs *costs);
+uint64_t bounds_output_memory(const struct config_output *out, const struct bounds_costs *costs);
+uint64_t bounds_output_disk(const struct config_output *out);
+struct bounds bounds_of(const struct config *c, const struct bounds_costs *costs);
+
+/* "12.5MiB"; answers `into`. */
+const char *bounds_text(uint64_t bytes, char *into, size_t size);
+
+#endif
