@@ -2,7 +2,7 @@
  * see common.h. Each api's judge() begins with judge_status() and then says where its service differs. */
 #include "lib/api/common.h"
 
-#include "lib/codec/rfc3339.h"
+#include "lib/base/http_date.h"
 
 struct span target_join(const struct api_settings *s, struct arena *arena, struct span rest)
 {
@@ -75,17 +75,14 @@ uint64_t retry_after_us(const struct api_reply *reply)
 {
     struct span text = span_trim(reply->retry_after);
     uint64_t us;
-    int64_t date;
+    uint64_t date, now = reply->wall_ns / NS_PER_S;
     if (text.at == NULL || text.len == 0)
         return 0;
     if (decimal_us(text, &us))
         return us;
-    if (!http_date_parse(text, &date))
+    if (!http_date_parse(text, &date) || date <= now)
         return 0;
-    int64_t now = (int64_t)(reply->wall_ns / NS_PER_S);
-    if (date <= now)
-        return 0;
-    uint64_t seconds = (uint64_t)(date - now);
+    uint64_t seconds = date - now;
     return seconds > RETRY_AFTER_MAX_US / US_PER_S ? RETRY_AFTER_MAX_US : seconds * US_PER_S;
 }
 

@@ -492,7 +492,7 @@ struct partition *output_partition(struct output *o, struct span name)
         return p;
     const struct api *api = o->config.api.api;
     p = partition_add(&o->partitions, name);
-    p->alone = api->alone != NULL && api->alone(p->name);
+    p->alone = api->alone != NULL && api->alone(&o->config.api, p->name);
     p->expires_us = api->expires_us != NULL ? api->expires_us(p->name) : 0;
     return p;
 }
