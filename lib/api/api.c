@@ -45,9 +45,14 @@ const struct api *api_find(struct span name)
 
 const struct span *api_option(const struct api_settings *s, const char *name)
 {
-    for (unsigned i = 0; i < s->option_count; i++)
-        if (strcmp(s->options[i].name, name) == 0)
+    size_t own = s->api == NULL ? 0 : strlen(s->api->name);
+    for (unsigned i = 0; i < s->option_count; i++) {
+        const char *given = s->options[i].name;
+        if (own > 0 && strncmp(given, s->api->name, own) == 0 && given[own] == '.')
+            given += own + 1;
+        if (strcmp(given, name) == 0)
             return &s->options[i].value;
+    }
     return NULL;
 }
 

@@ -38,7 +38,7 @@ struct api_batch_defaults {
 };
 
 struct api_option {
-    const char *name; /* "map.subject", "honeycomb.id_field", … as in the configuration, without the api's own name first */
+    const char *name; /* "map.subject", "honeycomb.id_field", … as in the configuration; the api's own name before it may be left out */
     struct span value;
 };
 

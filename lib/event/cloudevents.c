@@ -345,6 +345,7 @@ static void judge_raw(struct scan *s)
 {
     const unsigned whole = BIT(KNOWN_SPECVERSION) | BIT(KNOWN_ID) | BIT(KNOWN_SOURCE) | BIT(KNOWN_TIME);
     s->e->raw_complete = (s->seen & ~s->nulls & whole) == whole;
+    s->e->sampledrate_named = (s->seen & BIT(KNOWN_SAMPLEDRATE)) != 0;
     s->e->raw_open = !s->e->raw_complete && (s->nulls & whole) == 0;
 }
 

@@ -15,6 +15,17 @@ const struct event_ext *event_ext_find(const struct event *e, const char *name)
     return NULL;
 }
 
+void event_multiply_sampledrate(struct event *e, uint32_t times)
+{
+    uint64_t rate = (uint64_t)e->sampledrate * times;
+    e->sampledrate = rate > INT32_MAX ? INT32_MAX : (uint32_t)rate;
+    e->sampledrate_given = true;
+    /* Raw says otherwise: it is written anew; or nothing: ours may stand before the rest. */
+    e->raw_open = (e->raw_open || e->raw_complete) && !e->sampledrate_named;
+    e->raw_complete = false;
+    e->sampledrate_made = e->raw_open;
+}
+
 uint64_t event_expires_ns(const struct event *e)
 {
     struct instant at;
@@ -124,6 +135,8 @@ static enum err append_completed(struct bytes *out, const struct event *e, bool 
         err = append_string_member(out, "\"source\":", e->source);
     if (err == OK && !e->source_given)
         err = bytes_append_byte(out, ',');
+    if (err == OK && e->sampledrate_made)
+        err = bytes_printf(out, "\"sampledrate\":%u,", e->sampledrate);
     if (err == OK && !e->time_given)
         err = append_string_member(out, "\"time\":", e->time);
     if (err == OK && !e->time_given)

@@ -42,6 +42,8 @@ struct event {
     bool id_given, time_given, source_given, specversion_given;
     uint32_t sampledrate; /* 1 when absent */
     bool sampledrate_given;
+    bool sampledrate_named; /* raw has a member of that name, maybe null */
+    bool sampledrate_made;  /* by us: it stands before raw's own members */
     enum event_data data_kind;
     struct span data;
     /* Everything else by name, also the extensions that apis know (traceparent, severitynumber, dataset,
@@ -60,6 +62,9 @@ struct event {
 
 /* The extension of that name, or NULL. */
 const struct event_ext *event_ext_find(const struct event *e, const char *name);
+
+/* Sampling left this one of `times` events: says so in sampledrate, at most 2^31 - 1. */
+void event_multiply_sampledrate(struct event *e, uint32_t times);
 
 /* Unix time in nanoseconds of the expirytime extension, rounded up; 0 when there is none. */
 uint64_t event_expires_ns(const struct event *e);
