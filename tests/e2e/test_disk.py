@@ -1,0 +1,101 @@
+"""Disks as they are: full, and read-only, on a small file system of their own. Needs root for the mount."""
+import subprocess
+
+import pytest
+from harness import event, needs_root, run, until
+
+
+@pytest.fixture
+def small_disk(world):
+    """A file system of a few MiB; unmounted at the end."""
+    mount = world.dir / "mnt"
+    mount.mkdir()
+    done = run(["mount", "-t", "tmpfs", "-o", "size=12m,mode=0700", "tmpfs", str(mount)])
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
+    yield mount
+    for agent in world.agents:
+        if agent.process is not None:
+            if agent.process.alive() and agent.ledger_holds:
+                agent.check_ledgers()
+            agent.process.kill()
+    subprocess.run(["umount", "-l", str(mount)], check=False)
+
+
+def fill(path, leave):
+    """Takes the file system's room until about so many bytes are left."""
+    import os
+    room = os.statvfs(path.parent)
+    size = room.f_bavail * room.f_bsize - leave
+    with open(path, "wb") as f:
+        for _ in range(size // 65536):
+            f.write(b"\0" * 65536)
+
+
+@needs_root
+def test_a_full_disk_answers_as_full_and_comes_back_by_itself(world, small_disk):
+    sink = world.sink(args=["--respond", "status=503"])
+    agent = world.agent({"up": sink.output("http", spool={"max_bytes": "64MiB", "segment_bytes": "1MiB"})},
+                        data_dir=small_disk / "data").explain("up", "disk", "space", "room", "full")
+    accepted, refused = [], 0
+    for n in range(2000):
+        reply = agent.post(event(n, size=20000))
+        if reply.status == 202:
+            accepted.append(n)
+        else:
+            assert reply.status == 429, reply
+            assert 1 <= int(reply.headers["retry-after"]) <= 5
+            refused += 1
+            if refused > 5:
+                break
+    assert refused > 5 and len(accepted) > 50
+    assert agent.process.alive()
+    agent.check_ledgers()
+    sink.heal()
+    agent.settled(timeout=30)
+    until(lambda: agent.post(event(5000)).status == 202, "room again", 20)
+    accepted.append(5000)
+    agent.settled(timeout=30)
+    # An event whose answer was a refusal must not be there; all that were accepted must be.
+    assert sorted(sink.numbers()) == sorted(accepted)
+
+
+@needs_root
+def test_min_free_stops_accepting_before_the_disk_is_full(world, small_disk):
+    sink = world.sink(args=["--respond", "status=503"])
+    agent = world.agent({"up": sink.output("http", spool={"max_bytes": "64MiB", "segment_bytes": "1MiB"})},
+                        agent={"min_free": "4MiB"}, data_dir=small_disk / "data")
+    agent.explain("up", "disk", "space", "room", "full", "min_free")
+    assert agent.post(event(1)).status == 202
+    fill(small_disk / "ballast", 2 << 20)
+    until(lambda: agent.post(event(2, size=2000)).status == 429, "refused", 20)
+    (small_disk / "ballast").unlink()
+    until(lambda: agent.post(event(3)).status == 202, "taken again", 20)
+    sink.heal()
+    agent.settled()
+
+
+@needs_root
+def test_a_disk_filled_by_others_under_load_loses_nothing_that_was_answered(world, small_disk):
+    sink = world.sink()
+    agent = world.agent({"up": sink.output("http", spool={"max_bytes": "64MiB", "segment_bytes": "1MiB"})},
+                        data_dir=small_disk / "data").explain("up", "disk", "space", "room", "full", "storage")
+    accepted = []
+    n = 0
+    for _ in range(5):
+        fill(small_disk / "ballast", 100_000)
+        for _ in range(30):
+            n += 1
+            if agent.post(event(n, size=30000)).status == 202:
+                accepted.append(n)
+        (small_disk / "ballast").unlink()
+        def taken():
+            nonlocal n
+            n += 1
+            if agent.post(event(n)).status == 202:
+                accepted.append(n)
+                return True
+        until(taken, "taken again", 20)
+    agent.settled(timeout=30)
+    assert set(accepted) <= set(sink.numbers())
+    agent.check_ledgers()
