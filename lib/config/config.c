@@ -181,7 +181,7 @@ static void fill_output(struct judge *j, struct config_output *out, const struct
     if (out->option_count > 0)
         memcpy(out->options, options, out->option_count * sizeof *options);
     const struct yaml_node *type = yaml_child(node, "type");
-    if (type == NULL || yaml_is_null(type))
+    if ((node->kind == YAML_MAP || yaml_is_null(node)) && (type == NULL || yaml_is_null(type)))
         judge_fault_at(j, node->key_pos, "type",
                        "required: expected one of cloudevents, honeycomb, langfuse, "
                        "launchdarkly, monk, segops, otlp or http");

@@ -61,7 +61,10 @@ static void read_scalar(struct judge *j, const struct schema_key *key, const str
         const char *resolved = judge_copy(j, bytes_span(&text));
         const char *fault = strlen(resolved) != text.len ? "expected a text without NUL bytes"
                                                          : value_types[key->type].read(&r, resolved, member);
-        if (fault != NULL)
+        bool hide = key->type == SCHEMA_URL && strchr(node->text, '@') != NULL; /* a password may be in it */
+        if (fault != NULL && hide)
+            judge_fault(j, node->pos, "%s", fault);
+        else if (fault != NULL)
             judge_fault(j, node->pos, "%s, not %s", fault, value_shown(node, shown, sizeof shown));
         else if ((key->flags & SCHEMA_OPTION) != 0)
             add_option(j, key, resolved);
