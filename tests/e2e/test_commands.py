@@ -262,3 +262,27 @@ def test_sink_on_a_port_in_use_exits_73(world):
     sink = world.sink()
     done = run([PENSTOCK, "sink", "--listen", f"127.0.0.1:{sink.port}"])
     assert done.returncode == 73 and str(sink.port) in done.stderr
+
+
+# --- quickstart -----------------------------------------------------------------------------------------------------
+
+def test_quickstart_shows_that_each_event_arrived_once(world):
+    for port in (4380, 4390, 4400):
+        try:
+            Wire(("127.0.0.1", port)).close()
+            pytest.skip(f"port {port} is in use on this machine")
+        except OSError:
+            pass
+    script = Process(world, "quickstart", [str(ROOT / "packaging" / "quickstart")], env={"PENSTOCK": PENSTOCK, "TMPDIR": str(world.dir)})
+    def running():
+        assert script.alive(), script.out() + script.err()
+        return "Both programs are running" in script.out()
+    until(running, "it is running", 40)
+    assert "1000 accepted, 0 refused" in script.out()
+    assert "the upstream has 1000 events, 1000 different ones" in script.out()
+    script.signal(signal.SIGINT)
+    assert script.wait() == 0
+    assert not list(world.dir.glob("penstock-quickstart.*"))
+    for port in (4380, 4390, 4400):
+        with pytest.raises(OSError):
+            Wire(("127.0.0.1", port))
