@@ -1,25 +1,18 @@
 /* address: listeners, URLs and names. Nothing is looked up: a listener is an address, since a name could mean
- * another place tomorrow; `localhost` is taken for 127.0.0.1. inet_pton() only reads text. */
+ * another place tomorrow; `localhost` is taken for 127.0.0.1. */
 #include "lib/config/judge.h"
 
-#include <arpa/inet.h>
+#include "lib/base/ip.h"
+
 #include <stdio.h>
 
 bool address_is_ip(const char *host, bool *ret_ipv6, bool *ret_loopback)
 {
-    uint8_t bytes[16];
-    *ret_ipv6 = *ret_loopback = false;
-    if (inet_pton(AF_INET, host, bytes) == 1) {
-        *ret_loopback = bytes[0] == 127;
-        return true;
-    }
-    if (inet_pton(AF_INET6, host, bytes) != 1)
-        return false;
-    static const uint8_t one[16] = {[15] = 1};
-    static const uint8_t mapped[13] = {[10] = 0xFF, [11] = 0xFF, [12] = 127};
-    *ret_ipv6 = true;
-    *ret_loopback = memcmp(bytes, one, 16) == 0 || memcmp(bytes, mapped, 13) == 0;
-    return true;
+    uint8_t address[16];
+    size_t len = ip_parse(span_str(host), address);
+    *ret_ipv6 = len == 16;
+    *ret_loopback = len > 0 && ip_is_loopback(address, len);
+    return len > 0;
 }
 
 static bool name_byte(char c)

@@ -3,8 +3,8 @@
 #include "lib/config/judge.h"
 
 #include "lib/base/ensure.h"
+#include "lib/base/ip.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 
 static const char *const unsafe_line = "or the line \"i_know_this_is_unsafe: true\" beside it";
@@ -169,19 +169,20 @@ struct place {
     char path[100];
 };
 
-static bool any_address(const struct config_listen *l)
+/* 0.0.0.0 and [::] take every address of the machine; the latter IPv4's too. */
+static bool any_address(const uint8_t *address, size_t len)
 {
-    return strcmp(l->host, "0.0.0.0") == 0 || (l->ipv6 && strspn(l->host, "0:") == strlen(l->host));
+    static const uint8_t zero[16];
+    return memcmp(address, zero, len) == 0;
 }
 
-static bool same_address(const struct config_listen *a, const struct config_listen *b)
+static bool same_address(const char *a, const char *b)
 {
     uint8_t x[16], y[16];
-    if (a->ipv6 != b->ipv6)
-        return false;
-    int family = a->ipv6 ? AF_INET6 : AF_INET;
-    return inet_pton(family, a->host, x) == 1 && inet_pton(family, b->host, y) == 1 &&
-           memcmp(x, y, a->ipv6 ? 16 : 4) == 0;
+    size_t x_len = ip_parse(span_str(a), x), y_len = ip_parse(span_str(b), y);
+    if (any_address(x, x_len) || any_address(y, y_len))
+        return true;
+    return x_len == y_len && memcmp(x, y, x_len) == 0;
 }
 
 static bool collide(const struct place *a, const struct place *b)
@@ -193,7 +194,7 @@ static bool collide(const struct place *a, const struct place *b)
         return strcmp(x->path, y->path) == 0;
     if (x->port != y->port || x->port == 0 || a->datagram != b->datagram)
         return false;
-    return any_address(x) || any_address(y) || same_address(x, y);
+    return same_address(x->host, y->host);
 }
 
 void rules_addresses(struct judge *j, const struct yaml_node *root)

@@ -186,8 +186,7 @@ static const struct {
     unsigned takes;
     enum config_compression usual;
 } compression_of[CONFIG_OUTPUT_TYPES] = {
-    [CONFIG_OUTPUT_CLOUDEVENTS] = {BIT(CONFIG_COMPRESSION_GZIP) | BIT(CONFIG_COMPRESSION_ZSTD),
-                                   CONFIG_COMPRESSION_NONE},
+    [CONFIG_OUTPUT_CLOUDEVENTS] = {BIT(CONFIG_COMPRESSION_GZIP), CONFIG_COMPRESSION_NONE},
     [CONFIG_OUTPUT_HONEYCOMB] = {BIT(CONFIG_COMPRESSION_GZIP) | BIT(CONFIG_COMPRESSION_ZSTD),
                                  CONFIG_COMPRESSION_ZSTD},
     [CONFIG_OUTPUT_LANGFUSE] = {BIT(CONFIG_COMPRESSION_GZIP), CONFIG_COMPRESSION_NONE},
@@ -284,6 +283,27 @@ static void rule_tls(struct judge *j, struct config_output *o, const struct yaml
                       "%s has no effect: the endpoint is http://", files[i]);
 }
 
+/* The spool gives one record at most a quarter of a file, and a file at most a sixteenth of the whole. An
+ * event that could never be stored is refused as too large when it comes in, so the limit follows the spool.
+ */
+static void rule_event_fits(struct judge *j, struct config_output *o, const struct yaml_node *node)
+{
+    uint64_t file =
+        o->spool.segment_bytes < o->spool.max_bytes / 16 ? o->spool.segment_bytes : o->spool.max_bytes / 16;
+    uint64_t most =
+        (file < (1 << 20) ? 1 << 20 : file) / 4 - 4096; /* less the record's own partition, id and frame */
+    if (o->limits.event_bytes <= most)
+        return;
+    char text[48];
+    o->limits.event_bytes = most;
+    judge_say(j, CONFIG_NOTE,
+              judge_pos(node, given(node, "spool.max_bytes") ? "spool.max_bytes" : "spool.segment_bytes"),
+              "events over %s are refused: one may take a quarter of a file of the spool, which is "
+              "segment_bytes and at "
+              "most a sixteenth of max_bytes",
+              value_size_text(most, text, sizeof text));
+}
+
 static void rule_spool(struct judge *j, struct config_output *o, const struct yaml_node *node)
 {
     keep_within(j, node, "spool.segment_bytes", &o->spool.segment_bytes, "spool.max_bytes",
@@ -333,9 +353,9 @@ static void rule_options(struct judge *j, struct config_output *o, const struct 
 
 void rules_output(struct judge *j, struct config_output *out, const struct yaml_node *node)
 {
-    static output_rule *const rules[] = {rule_endpoint,      rule_credentials, rule_partition, rule_headers,
-                                         rule_merge_headers, rule_compression, rule_limits,    rule_retry,
-                                         rule_tls,           rule_spool,       rule_options};
+    static output_rule *const rules[] = {rule_endpoint,      rule_credentials, rule_partition,  rule_headers,
+                                         rule_merge_headers, rule_compression, rule_limits,     rule_retry,
+                                         rule_tls,           rule_spool,       rule_event_fits, rule_options};
     if (node->kind != YAML_MAP)
         return;
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)

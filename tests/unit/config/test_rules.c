@@ -350,6 +350,22 @@ Test(rules, durations_sizes_and_counts_have_units_and_bounds)
     config_free(c);
 }
 
+Test(rules, an_event_that_no_file_of_the_spool_can_hold_is_too_large_from_the_start)
+{
+    struct config *c = good(HONEYCOMB("    spool: { max_bytes: 4MiB }\n"));
+    cr_expect_eq(c->outputs[0].limits.event_bytes, (1 << 18) - 4096);
+    config_free(c);
+    c = good(HONEYCOMB("    spool: { max_bytes: 160MiB, segment_bytes: 8MiB }\n"));
+    cr_expect_eq(c->outputs[0].limits.event_bytes, 1000000);
+    config_free(c);
+    says(HONEYCOMB("    spool: { max_bytes: 4MiB }\n"), CONFIG_NOTE, 5, 25, "events over 252KiB are refused");
+    says(HONEYCOMB("    spool: { segment_bytes: 1MiB }\n"), CONFIG_NOTE, 5, 29,
+         "events over 252KiB are refused");
+    c = good("outputs: { o: { type: otlp } }\n");
+    cr_expect_eq(c->outputs[0].limits.event_bytes, 10 << 20);
+    config_free(c);
+}
+
 Test(rules, endpoints_are_urls)
 {
     static const struct fault_case table[] = {
