@@ -47,7 +47,8 @@ static void free_batch(struct send_batch *b)
 static void expect_text(const char *content, const char *type, const char *expected)
 {
     struct send_batch *b = batch_of(content, type);
-    cr_expect(span_is(bytes_span(&b->text), expected), "%s became %.*s", content, SPAN_FMT(bytes_span(&b->text)));
+    cr_expect(span_is(bytes_span(&b->text), expected), "%s became %.*s", content,
+              SPAN_FMT(bytes_span(&b->text)));
     free_batch(b);
 }
 
@@ -58,12 +59,14 @@ Test(send_lines, with_an_id_and_a_type_is_sent_as_it_is)
 
 Test(send_lines, mark_blank_lines_and_carriage_returns_are_skipped)
 {
-    expect_text("\xef\xbb\xbf{\"id\":\"1\"}\r\n\n  \n{\"id\":\"2\"}", NULL, "{\"id\":\"1\"}\n{\"id\":\"2\"}\n");
+    expect_text("\xef\xbb\xbf{\"id\":\"1\"}\r\n\n  \n{\"id\":\"2\"}", NULL,
+                "{\"id\":\"1\"}\n{\"id\":\"2\"}\n");
 }
 
 Test(send_lines, type_is_added_to_an_envelope_and_wrapped_around_anything_else)
 {
-    expect_text("{\"id\":\"1\",\"subject\":\"u\"}", "a\"b", "{\"type\":\"a\\\"b\",\"id\":\"1\",\"subject\":\"u\"}\n");
+    expect_text("{\"id\":\"1\",\"subject\":\"u\"}", "a\"b",
+                "{\"type\":\"a\\\"b\",\"id\":\"1\",\"subject\":\"u\"}\n");
     expect_text("{\"id\":\"1\",\"type\":\"own\"}", "t", "{\"id\":\"1\",\"type\":\"own\"}\n");
 }
 

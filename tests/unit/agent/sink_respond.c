@@ -105,9 +105,12 @@ Test(sink_respond, only_an_early_rule_hangs_up_before_the_body)
 
 Test(sink_respond, refuses_what_it_does_not_know)
 {
-    static const char *const bad[] = {"",           "statis=4",    "status=99",     "status=abc",  "times=0",       "every=0",
-                                      "chance=101", "delay=5",     "hangup=soon",   "event=2",     "event=2:state=1", "garbage=yes",
-                                      "store=so",   "header=none", "header=a\r\nb: c", "truncate=1", "legacy=kept",   "body=@/no/such/file"};
+    static const char *const bad[] = {"",           "statis=4",        "status=99",
+                                      "status=abc", "times=0",         "every=0",
+                                      "chance=101", "delay=5",         "hangup=soon",
+                                      "event=2",    "event=2:state=1", "garbage=yes",
+                                      "store=so",   "header=none",     "header=a\r\nb: c",
+                                      "truncate=1", "legacy=kept",     "body=@/no/such/file"};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct fault why = {0};
         cr_expect_neq(sink_rules_add(&rules, span_str(bad[i]), &why), OK, "'%s'", bad[i]);

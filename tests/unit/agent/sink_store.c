@@ -21,7 +21,8 @@ TestSuite(sink_store, .init = setup, .fini = teardown);
 
 static struct sink_seen seen(const char *body, uint64_t identity)
 {
-    return (struct sink_seen){.api = "http", .body = span_str(body), .identity = {identity, 1}, .taken = true, .status = 200};
+    return (struct sink_seen){
+        .api = "http", .body = span_str(body), .identity = {identity, 1}, .taken = true, .status = 200};
 }
 
 Test(sink_store, counts_an_event_once_by_its_identity)
@@ -80,7 +81,8 @@ Test(sink_store, table_holds_a_hundred_thousand)
     for (int round = 0; round < 2; round++) {
         for (uint64_t i = 0; i < 100000; i++) {
             struct sink_hash key = sink_hash_of((struct sink_hash){0}, span_of(&i, sizeof i));
-            cr_assert_eq(sink_table_put(&store.events, key, key, NULL), round == 0, "%llu", (unsigned long long)i);
+            cr_assert_eq(sink_table_put(&store.events, key, key, NULL), round == 0, "%llu",
+                         (unsigned long long)i);
         }
     }
     cr_expect_eq(store.events.count, 100000);
