@@ -252,6 +252,8 @@ static void start(struct output *o, struct batch *b)
 {
     b->state = BATCH_FLIGHT;
     b->sent_us = o->now_us;
+    if (o->plain)
+        b->use_encoded = false; /* learnt after it was encoded */
     bool normal = o->schedule.phase == SCHEDULE_OK && o->schedule.ramp == 0;
     b->send_no = schedule_sent(&o->schedule);
     if (b->partition->held)

@@ -178,8 +178,9 @@ static void place_children(struct output *o, struct batch *b, const struct plan 
         child->state = BATCH_WAITING;
         child->ready_us = o->now_us;
         child->not_before_us = 0;
+        child->tries = b->outcome.pieces == 1 ? b->tries : 0;
         child->partition->batches++;
-        if (b->outcome.effect == EFFECT_NONE && b->outcome.pieces == 1 && b->tries > 0)
+        if (b->outcome.later)
             child->not_before_us = o->now_us + schedule_jitter_us(&o->schedule, b->tries - 1, &o->rng);
         list_insert_before(&b->link, &child->link);
     }

@@ -172,6 +172,7 @@ static void per_event(const struct api_verdict *v, const struct verdict_case *c,
         }
     }
     o->pieces = o->remain_count > 0 ? 1 : 0;
+    o->later = !v->backoff;
     if (o->delivered_count == c->count)
         o->kind = OUTCOME_DELIVERED;
 }

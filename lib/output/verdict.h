@@ -48,6 +48,7 @@ struct outcome {
     bool too_large;   /* learn from the size */
     enum spool_drop drop_reason;
     unsigned pieces;  /* what remains becomes so many batches (never more than what remains) */
+    bool later;       /* what remains waits for a delay of its own */
     bool singles;     /* and these are to be taken apart further, down to one event each */
     unsigned death_count, delivered_count, remain_count, drop_count;
     /* OUTCOME_CUT: owned, recycled. */
