@@ -137,6 +137,7 @@ void dispatch_lost(struct output *o, uint64_t batch_no);
 /* --- settle.c --------------------------------------------------------------------------------------------- */
 
 void settle_decided(struct output *o);
+bool settle_may_run(const struct output *o); /* something is decided, and the spool is not known to refuse it */
 void settle_done(struct output *o, uint64_t batch_no); /* NOTE_SETTLED */
 void settle_decide(struct output *o, struct batch *b); /* b->outcome is filled: to be handed to the spool */
 

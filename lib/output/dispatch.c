@@ -310,8 +310,8 @@ bool dispatch_send(struct output *o, struct output_wish *ret)
         }
     }
     struct batch *b = pick(o);
-    if (o->decided)
-        o->more = true;
+    if (settle_may_run(o))
+        o->more = true; /* some were found unfit */
     if (b == NULL)
         return false;
     start(o, b);

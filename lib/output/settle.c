@@ -234,12 +234,14 @@ static bool settle(struct output *o, struct batch *b)
     return false;
 }
 
+bool settle_may_run(const struct output *o)
+{
+    return o->decided && (o->spool_retry_us == 0 || o->now_us >= o->spool_retry_us || o->room);
+}
+
 void settle_decided(struct output *o)
 {
-    if (!o->decided)
-        return;
-    bool wait = o->spool_retry_us != 0 && o->now_us < o->spool_retry_us && !o->room;
-    if (wait)
+    if (!settle_may_run(o))
         return;
     o->decided = false;
     bool full = false;
