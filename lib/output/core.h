@@ -53,7 +53,7 @@ struct output {
     struct list free;
     unsigned free_count, open_count;
     unsigned unassigned; /* CLOSED */
-    unsigned in_flight, encoding, loading;
+    unsigned in_flight, encoding, loading, held_partitions;
     size_t memory;       /* of payloads, as of this step */
 
     bool opened;          /* the spool is */
@@ -130,6 +130,7 @@ bool dispatch_encode(struct output *o, struct output_wish *ret);
 bool dispatch_cancel(struct output *o, struct output_wish *ret);
 bool dispatch_send(struct output *o, struct output_wish *ret);
 void dispatch_give_up(struct output *o);
+void dispatch_held(struct output *o);       /* held partitions that have nothing to be probed with */
 uint64_t dispatch_wake_us(const struct output *o);
 /* Storage or policy changed this batch behind our back. */
 void dispatch_lost(struct output *o, uint64_t batch_no);

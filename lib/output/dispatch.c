@@ -114,7 +114,7 @@ void dispatch_loads(struct output *o)
         }
         bool first = b->partition->scan != o->scan;
         b->partition->scan = o->scan;
-        if (tight && b->partition->held && b->state == BATCH_WAITING &&
+        if (tight && b->partition->held && b->state == BATCH_WAITING && (!first || o->now_us < b->partition->next_us) &&
             (b->payload == PAYLOAD_RAW || b->payload == PAYLOAD_READY)) {
             o->memory -= batch_memory(b);
             batch_release(b);
@@ -401,19 +401,44 @@ static void hold_partition(struct output *o, struct partition *p, const struct a
         news_add(&o->news, NEWS_STATE, "partition \"%.*s\" is held: %.*s", (int)p->name.len,
                  (const char *)p->name.at, SPAN_FMT(v->text));
     }
+    o->held_partitions += !p->held;
     p->held = true;
     p->holds++;
     p->next_us = o->now_us + (delay < max ? delay : max);
     (void)snprintf(p->text, sizeof p->text, "%.*s", SPAN_FMT(v->text));
 }
 
-static void unhold_partition(struct output *o, struct partition *p)
+static void end_hold(struct output *o, struct partition *p)
 {
-    p->held = false;
-    p->holds = 0;
-    news_add(&o->news, NEWS_STATE, "partition \"%.*s\" is taken again", (int)p->name.len, (const char *)p->name.at);
+    ensure(o->held_partitions > 0);
+    o->held_partitions--;
+    p->held = p->probing = false;
     if (p->skipped > 0)
         o->rewind = true;
+}
+
+/* A held partition is probed with its first batch. When it has none any more (a policy of the spool took it), its
+ * records must be read again for there to be one; how often it was held is not forgotten. */
+void dispatch_held(struct output *o)
+{
+    if (o->held_partitions == 0)
+        return;
+    struct list *next;
+    for (struct list *l = o->partitions.all.next; l != &o->partitions.all; l = next) {
+        struct partition *p = CONTAINER_OF(l, struct partition, all);
+        next = l->next;
+        if (!p->held || p->batches > 0 || o->now_us < p->next_us)
+            continue;
+        end_hold(o, p);
+        partition_let_go(&o->partitions, p);
+    }
+}
+
+static void unhold_partition(struct output *o, struct partition *p)
+{
+    end_hold(o, p);
+    p->holds = 0;
+    news_add(&o->news, NEWS_STATE, "partition \"%.*s\" is taken again", (int)p->name.len, (const char *)p->name.at);
 }
 
 static void begin_hold(struct output *o)
@@ -640,6 +665,11 @@ uint64_t dispatch_wake_us(const struct output *o)
         waiting = waiting || b->state == BATCH_WAITING || b->state == BATCH_CLOSED;
         if (at > o->now_us && (best == 0 || at < best))
             best = at;
+    }
+    for (struct list *l = o->partitions.all.next; o->held_partitions > 0 && l != &o->partitions.all; l = l->next) {
+        const struct partition *p = CONTAINER_OF(l, struct partition, all);
+        if (p->held && p->next_us > o->now_us && (best == 0 || p->next_us < best))
+            best = p->next_us;
     }
     if (!waiting)
         return best;

@@ -278,10 +278,7 @@ static void check_stall(struct output *o)
                  schedule_wake_us(&o->schedule, o->now_us) != 0;
     struct spool_ledger ledger;
     spool_ledger(o->spool, &ledger);
-    uint64_t held = 0;
-    for (struct list *l = o->partitions.all.next; l != &o->partitions.all; l = l->next)
-        held += CONTAINER_OF(l, struct partition, all)->held;
-    if (ledger.pending > 0 && !waits && held == 0) {
+    if (ledger.pending > 0 && !waits && o->held_partitions == 0) {
         news_add(&o->news, NEWS_WARNING,
                  "nothing moved for %u s with %llu events pending: connections are rebuilt and the spool is read again",
                  (unsigned)((o->now_us - o->progress_us) / US_PER_S), (unsigned long long)ledger.pending);
@@ -330,9 +327,10 @@ struct output_wish output_step(struct output *o)
     if (o->opened) {
         o->memory = list_memory(&o->opens) + list_memory(&o->order) + list_memory(&o->free);
         settle_decided(o);   /* what was learnt, first: it makes room for all else */
+        dispatch_held(o);
+        dispatch_give_up(o);
         if (o->rewind)
             fill_rewind(o);
-        dispatch_give_up(o);
         fill_read(o);
         fill_close_due(o);
         fill_assign(o);

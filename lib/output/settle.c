@@ -220,6 +220,7 @@ static bool settle(struct output *o, struct batch *b)
         place_children(o, b, &p);
         leave(o, b, p.outcome.dead_count);
         output_save_stats(o);
+        o->spool_retry_us = 0;
         o->progress_us = o->now_us;
         return true;
     }
