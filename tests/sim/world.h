@@ -1,0 +1,174 @@
+/* world: the simulated machine and its surroundings.
+ *
+ * One queue of events in virtual time drives everything: the process under test (a spool with its jobs and
+ * timer), the producers, the client that batches and sends, the upstream. The process can die at any disk call
+ * and between any two events; what is outside of it (disk, upstream, requests on the wire, the model) stays.
+ * Everything is drawn from one stream of decisions, so that a run is a function of its seed. */
+#ifndef PENSTOCK_SIM_WORLD_H
+#define PENSTOCK_SIM_WORLD_H
+
+#include "lib/spool/spool.h"
+#include "tests/sim/decisions.h"
+#include "tests/sim/disk.h"
+#include "tests/sim/model.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What a run is like: drawn from the seed before its first step. "one_in" 0 means never. */
+struct knobs {
+    struct spool_config spool;
+    bool faults, rot, vandal, lying; /* which kinds of damage the run may do */
+    uint32_t one_in_kill, one_in_power, one_in_fault, one_in_rest, one_in_write_back, one_in_rot;
+    uint32_t one_in_stop, one_in_squeeze, one_in_outage, one_in_wall_jump, one_in_request_lost, one_in_reply_lost;
+    uint32_t one_in_busy, one_in_bad_event, one_in_partial_retry, one_in_rewind, one_in_drop, one_in_dead_request;
+    uint32_t one_in_reconfigure, one_in_let_go;
+    uint32_t job_us, produce_us, latency_us;
+    uint32_t body_max, append_max, big_one_in;
+    uint32_t partitions, batch_events, batch_bytes, too_many, concurrency;
+    bool whole_batch_refusals; /* a bad event spoils its batch (400) instead of being named */
+    bool aimed;                /* crashes follow acks and sends closely */
+};
+
+enum happening {
+    EV_START, EV_RUN_JOB, EV_JOB_DONE, EV_TIMER, EV_PRODUCE, EV_CLIENT, EV_ARRIVE, EV_REPLY, EV_GIVE_UP_WAITING,
+    EV_HEAL_DISK, EV_HEAL_UPSTREAM, EV_STOP, EV_KINDS
+};
+
+struct event {
+    uint64_t at_us, order;
+    enum happening kind;
+    unsigned life; /* of the process that it belongs to; 0: of the world */
+    uint64_t a, b;
+    void *what;
+};
+
+#define EVENTS_MAX 4096
+#define FLIGHTS_MAX 512
+#define PARTITIONS_MAX 4
+#define FILLING_MAX 512
+
+/* A batch as the client sees it. */
+struct flight {
+    bool used, loading, sent, settling, durable;
+    unsigned batch; /* in the model */
+    unsigned attempts, sending; /* the number of this try: a late answer of an earlier one is told apart */
+    uint64_t hash;
+    bool have_payload, broken;
+    uint8_t verdict;       /* to be settled; V_NONE: none yet */
+    uint64_t not_before_us;
+    unsigned loaded;       /* members that came back so far */
+    struct world *world;
+    struct spool_loader loader;
+};
+
+/* Records read and not yet assigned, of one partition. */
+struct filling {
+    uint64_t seqs[FILLING_MAX];
+    unsigned count;
+    uint64_t bytes, since_us;
+};
+
+enum branch { /* what a run met: the coverage that a gate asks for */
+    MET_KILL, MET_POWER_LOSS, MET_CRASH_IN_START, MET_START, MET_RECOVERED_BATCH, MET_REOPENED_BATCH, MET_LOST_TAIL,
+    MET_ENOSPC, MET_EDQUOT, MET_EIO, MET_EROFS, MET_SHORT_WRITE, MET_SYNC_UNKNOWN, MET_SYNC_REFUSED, MET_STALL,
+    MET_ROT, MET_VANDAL, MET_LYING, MET_SQUEEZE, MET_FULL, MET_DEGRADED, MET_FAILED, MET_DROPPED, MET_SHED, MET_SPLIT,
+    MET_DEAD, MET_REPLY_LOST, MET_REPEATED, MET_LOAD, MET_STOP, MET_LOST_NOTE, MET_IDENTITY_BROKEN, MET_REPLAY,
+    MET_PURGE, MET_REWIND, MET_CORRUPT, MET_TORN, MET_WALL_JUMP, MET_COUNT
+};
+extern const char *const branch_names[MET_COUNT];
+extern uint64_t branches_met[MET_COUNT]; /* over all runs of this process */
+extern uint64_t ops_met[DISK_OPS];
+
+struct world {
+    uint64_t seed;
+    struct decisions luck;
+    struct knobs knobs;
+    struct disk *disk;
+    struct model model;
+
+    struct event events[EVENTS_MAX]; /* a binary heap */
+    unsigned event_count;
+    uint64_t order, now_us, wall_offset_ns, steps, steps_max, calls;
+    uint64_t trace;
+    bool deep_trace, quiet, verbose, failed;
+
+    /* The process. life 0: there is none. */
+    unsigned life, lives;
+    struct spool *spool;
+    struct fiber *fibers[16];
+    bool opened, stopping, closed, storage_failed, in_spool, may_note;
+    unsigned starts_crashed;
+    enum { ALIVE, DIE_BY_KILL, DIE_BY_POWER } dying;
+    uint64_t timer_token;
+    struct spool_note notes[512];
+    unsigned note_count;
+    uint64_t acked;
+    uint32_t stall_us;
+    int disk_error; /* every writing call answers this until EV_HEAL_DISK */
+    uint64_t squeezed; /* capacity is held down */
+    uint64_t user_counter;
+
+    /* The exhaustive mode: die at this call with this fate. 0: never. */
+    uint64_t die_at_call, die_again_at_call;
+    struct disk_fate die_fate, die_again_fate;
+    bool die_by_kill;
+    unsigned first_pending, first_sectors; /* things that the first death found pending */
+    uint64_t script_calls;                 /* up to the quiet end */
+    uint32_t body_extra;                   /* added to the next bodies */
+    struct decisions fate_luck;
+    const struct script *script; /* what happens instead of random traffic */
+    unsigned script_at;
+    bool script_over;
+    int fail_next_sync;
+
+    struct flight flights[FLIGHTS_MAX];
+    unsigned flight_count;
+    struct filling filling[PARTITIONS_MAX];
+    uint64_t client_wake_us;
+    bool upstream_down;
+    struct dead_errand *errand;
+};
+
+/* --- world.c: time, process, death ------------------------------------------------------------------ */
+void world_run(struct world *w); /* the whole run; returns when it held, else world_fail() */
+void world_at(struct world *w, uint64_t in_us, enum happening kind, unsigned life, uint64_t a, uint64_t b, void *what);
+void world_met(struct world *w, enum branch what);
+void world_trace(struct world *w, uint64_t x);
+_Noreturn void world_fail(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void world_say(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void world_start(struct world *w);
+bool world_open(const struct world *w); /* the spool takes calls */
+extern void (*world_on_fail)(struct world *w, const char *why); /* saves the stream; may not return */
+
+/* --- process.c: the spool's host, the gate before each disk call ------------------------------------ */
+struct spool_host process_host(struct world *w);
+struct disk_gate process_gate(struct world *w);
+void process_event(struct world *w, const struct event *e);
+void process_die(struct world *w, bool power, struct disk_fate fate);
+void process_start(struct world *w);
+
+/* --- knobs.c ---------------------------------------------------------------------------------------- */
+void knobs_draw(struct world *w);
+
+/* --- script.c: short scenarios for the exhaustive mode ----------------------------------------------- */
+void script_begin(struct world *w); /* sets the knobs */
+void script_turn(struct world *w);
+
+/* --- client.c: reads, batches, sends, settles ------------------------------------------------------- */
+void client_reset(struct world *w);
+void client_opened(struct world *w);
+void client_note(struct world *w, const struct spool_note *note);
+void client_turn(struct world *w);
+void client_whim(struct world *w, bool drop); /* drops a record that was read, or rewinds */
+void client_reply(struct world *w, const struct event *e);
+void client_no_reply(struct world *w, const struct event *e);
+
+/* --- producer.c ------------------------------------------------------------------------------------- */
+void producer_turn(struct world *w);
+bool producer_append(struct world *w, unsigned count, uint32_t body_max);
+
+/* --- upstream.c ------------------------------------------------------------------------------------- */
+void upstream_arrive(struct world *w, const struct event *e);
+
+#endif
