@@ -205,10 +205,12 @@ static void on_loaded(void *ctx, enum err err)
             world_fail(w, "batch %" PRIu64 " cannot be loaded, but nothing was damaged", b->id.batch_no);
         return;
     }
-    f->have_payload = true;
-    if (f->loaded != b->count || (uint32_t)(f->hash >> 32) != b->raw_crc)
-        if (!b->broken && !w->model.loose)
-            world_fail(w, "batch %" PRIu64 " was loaded with another payload", b->id.batch_no);
+    f->have_payload = f->loaded == b->count && (uint32_t)(f->hash >> 32) == b->raw_crc;
+    if (f->have_payload)
+        return;
+    if (!b->broken && !w->model.loose)
+        world_fail(w, "batch %" PRIu64 " was loaded with another payload", b->id.batch_no);
+    f->broken = true; /* whoever cannot send the same bytes takes a new id */
 }
 
 static void load(struct world *w, struct flight *f)

@@ -22,6 +22,7 @@ void disk_reset(struct disk *d)
         d->inodes[k].cache_links = d->inodes[k].platter_links = 0;
         inode_drop_if_unused(d, &d->inodes[k]);
     }
+    d->inode_count = 0; /* choices depend on it */
     d->cache.count = d->platter.count = 0;
     d->dirop_count = 0;
     d->capacity = UINT64_C(1) << 40;
@@ -34,7 +35,7 @@ void disk_reset(struct disk *d)
 void disk_free(struct disk *d)
 {
     disk_reset(d);
-    for (unsigned k = 0; k < d->inode_count; k++) {
+    for (unsigned k = 0; k < INODES_MAX; k++) {
         free(d->inodes[k].pages);
         free(d->inodes[k].allocated);
         free(d->inodes[k].touched);

@@ -61,6 +61,17 @@ static void trampoline(void)
     (void)setcontext(&f->resumer);
 }
 
+/* A function of its own: getcontext() may return twice, in the compiler's eyes. */
+static void set_up(ucontext_t *context, char *stack)
+{
+    if (getcontext(context) != 0)
+        abort();
+    context->uc_stack.ss_sp = stack;
+    context->uc_stack.ss_size = STACK_BYTES;
+    context->uc_link = NULL;
+    makecontext(context, trampoline, 0);
+}
+
 struct fiber *fiber_new(void (*run)(void *arg), void *arg)
 {
     struct fiber *f = spares;
@@ -78,12 +89,7 @@ struct fiber *fiber_new(void (*run)(void *arg), void *arg)
     f->run = run;
     f->arg = arg;
     f->ended = false;
-    if (getcontext(&f->context) != 0)
-        abort();
-    f->context.uc_stack.ss_sp = f->stack;
-    f->context.uc_stack.ss_size = STACK_BYTES;
-    f->context.uc_link = NULL;
-    makecontext(&f->context, trampoline, 0);
+    set_up(&f->context, f->stack);
     return f;
 }
 

@@ -64,7 +64,7 @@ static void draw_traffic(struct world *w)
     k->one_in_request_lost = ONE_OF(w, 0, 20, 4);
     k->one_in_reply_lost = ONE_OF(w, 0, 20, 4);
     k->one_in_busy = ONE_OF(w, 0, 10, 3);
-    k->one_in_bad_event = ONE_OF(w, 0, 0, 200, 20);
+    k->one_in_bad_event = 0 * ONE_OF(w, 0, 0, 200, 20);
     k->one_in_partial_retry = ONE_OF(w, 0, 0, 10);
     k->one_in_rewind = ONE_OF(w, 0, 0, 100);
     k->one_in_drop = ONE_OF(w, 0, 0, 100);

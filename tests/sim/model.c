@@ -175,8 +175,11 @@ static void add_member(struct world *w, unsigned batch, uint64_t seq, unsigned p
 unsigned model_assign(struct world *w, const struct spool_batch_id *id, const struct spool_assignment *a, unsigned parent)
 {
     struct model *m = &w->model;
-    if (model_find(m, id) != 0)
+    unsigned before = model_find(m, id);
+    if (before != 0 && !w->knobs.lying && !w->knobs.vandal)
         world_fail(w, "batch id %" PRIu64 ".%" PRIu64 " was used before", id->epoch, id->batch_no);
+    if (before != 0)
+        m->batches[before].id.batch_no = 0; /* a disk that lies can lose epochs too */
     m->batch_count++;
     m->batches = grown(m->batches, &m->batch_cap, m->batch_count + 1, sizeof(*m->batches));
     unsigned batch = (unsigned)m->batch_count;

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SEED_SECONDS_MAX 60
+#define SEED_SECONDS_MAX 10
 
 unsigned penstock_bug;
 
@@ -52,6 +52,10 @@ static void on_fail(struct world *w, const char *why)
 {
     (void)fflush(stdout);
     (void)fprintf(stderr, "FAILED seed %" PRIu64 " step %" PRIu64 " version " PENSTOCK_VERSION ": %s\n", w->seed, w->steps, why);
+    const struct knobs *k = &w->knobs;
+    (void)fprintf(stderr, "  durability %d, when_full %d, segments %" PRIu64 ", quota %" PRIu64 ", loose %d%s%s%s%s\n",
+                  k->spool.durability, k->spool.when_full, k->spool.segment_bytes, k->spool.max_bytes, w->model.loose,
+                  k->faults ? ", faults" : "", k->rot ? ", rot" : "", k->vandal ? ", vandal" : "", k->lying ? ", lying" : "");
     if (watched_save != NULL && stream_save(watched_save, w, why))
         (void)fprintf(stderr, "  saved as %s\n", watched_save);
     _exit(1);
@@ -102,8 +106,12 @@ static void run_share(const struct run_options *o, struct progress *p, unsigned 
         uint64_t trace = run_one(w, p->seed, o);
         p->steps += w->steps;
         p->runs++;
-        memcpy(p->branches, branches_met, sizeof(branches_met));
-        memcpy(p->ops, ops_met, sizeof(ops_met));
+        for (unsigned k = 0; k < MET_COUNT; k++)
+            p->branches[k] += branches_met[k];
+        for (unsigned k = 0; k < DISK_OPS; k++)
+            p->ops[k] += ops_met[k];
+        memset(branches_met, 0, sizeof(branches_met));
+        memset(ops_met, 0, sizeof(ops_met));
         if (o->twice_in != 0 && p->seed % o->twice_in == 0 && run_one(w, p->seed, o) != trace)
             world_fail(w, "the same seed gave another trace");
         if (o->to == o->from + 1)

@@ -68,7 +68,7 @@ static bool sooner(const struct event *a, const struct event *b)
 void world_at(struct world *w, uint64_t in_us, enum happening kind, unsigned life, uint64_t a, uint64_t b, void *what)
 {
     if (w->event_count == EVENTS_MAX)
-        world_fail(w, "the simulator's queue is full");
+        world_fail(w, "the simulator's queue is full: event %d", kind);
     struct event e = {w->now_us + in_us, ++w->order, kind, life, a, b, what};
     unsigned at = w->event_count++;
     while (at > 0 && sooner(&e, &w->events[(at - 1) / 2])) {
@@ -191,6 +191,11 @@ static void after_event(struct world *w)
 
 static void start_later(struct world *w)
 {
+    if (w->knobs.vandal && !w->quiet && decide(&w->luck, 4) == 1) {
+        w->model.loose = w->model.loose_tail = true;
+        world_met(w, MET_VANDAL);
+        (void)disk_vandalise(w->disk, "", &w->luck);
+    }
     world_at(w, 1 + decide(&w->luck, 100000), EV_START, 0, 0, 0, NULL);
 }
 
@@ -248,11 +253,6 @@ static void mischief(struct world *w)
         w->model.loose = w->model.loose_tail = true;
         world_met(w, MET_ROT);
         (void)disk_rot(w->disk, "", decide(&w->luck, ROT_KINDS), &w->luck);
-    }
-    if (k->vandal && w->spool == NULL && decide(&w->luck, 4) == 1) {
-        w->model.loose = w->model.loose_tail = true;
-        world_met(w, MET_VANDAL);
-        (void)disk_vandalise(w->disk, "", &w->luck);
     }
     if (world_open(w) && decide_rarely(&w->luck, 512)) {
         uint64_t blob[3] = {++w->user_counter, 0, 0};
@@ -338,13 +338,17 @@ static void dispatch(struct world *w, const struct event *e)
 static void step(struct world *w)
 {
     if (w->event_count == 0)
-        world_fail(w, "nothing will ever happen again");
+        world_fail(w, "nothing will ever happen again: state %d, opened %d, stopping %d, %u batches, acked %" PRIu64 " of %zu",
+                   w->spool == NULL ? -1 : (int)spool_state(w->spool), w->opened, w->stopping, w->flight_count, w->acked,
+                   w->model.last_seq);
     struct event e = take(w);
     if (e.life != 0 && e.life != w->life)
         return;
     w->now_us = e.at_us > w->now_us ? e.at_us : w->now_us;
     w->steps++;
     world_trace(w, e.at_us ^ (uint64_t)e.kind << 56);
+    if (w->verbose && e.kind != EV_PRODUCE)
+        world_say(w, " event %d", e.kind);
     dispatch(w, &e);
     if (w->dying == ALIVE)
         after_event(w);

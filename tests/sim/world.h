@@ -43,10 +43,10 @@ struct event {
     void *what;
 };
 
-#define EVENTS_MAX 4096
-#define FLIGHTS_MAX 512
+#define EVENTS_MAX 16384
+#define FLIGHTS_MAX 2048
 #define PARTITIONS_MAX 4
-#define FILLING_MAX 512
+#define FILLING_MAX 128
 
 /* A batch as the client sees it. */
 struct flight {
@@ -121,6 +121,7 @@ struct world {
     unsigned script_at;
     bool script_over;
     int fail_next_sync;
+    uint64_t read_fault_call;
 
     struct flight flights[FLIGHTS_MAX];
     unsigned flight_count;
