@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define BATCH_WAIT_US 4000
-#define GIVE_UP_US 200000
 
 void client_reset(struct world *w)
 {
@@ -231,7 +230,8 @@ static void send_batch(struct world *w, struct flight *f)
     uint64_t a = f->batch | (uint64_t)f->sending << 32;
     if (!decide_rarely(&w->luck, w->knobs.one_in_request_lost))
         world_at(w, 1 + decide(&w->luck, w->knobs.latency_us), EV_ARRIVE, 0, a, f->hash, (void *)(uintptr_t)w->life);
-    world_at(w, GIVE_UP_US + w->knobs.latency_us * 2, EV_GIVE_UP_WAITING, w->life, a, 0, NULL);
+    else
+        world_at(w, GIVE_UP_US, EV_GIVE_UP_WAITING, w->life, a, 0, NULL);
     if (w->knobs.aimed && !w->quiet && decide_rarely(&w->luck, 64))
         w->dying = DIE_BY_POWER; /* right after the send: whatever it relied on had better be on the platter */
 }

@@ -58,8 +58,11 @@ void upstream_arrive(struct world *w, const struct event *e)
 {
     struct m_batch *b = &w->model.batches[(uint32_t)e->a];
     uint64_t try_no = e->a >> 32;
-    if (w->upstream_down)
-        return; /* nobody answers */
+    unsigned life = (unsigned)(uintptr_t)e->what;
+    if (w->upstream_down) { /* nobody answers */
+        world_at(w, GIVE_UP_US, EV_GIVE_UP_WAITING, life, e->a, 0, NULL);
+        return;
+    }
     enum verdict verdict = V_BUSY;
     if (b->hash == 0) {
         b->hash = e->b;
@@ -75,7 +78,8 @@ void upstream_arrive(struct world *w, const struct event *e)
     }
     if (decide_rarely(&w->luck, w->knobs.one_in_reply_lost)) {
         world_met(w, MET_REPLY_LOST);
+        world_at(w, GIVE_UP_US, EV_GIVE_UP_WAITING, life, e->a, 0, NULL);
         return;
     }
-    world_at(w, 1 + decide(&w->luck, w->knobs.latency_us), EV_REPLY, (unsigned)(uintptr_t)e->what, (uint32_t)e->a | try_no << 32, verdict, NULL);
+    world_at(w, 1 + decide(&w->luck, w->knobs.latency_us), EV_REPLY, life, (uint32_t)e->a | try_no << 32, verdict, NULL);
 }

@@ -47,6 +47,7 @@ struct event {
 #define FLIGHTS_MAX 2048
 #define PARTITIONS_MAX 4
 #define FILLING_MAX 128
+#define GIVE_UP_US 250000 /* after a request whose answer will not come */
 
 /* A batch as the client sees it. */
 struct flight {
