@@ -99,8 +99,6 @@ void open_done(struct spool *s)
     for (unsigned i = 0; i < r->warning_count; i++)
         spool_warn(s, "%s", r->warnings[i].text);
     if (r->fault.err != OK) {
-        if (r->fresh_fd >= 0)
-            (void)s->vfs.close(s->vfs.ctx, r->fresh_fd); /* Never to be written again. */
         spool_fail(s, &r->fault);
     } else {
         take_recovery(s, r);

@@ -244,8 +244,13 @@ void recovery_run(struct spool_job *job, const struct spool_vfs *vfs)
     if (err == OK) {
         r->fault = (struct fault){0};
         put_in_order(r);
-        recovery_replay(r);
+        err = recovery_replay(r);
+    }
+    if (err == OK)
         err = recovery_settle(r);
+    if (err != OK && r->fresh_fd >= 0) {
+        (void)vfs->close(vfs->ctx, r->fresh_fd); /* Never to be used. */
+        r->fresh_fd = -1;
     }
     r->fault.err = err;
 }

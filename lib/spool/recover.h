@@ -74,7 +74,7 @@ void recovery_free(struct recovery *r);
 void recovery_run(struct spool_job *job, const struct spool_vfs *vfs);
 
 /* replay.c: steps 6 and 7, from r->valid to r->accounts, r->kept and r->proven. */
-void recovery_replay(struct recovery *r);
+MUST_USE enum err recovery_replay(struct recovery *r);
 /* fresh.c: step 8. */
 MUST_USE enum err recovery_settle(struct recovery *r);
 void recovery_warn(struct recovery *r, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -9,11 +9,16 @@
 
 #include <stdlib.h>
 
+/* A file that was there a moment ago and cannot be opened holds events that were answered for: the start fails, to
+ * be tried again, rather than go on as if it were empty. */
 static int open_segment(struct recovery *r, const struct found *f)
 {
     char name[SEGMENT_NAME_MAX];
     segment_name(f->id, name);
-    return r->vfs.open(r->vfs.ctx, name, VFS_RDONLY);
+    int fd = r->vfs.open(r->vfs.ctx, name, VFS_RDONLY);
+    if (fd < 0)
+        (void)fault_sys(&r->fault, fd, "open %s", name); /* Looked at by recovery_replay(). */
+    return fd;
 }
 
 static bool is_state(const struct frame *f, const uint8_t *payload)
@@ -213,10 +218,10 @@ static size_t first_to_replay(struct recovery *r)
     return 0;
 }
 
-void recovery_replay(struct recovery *r)
+enum err recovery_replay(struct recovery *r)
 {
     if (r->valid_count == 0)
-        return;
+        return OK;
     struct accounts *a = &r->accounts;
     size_t last = r->valid_count - 1;
     for (size_t i = first_to_replay(r); i < last; i++)
@@ -241,4 +246,5 @@ void recovery_replay(struct recovery *r)
         r->epoch_max = a->epoch;
     for (size_t i = 0; i < a->batch_count; i++)
         a->batches[i]->recovered = a->batches[i]->durable = true;
+    return r->fault.err;
 }
