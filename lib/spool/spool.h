@@ -178,7 +178,8 @@ struct spool_batch_id {
 };
 
 /* Makes records that spool_next() handed out (or nobody yet settled or assigned) members of a new batch.
- * NOTE_BATCH follows when it is durable. ERR_FULL while control space is short; ERR_CLOSED. */
+ * NOTE_BATCH follows when it is durable. ERR_FULL while control space is short; ERR_CLOSED; ERR_NOT_FOUND: a policy
+ * or damage has ended some of them since they were read: forget what was read, spool_rewind(), read again. */
 MUST_USE enum err spool_assign(struct spool *s, const struct spool_assignment *a,
                                struct spool_batch_id *ret_id);
 
