@@ -177,6 +177,14 @@ void client_whim(struct world *w, bool drop)
 
 /* --- sending ---------------------------------------------------------------------------------------- */
 
+/* Which members a load brought: what is left of a batch that damage has shrunk. */
+static uint64_t loaded_seqs[FLIGHTS_MAX][FILLING_MAX];
+
+const uint64_t *client_loaded(const struct flight *f)
+{
+    return loaded_seqs[f - f->world->flights];
+}
+
 static void on_item(void *ctx, const struct spool_item *item)
 {
     struct flight *f = ctx;
@@ -185,6 +193,8 @@ static void on_item(void *ctx, const struct spool_item *item)
     model_read(w, item, true);
     if (!b->broken && (f->loaded >= b->count || w->model.members[b->first + f->loaded] != item->seq) && !w->model.loose)
         world_fail(w, "load of batch %" PRIu64 " gave seq %" PRIu64 " out of place", b->id.batch_no, item->seq);
+    if (f->loaded < FILLING_MAX)
+        loaded_seqs[f - w->flights][f->loaded] = item->seq;
     f->loaded++;
     uint32_t event = w->model.seqs[item->seq].event;
     f->hash = f->hash * UINT64_C(0x9FB21C651E98DF25) + model_event_hash(event, w->model.events[event].len);
@@ -199,7 +209,9 @@ static void on_loaded(void *ctx, enum err err)
     world_met(w, MET_LOAD);
     f->not_before_us = w->now_us + 1000;
     client_wake(w, 1000);
+    f->whole = err == OK;
     if (err != OK) {
+        f->broken = f->broken || err == ERR_CORRUPT;
         if (err == ERR_CORRUPT && !w->model.loose)
             world_fail(w, "batch %" PRIu64 " cannot be loaded, but nothing was damaged", b->id.batch_no);
         return;
@@ -246,11 +258,13 @@ static void fly(struct world *w, struct flight *f)
         client_wake(w, f->not_before_us - w->now_us);
         return;
     }
-    if (f->broken) {
+    if (f->broken && f->whole) {
         f->verdict = V_SOME_LATER;
         client_settle(w, f);
         return;
     }
+    if (f->broken)
+        f->have_payload = false;
     if (f->have_payload && decide_rarely(&w->luck, w->knobs.one_in_let_go))
         f->have_payload = false;
     if (f->have_payload)
@@ -336,7 +350,7 @@ static void lost(struct world *w, struct flight *f)
         world_fail(w, "batch %" PRIu64 " was lost, but nothing was damaged or dropped", no);
     if (spool_open_batch_next(w->spool, no - 1, &found) && found.id.batch_no == no) {
         f->broken = w->model.batches[f->batch].broken = true;
-        f->sent = false;
+        f->sent = f->whole = false;
         return;
     }
     model_lost(w, f->batch);

@@ -62,20 +62,14 @@ static void prepare_next(struct world *w, const struct flight *f, struct ending 
 static void settle_broken(struct world *w, struct flight *f)
 {
     struct m_batch *b = &w->model.batches[f->batch];
-    struct spool_open_batch found;
     struct spool_batch_id id;
-    if (!spool_open_batch_next(w->spool, b->id.batch_no - 1, &found) || found.id.batch_no != b->id.batch_no)
-        world_fail(w, "broken batch %" PRIu64 " is not open", b->id.batch_no);
     static struct spool_run runs[MEMBERS_MAX];
-    static uint64_t seqs[MEMBERS_MAX];
-    unsigned count = 0;
+    const uint64_t *seqs = client_loaded(f);
+    unsigned count = f->loaded < MEMBERS_MAX ? f->loaded : MEMBERS_MAX;
     struct spool_assignment a = {.runs = runs, .envelope_version = 1, .codec = 1};
     char partition[16];
     (void)snprintf(partition, sizeof(partition), "p%u", b->partition % 10u);
     a.partition = span_of(partition, 2);
-    for (unsigned r = 0; r < found.assignment.run_count; r++)
-        for (uint64_t k = 0; k < found.assignment.runs[r].count && count < MEMBERS_MAX; k++)
-            seqs[count++] = found.assignment.runs[r].first + k;
     a.run_count = client_runs(seqs, count, runs);
     uint64_t hash = client_payload(w, seqs, count, &a);
     struct spool_outcome o = {.next = &a, .next_count = count > 0, .ret_next_ids = &id, .all_delivered = false};

@@ -55,7 +55,7 @@ struct flight {
     unsigned batch; /* in the model */
     unsigned attempts, sending; /* the number of this try: a late answer of an earlier one is told apart */
     uint64_t hash;
-    bool have_payload, broken;
+    bool have_payload, broken, whole; /* whole: all that is left of a broken one was loaded */
     uint8_t verdict;       /* to be settled; V_NONE: none yet */
     uint64_t not_before_us;
     unsigned loaded;       /* members that came back so far */
