@@ -1,6 +1,7 @@
-/* http_date: see http_date.h. Days are counted in years that begin on 1 March, so that the leap day comes
- * last and month lengths follow one formula (the usual proleptic Gregorian day count). */
+/* http_date: see http_date.h. */
 #include "lib/base/http_date.h"
+
+#include "lib/base/calendar.h"
 
 #include <stdio.h>
 
@@ -8,38 +9,11 @@ static const char day_names[7][4] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "
 static const char month_names[12][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 
-struct date {
-    uint64_t year;
-    unsigned month, day; /* 1 to 12, 1 to 31 */
-};
-
-static struct date date_of_days(uint64_t days)
-{
-    uint64_t z = days + 719468; /* from 1 March of year 0 */
-    uint64_t era = z / 146097, in_era = z % 146097;
-    uint64_t year = (in_era - in_era / 1460 + in_era / 36524 - in_era / 146096) / 365;
-    uint64_t in_year = in_era - (365 * year + year / 4 - year / 100);
-    unsigned shifted = (unsigned)((5 * in_year + 2) / 153); /* 0: March */
-    struct date d = {.year = year + era * 400, .day = (unsigned)(in_year - (153 * shifted + 2) / 5 + 1)};
-    d.month = shifted < 10 ? shifted + 3 : shifted - 9;
-    d.year += d.month <= 2;
-    return d;
-}
-
-static uint64_t days_of_date(struct date d)
-{
-    uint64_t year = d.year - (d.month <= 2);
-    uint64_t era = year / 400, of_era = year % 400;
-    unsigned shifted = d.month > 2 ? d.month - 3 : d.month + 9;
-    uint64_t in_year = (153 * shifted + 2) / 5 + d.day - 1;
-    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + in_year - 719468;
-}
-
 void http_date_write(uint64_t unix_s, char ret[HTTP_DATE_LEN + 1])
 {
     uint64_t days = unix_s / 86400;
     unsigned s = (unsigned)(unix_s % 86400);
-    struct date d = date_of_days(days);
+    struct calendar_date d = calendar_date_of(days);
     char text[64];
     (void)snprintf(text, sizeof text, "%s, %02u %s %04u %02u:%02u:%02u GMT", day_names[(days + 4) % 7], d.day,
                    month_names[d.month - 1], (unsigned)(d.year % 10000), s / 3600, s / 60 % 60, s % 60);
@@ -97,18 +71,11 @@ static unsigned read_clock(struct scan *s)
     return hour * 3600 + minute * 60 + second;
 }
 
-static unsigned month_days(struct date d)
+static bool scan_done(const struct scan *s, struct calendar_date d, unsigned clock_s, uint64_t *ret_unix_s)
 {
-    static const uint8_t days[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    bool leap = d.year % 4 == 0 && (d.year % 100 != 0 || d.year % 400 == 0);
-    return days[d.month - 1] + (d.month == 2 && leap);
-}
-
-static bool scan_done(const struct scan *s, struct date d, unsigned clock_s, uint64_t *ret_unix_s)
-{
-    if (s->failed || s->rest.len > 0 || d.year < 1970 || d.day < 1 || d.day > month_days(d))
+    if (s->failed || s->rest.len > 0 || !calendar_exists(d))
         return false;
-    *ret_unix_s = days_of_date(d) * 86400 + clock_s;
+    *ret_unix_s = calendar_days_of(d) * 86400 + clock_s;
     return true;
 }
 
@@ -117,7 +84,7 @@ static bool parse_gmt_form(struct span text, char separator, uint64_t *ret_unix_
 {
     struct scan s = {.rest = text};
     const char between[2] = {separator, '\0'};
-    struct date d = {.day = read_number(&s, 2)};
+    struct calendar_date d = {.day = read_number(&s, 2)};
     expect_text(&s, between);
     d.month = read_month(&s);
     expect_text(&s, between);
@@ -137,7 +104,7 @@ static bool parse_gmt_form(struct span text, char separator, uint64_t *ret_unix_
 static bool parse_asctime_form(struct span text, uint64_t *ret_unix_s)
 {
     struct scan s = {.rest = text};
-    struct date d = {.month = read_month(&s)};
+    struct calendar_date d = {.month = read_month(&s)};
     expect_text(&s, " ");
     if (s.rest.len > 0 && s.rest.at[0] == ' ') {
         expect_text(&s, " ");
