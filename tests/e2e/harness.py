@@ -35,6 +35,10 @@ PENSTOCK = os.environ.get("PENSTOCK", str(ROOT / "build" / "penstock"))
 PATIENCE = float(os.environ.get("PENSTOCK_PATIENCE", "1"))
 
 
+class Ended(Exception):
+    """A process that should be there is not: waiting longer is of no use."""
+
+
 def until(condition, what, timeout=10.0, pause=0.01):
     """Asks `condition` until it is true, and gives what it said; fails with `what` after the deadline."""
     deadline = time.monotonic() + timeout * PATIENCE
@@ -280,7 +284,8 @@ class Agent:
     def start(self, timeout=15.0):
         self.launch()
         def ready():
-            assert self.process.alive(), f"ended with {self.process.child.returncode}: {self.process.err()[-2000:]}"
+            if not self.process.alive():
+                raise Ended(f"{self.name} ended with {self.process.child.returncode}: {self.process.err()[-2000:]}")
             return self.admin("GET", "/readyz").status == 200
         try:
             until(ready, "the agent is ready", timeout)
@@ -420,7 +425,8 @@ class Sink:
             argv += ["--out", str(self.out_path)]
         self.process = Process(self.world, self.name, argv)
         def listening():
-            assert self.process.alive(), f"the sink ended: {self.process.err()[-1000:]}"
+            if not self.process.alive():
+                raise Ended(f"{self.name} ended with {self.process.child.returncode}: {self.process.err()[-2000:]}")
             return re.search(r"listening on (https?)://[^ ]*:(\d+)", self.process.out())
         self.port = int(until(listening, "the sink listens").group(2))
         return self
