@@ -194,6 +194,10 @@ static enum err set_trust(struct tls_context *c, const struct tls_settings *sett
         mode = settings->roots != NULL ? MBEDTLS_SSL_VERIFY_REQUIRED : MBEDTLS_SSL_VERIFY_NONE;
     c->verify = mode == MBEDTLS_SSL_VERIFY_REQUIRED;
     mbedtls_ssl_conf_authmode(&c->config, mode);
+    mbedtls_ssl_conf_verify(&c->config, tls_on_verify, c);
+    /* Some 3.6 releases want a list of authorities even where nothing is verified: our own chain is one. */
+    if (!settings->server)
+        mbedtls_ssl_conf_ca_chain(&c->config, &c->chain, NULL);
     if (settings->roots != NULL) {
         c->roots = settings->roots;
         c->roots->holders++;

@@ -40,7 +40,12 @@ struct tls_context {
     mbedtls_x509_crt chain;
     mbedtls_pk_context key;
     mbedtls_ssl_ticket_context tickets;
+    struct tls_session *at_work; /* whose handshake the library is in, for tls_on_verify() */
 };
+
+/* The library's callback for each certificate of a peer's chain; `ctx` is the context. It is set for the
+ * configuration as a whole, since some 3.6 releases call only that one in TLS 1.3. */
+int tls_on_verify(void *ctx, mbedtls_x509_crt *crt, int depth, uint32_t *flags);
 
 /* A NUL-terminated copy of a PEM text, as the library wants it; wiped when freed. */
 char *tls_pem_copy(struct span pem);

@@ -26,6 +26,7 @@ struct tls_session {
     enum session_state state;
     bool eof;
     bool ticket_signalled;
+    bool resuming;    /* client: the handshake began with a saved session */
     struct fault end; /* ENDED: what every call from now on says */
     struct bytes in, out;
     size_t in_at; /* of `in`, read by the library so far */
@@ -109,9 +110,10 @@ void tls_session_take_output(struct tls_session *s, struct bytes *into)
 /* --- verification ----------------------------------------------------------------------------------- */
 
 /* Called for each certificate of the chain, from the top down to the peer's own. */
-static int on_verify(void *ctx, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
+int tls_on_verify(void *ctx, mbedtls_x509_crt *crt, int depth, uint32_t *flags)
 {
-    struct tls_session *s = ctx;
+    struct tls_session *s = ((struct tls_context *)ctx)->at_work;
+    ensure(s != NULL);
     struct span extensions = span_of(crt->v3_ext.p, crt->v3_ext.len);
     if (depth == 0 && s->address_len > 0 && !san_has_ip(extensions, s->address, s->address_len))
         *flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
@@ -121,7 +123,7 @@ static int on_verify(void *ctx, mbedtls_x509_crt *crt, int depth, uint32_t *flag
     return 0;
 }
 
-/* An address is checked by on_verify() and must not be sent as SNI (RFC 6066 3). The library is told that
+/* An address is checked by tls_on_verify() and must not be sent as SNI (RFC 6066 3). The library is told that
  * there is deliberately no name for it to check; 3.6 refuses to go on otherwise. */
 static enum err set_name(struct tls_session *s, struct span name, struct fault *why)
 {
@@ -143,7 +145,7 @@ static void try_resume(struct tls_session *s, struct span saved)
     mbedtls_ssl_session session;
     mbedtls_ssl_session_init(&session);
     if (saved.len > 0 && mbedtls_ssl_session_load(&session, saved.at, saved.len) == 0)
-        (void)mbedtls_ssl_set_session(&s->ssl, &session);
+        s->resuming = mbedtls_ssl_set_session(&s->ssl, &session) == 0;
     mbedtls_ssl_session_free(&session);
 }
 
@@ -168,7 +170,6 @@ enum err tls_session_new(struct tls_context *c, struct span name, struct span re
         return err;
     }
     mbedtls_ssl_set_bio(&s->ssl, s, on_send, on_receive, NULL);
-    mbedtls_ssl_set_verify(&s->ssl, on_verify, s);
     if (!c->server)
         try_resume(s, resume);
     *ret = s;
@@ -244,9 +245,17 @@ enum err tls_session_handshake(struct tls_session *s, struct fault *why)
         return report(s, why);
     if (s->state != SESSION_HANDSHAKE)
         return OK;
+    s->context->at_work = s;
     int code = mbedtls_ssl_handshake(&s->ssl);
+    s->context->at_work = NULL;
     if (code != 0)
         return outcome(s, code, why);
+    /* Without a session to resume there was a certificate, and it must have been looked at. */
+    if (s->context->verify && !s->verdict.called && !s->resuming && !s->context->server) {
+        s->state = SESSION_ENDED;
+        (void)fault_set(&s->end, ERR_DENIED, "the certificate of the peer was not verified");
+        return report(s, why);
+    }
     s->state = SESSION_OPEN;
     return OK;
 }
@@ -303,10 +312,15 @@ enum err tls_session_read(struct tls_session *s, uint8_t *into, size_t size, siz
     enum err err = tls_session_handshake(s, why);
     if (err != OK)
         return err;
+    /* After a ticket the library may want bytes although there are some: it is asked as long as it takes any.
+     */
     int code;
-    do
+    size_t before;
+    do {
+        before = s->in_at;
         code = mbedtls_ssl_read(&s->ssl, into, size);
-    while (took_ticket(s, code));
+    } while (took_ticket(s, code) ||
+             (code == MBEDTLS_ERR_SSL_WANT_READ && s->in_at > before && s->in_at < s->in.len));
     if (s->in_at == s->in.len) {
         s->in_at = 0;
         queue_emptied(&s->in);

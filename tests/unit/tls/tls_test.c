@@ -247,11 +247,14 @@ Test(tls, a_server_can_ask_for_client_certificates)
         uint8_t byte;
         size_t n;
         struct fault why = {0};
-        /* With TLS 1.3 the client learns of it only when it reads; with 1.2 a missing certificate has no
-         * alert of its own. */
+        /* With TLS 1.3 the client learns of it only when it reads, and from some servers in keys that it has
+         * left; with 1.2 a missing certificate has no alert of its own. */
         enum err err = tls_session_read(p.client, &byte, 1, &n, &why);
-        cr_expect(err == ERR_DENIED || (i == 0 && err == ERR_MALFORMED), "%zu: %s", i, why.text);
-        cr_expect_not_null(strstr(why.text, i == 0 ? "alert" : "certificate"), "%s", why.text);
+        bool tls_1_2 = strcmp(tls_session_version(p.client), "TLSv1.2") == 0;
+        cr_expect(err == ERR_DENIED || (err == ERR_MALFORMED && (i == 0 || !tls_1_2)), "%zu: %s", i,
+                  why.text);
+        if (tls_1_2)
+            cr_expect_not_null(strstr(why.text, i == 0 ? "alert" : "certificate"), "%s", why.text);
         pair_close(&p);
     }
     struct tls_context *contexts[] = {server, good, none, bad};
