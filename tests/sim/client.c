@@ -207,6 +207,10 @@ static void on_loaded(void *ctx, enum err err)
     const struct m_batch *b = &w->model.batches[f->batch];
     f->loading = false;
     world_met(w, MET_LOAD);
+    if (f->doomed) {
+        flight_end(w, f);
+        return;
+    }
     f->not_before_us = w->now_us + 1000;
     client_wake(w, 1000);
     f->whole = err == OK;
@@ -248,8 +252,22 @@ static void send_batch(struct world *w, struct flight *f)
         w->dying = DIE_BY_POWER; /* right after the send: whatever it relied on had better be on the platter */
 }
 
+static bool still_open(struct world *w, const struct flight *f)
+{
+    struct spool_open_batch found;
+    uint64_t no = w->model.batches[f->batch].id.batch_no;
+    return spool_open_batch_next(w->spool, no - 1, &found) && found.id.batch_no == no;
+}
+
 static void fly(struct world *w, struct flight *f)
 {
+    if (f->doomed)
+        return;
+    if (w->model.loose && !f->durable && !still_open(w, f)) {
+        model_lost(w, f->batch); /* all its members were damaged before it came to be */
+        flight_end(w, f);
+        return;
+    }
     if (f->verdict != V_NONE)
         client_settle(w, f);
     if (!f->used || !f->durable || f->sent || f->loading || f->settling || f->verdict != V_NONE)
@@ -304,7 +322,7 @@ void client_turn(struct world *w)
 void client_reply(struct world *w, const struct event *e)
 {
     struct flight *f = flight_of(w, w->model.batches[(uint32_t)e->a].id.batch_no);
-    if (f == NULL || f->batch != (uint32_t)e->a || !f->sent || f->sending != e->a >> 32)
+    if (f == NULL || f->doomed || f->batch != (uint32_t)e->a || !f->sent || f->sending != e->a >> 32)
         return; /* late: somebody else has decided meanwhile */
     f->sent = false;
     if (e->b == V_BUSY) {
@@ -320,7 +338,7 @@ void client_reply(struct world *w, const struct event *e)
 void client_no_reply(struct world *w, const struct event *e)
 {
     struct flight *f = flight_of(w, w->model.batches[(uint32_t)e->a].id.batch_no);
-    if (f == NULL || f->batch != (uint32_t)e->a || !f->sent || f->sending != e->a >> 32)
+    if (f == NULL || f->doomed || f->batch != (uint32_t)e->a || !f->sent || f->sending != e->a >> 32)
         return;
     f->sent = false;
     client_wake(w, 0);
@@ -354,7 +372,10 @@ static void lost(struct world *w, struct flight *f)
         return;
     }
     model_lost(w, f->batch);
-    flight_end(w, f);
+    if (f->loading)
+        f->doomed = true; /* the loader is the spool's until it says so */
+    else
+        flight_end(w, f);
 }
 
 void client_note(struct world *w, const struct spool_note *note)

@@ -24,8 +24,6 @@ static void sort_out(struct world *w, struct flight *f, struct ending *e)
         uint64_t seq = m->members[b->first + k];
         uint8_t *fate = &m->fates[b->first + k];
         bool bad = m->events[m->seqs[seq].event].bad;
-        if (m->seqs[seq].state != SEQ_ASSIGNED || m->seqs[seq].batch != f->batch)
-            continue; /* damaged meanwhile */
         if (f->verdict == V_DELIVERED || (f->verdict == V_PARTIAL && !bad) || (f->verdict == V_SOME_LATER && k % 2 == 0)) {
             *fate = SEQ_DELIVERED;
             e->delivered[e->delivered_count++] = seq;
@@ -73,8 +71,13 @@ static void settle_broken(struct world *w, struct flight *f)
     a.run_count = client_runs(seqs, count, runs);
     uint64_t hash = client_payload(w, seqs, count, &a);
     struct spool_outcome o = {.next = &a, .next_count = count > 0, .ret_next_ids = &id, .all_delivered = false};
-    if (spool_settle(w->spool, b->id.batch_no, &o) != OK)
+    enum err err = spool_settle(w->spool, b->id.batch_no, &o);
+    if (w->verbose)
+        world_say(w, "settle broken batch %" PRIu64 ", %u left: %s", b->id.batch_no, count, err_name(err));
+    if (err != OK) {
+        f->whole = false;
         return;
+    }
     f->settling = true;
     f->verdict = V_NONE;
     model_settle(w, f->batch, true);

@@ -374,11 +374,17 @@ static bool drained(struct world *w)
 
 static void drain(struct world *w)
 {
-    uint64_t deadline = w->now_us + UINT64_C(4) * 3600 * 1000000, steps_end = w->steps + 400000;
+    uint64_t deadline = w->now_us + UINT64_C(4) * 3600 * 1000000, steps_end = w->steps + 3000000;
     while (!drained(w)) {
         step(w);
         if (w->now_us > deadline || w->steps > steps_end) {
             struct spool_ledger l = {0};
+            for (unsigned k = 0; w->verbose && k < FLIGHTS_MAX; k++)
+                if (w->flights[k].used)
+                    world_say(w, "stuck: batch %" PRIu64 " durable %d sent %d settling %d loading %d broken %d doomed %d verdict %d",
+                              w->model.batches[w->flights[k].batch].id.batch_no, w->flights[k].durable, w->flights[k].sent,
+                              w->flights[k].settling, w->flights[k].loading, w->flights[k].broken, w->flights[k].doomed,
+                              w->flights[k].verdict);
             if (w->spool != NULL)
                 spool_ledger(w->spool, &l);
             world_fail(w, "does not drain: state %d, %" PRIu64 " pending, %u batches, acked %" PRIu64 " of %zu after %" PRIu64 " s",

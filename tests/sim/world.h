@@ -51,7 +51,7 @@ struct event {
 
 /* A batch as the client sees it. */
 struct flight {
-    bool used, loading, sent, settling, durable;
+    bool used, loading, sent, settling, durable, doomed;
     unsigned batch; /* in the model */
     unsigned attempts, sending; /* the number of this try: a late answer of an earlier one is told apart */
     uint64_t hash;
