@@ -2,6 +2,7 @@
 #include "lib/spool/accounts.h"
 
 #include "lib/base/ensure.h"
+#include "lib/spool/bugs.h"
 #include "lib/spool/format.h"
 
 #include <stdlib.h>
@@ -119,6 +120,11 @@ static void batch_release(struct accounts *a, struct batch *b)
 
 static void raise_low_water(struct accounts *a)
 {
+    if (BUG(14) && a->taken.len > 0 && a->taken.at[0].first == a->low_water + 1) {
+        a->low_water = a->taken.at[0].last;
+        intervals_drop_to(&a->settled, a->low_water);
+        intervals_drop_to(&a->taken, a->low_water);
+    }
     if (a->settled.len == 0 || a->settled.at[0].first != a->low_water + 1)
         return;
     a->low_water = a->settled.at[0].last;
@@ -154,7 +160,7 @@ static void lose(struct accounts *a, uint64_t first, uint64_t count, unsigned re
     if (count == 0 || last <= a->low_water)
         return;
     uint64_t fresh = settle(a, first, last);
-    a->dropped[reason] += fresh;
+    a->dropped[reason] += BUG(15) ? 2 * fresh : fresh;
     for (size_t i = a->batch_count; i-- > 0;) {
         struct batch *b = a->batches[i];
         if (!overlaps(b, first, last))

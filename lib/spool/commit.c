@@ -12,6 +12,8 @@
  * left out. The header of k+1 seals k, hence in the weaker modes k is synced first. */
 #include "lib/spool/internal.h"
 
+#include "lib/spool/bugs.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -242,6 +244,8 @@ static void submit(struct spool *s, uint64_t now)
     s->commit_retry = false;
     s->commit_started_us = s->flight_at_us = now;
     s->ticket++;
+    if (BUG(1))
+        s->acked_seq = s->flight_end_seq - 1;
     s->host.submit(s->host.ctx, &c->job);
 }
 
@@ -420,6 +424,8 @@ int write_fully(const struct spool_vfs *vfs, int fd, struct iovec *iov, int n, u
         if (done == 0)
             return ENOSPC;
         offset += (uint64_t)done;
+        if (BUG(17))
+            return 0;
         while (n > 0 && (size_t)done >= iov->iov_len) {
             done -= (ssize_t)iov->iov_len;
             iov++;
@@ -438,7 +444,7 @@ static int sync_fd(const struct spool_vfs *vfs, int fd)
     int result;
     do
         result = vfs->fdatasync(vfs->ctx, fd);
-    while (result == -EINTR);
+    while (result == -EINTR || (BUG(7) && result == -EIO));
     return result < 0 ? -result : 0;
 }
 
@@ -458,7 +464,7 @@ static void run_commit(struct spool_job *job, const struct spool_vfs *vfs)
         c->wrote = true;
         c->err = write_fully(vfs, c->fd, iov, c->iov_count, c->offset);
     }
-    if (c->err == 0 && c->sync) {
+    if (c->err == 0 && c->sync && !BUG(2)) {
         c->err = sync_fd(vfs, c->fd);
         c->sync_failed = c->err != 0;
     }

@@ -3,6 +3,7 @@
 
 #include "lib/base/crc32c.h"
 #include "lib/base/ensure.h"
+#include "lib/spool/bugs.h"
 #include "lib/spool/format.h"
 #include "lib/spool/varint.h"
 
@@ -59,7 +60,7 @@ bool frame_parse(const uint8_t *header, uint64_t offset, uint32_t tag, uint64_t 
 
 bool frame_payload_good(const struct frame *f, uint32_t tag, const uint8_t *payload)
 {
-    return crc32c(tag, payload, f->payload_len) == f->payload_crc;
+    return BUG(12) || crc32c(tag, payload, f->payload_len) == f->payload_crc;
 }
 
 static bool take_span(const uint8_t **at, const uint8_t *end, struct span *ret)

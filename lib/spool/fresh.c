@@ -5,6 +5,7 @@
  * answered events whose copies are not on disk yet. Until the header is there, the file is one that holds
  * nothing and the old segment stays in force, so a crash here only means doing it again. */
 #include "lib/base/ensure.h"
+#include "lib/spool/bugs.h"
 #include "lib/spool/internal.h"
 #include "lib/spool/recover.h"
 
@@ -187,7 +188,7 @@ enum err recovery_settle(struct recovery *r)
     char name[SEGMENT_NAME_MAX];
     struct spool_stat st;
     /* No two processes may ever share an epoch: those of headers that cannot be read are passed over too. */
-    r->accounts.epoch = r->epoch_max + 1 + r->damaged_count;
+    r->accounts.epoch = r->epoch_max + (BUG(13) && r->epoch_max > 0 ? 0 : 1) + r->damaged_count;
     uint64_t need = SEGMENT_HEADER_AREA + r->kept_bytes + 2 * r->accounts.batch_bytes +
                     2 * 24 * (r->accounts.settled.len + r->accounts.marks.len) + (UINT64_C(512) << 10);
     need = align_up(need, 4096);
@@ -201,7 +202,16 @@ enum err recovery_settle(struct recovery *r)
     free(area);
     w.place = (struct frame_place){
         .offset = SEGMENT_HEADER_AREA, .tag = segment_tag(r->salt), .prev_hcrc = r->fresh.hcrc};
-    int err = write_content(&w, r->fresh.first_seq);
+    int err = 0;
+    if (BUG(8)) {
+        err = write_header(r, w.fd);
+        if (err == 0)
+            err = -r->vfs.fdatasync(r->vfs.ctx, w.fd);
+        if (err == 0)
+            err = -r->vfs.fsync_dir(r->vfs.ctx, ".");
+    }
+    if (err == 0)
+        err = write_content(&w, r->fresh.first_seq);
     if (err == 0)
         err = -r->vfs.fdatasync(r->vfs.ctx, w.fd);
     if (err == 0)

@@ -8,6 +8,8 @@
  * crash is found and deleted at the next start. */
 #include "lib/spool/internal.h"
 
+#include "lib/spool/bugs.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -50,7 +52,7 @@ int house_create(const struct spool_vfs *vfs, const char *name, uint64_t bytes, 
     int err = allocate(vfs, fd, bytes, no_fallocate);
     if (err >= 0)
         err = vfs->fdatasync(vfs->ctx, fd);
-    if (err >= 0)
+    if (err >= 0 && !BUG(3))
         err = vfs->fsync_dir(vfs->ctx, ".");
     if (err >= 0)
         return fd;
@@ -111,8 +113,9 @@ static void run_house(struct spool_job *job, const struct spool_vfs *vfs)
 static bool released(const struct spool *s, size_t i, bool oldest)
 {
     const struct segment *seg = s->segments[i];
+    uint64_t settled = BUG(6) ? s->accounts.low_water : s->durable_low_water;
     if (oldest)
-        return seg->next_seq <= s->durable_low_water + 1 || seg->next_seq == seg->header.first_seq;
+        return seg->next_seq <= settled + 1 || seg->next_seq == seg->header.first_seq;
     return seg->next_seq == seg->header.first_seq && s->segments[i + 1]->header.prev_id != seg->header.id;
 }
 

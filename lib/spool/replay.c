@@ -5,6 +5,7 @@
  * before it were once durable: corruption; the next good frame tells exactly how many events are lost, and
  * the rest is kept. */
 #include "lib/base/ensure.h"
+#include "lib/spool/bugs.h"
 #include "lib/spool/recover.h"
 
 #include <stdlib.h>
@@ -181,6 +182,8 @@ static void replay_newest(struct recovery *r, struct found *found)
             uint64_t offset = scan.at - frame_bytes(f.payload_len);
             bool news = f.type == FRAME_DATA && f.seq + f.count > r->expected;
             apply(r, &f, payload, torn);
+            if (BUG(9))
+                r->proven = scan.at;
             if (offset >= r->proven && news)
                 keep(r, &f, offset);
             if (offset < r->proven) {

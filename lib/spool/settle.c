@@ -5,6 +5,8 @@
  * DONE does not: losing it costs one repetition under the same id. */
 #include "lib/spool/internal.h"
 
+#include "lib/spool/bugs.h"
+
 #define BATCHES_MAX 4096
 
 static uint64_t run_sum(const struct spool_run *runs, unsigned count)
@@ -63,6 +65,10 @@ enum err spool_assign(struct spool *s, const struct spool_assignment *a, struct 
         return err;
     ctrl_apply(s, start, true);
     set_tickets(s, ret_id->batch_no);
+    if (BUG(4)) {
+        accounts_batch(&s->accounts, ret_id->batch_no)->durable = true;
+        spool_note(s, NOTE_BATCH, ret_id->batch_no);
+    }
     spool_pump(s);
     return OK;
 }
@@ -113,7 +119,7 @@ bool spool_open_batch_next(const struct spool *s, uint64_t after_batch_no, struc
     const struct batch *b = accounts_batch_after(&s->accounts, after_batch_no);
     if (b == NULL)
         return false;
-    *ret = (struct spool_open_batch){.id = {.epoch = b->epoch, .batch_no = b->no},
+    *ret = (struct spool_open_batch){.id = {.epoch = BUG(5) ? s->accounts.epoch : b->epoch, .batch_no = b->no},
                                      .count = b->count,
                                      .durable = b->durable,
                                      .recovered = b->recovered,

@@ -38,7 +38,7 @@ static void draw_dangers(struct world *w)
     k->lying = kind == 14;
     k->one_in_fault = k->faults ? ONE_OF(w, 400, 100, 2000) : 0;
     k->one_in_squeeze = k->faults || kind == 5 ? ONE_OF(w, 0, 3000) : 0;
-    k->one_in_rot = k->rot ? ONE_OF(w, 2000, 400) : 0;
+    k->one_in_rot = k->rot ? ONE_OF(w, 2000, 10000, 400) : 0;
     k->one_in_rest = ONE_OF(w, 0, 8, 2);
     k->one_in_write_back = ONE_OF(w, 0, 16, 4);
     k->one_in_stop = ONE_OF(w, 0, 5000, 1500);

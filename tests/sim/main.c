@@ -27,7 +27,7 @@ static bool number(const char *text, uint64_t *ret)
 static bool range(const char *text, uint64_t *ret_from, uint64_t *ret_to)
 {
     const char *dots = text == NULL ? NULL : strstr(text, "..");
-    return dots != NULL && span_u64(span_of(text, (size_t)(dots - text)), ret_from) && number(dots + 2, ret_to);
+    return dots != NULL && span_u64(span_of(text, (size_t)(dots - text)), ret_from) && number(dots + 2, ret_to) && ++*ret_to != 0;
 }
 
 static bool parse(int argc, char **argv, struct run_options *o)

@@ -230,6 +230,18 @@ void model_check(struct world *w)
         world_fail(w, "an identity was given up, but nothing was damaged");
 }
 
+/* One damaged place costs a frame or two, or, in what was never proven, one commit: not the rest of a file. */
+static void check_blast(struct world *w, uint64_t missing_bytes)
+{
+    const struct knobs *k = &w->knobs;
+    if (!k->rot || k->spool.durability != SPOOL_FSYNC || k->spool.when_full == SPOOL_DROP_OLDEST || k->big_one_in != 0 ||
+        k->one_in_drop != 0)
+        return;
+    uint64_t most = w->rots * (uint64_t)(80 * 1024 + 2 * k->append_max * k->body_max);
+    if (missing_bytes > most)
+        world_fail(w, "%u damaged places cost %" PRIu64 " bytes of events", w->rots, missing_bytes);
+}
+
 void model_check_end(struct world *w)
 {
     struct model *m = &w->model;
@@ -237,7 +249,7 @@ void model_check_end(struct world *w)
     spool_ledger(w->spool, &l);
     if (l.pending != 0)
         world_fail(w, "%" PRIu64 " still pending at the end", l.pending);
-    uint64_t missing = 0, first_missing = 0;
+    uint64_t missing = 0, first_missing = 0, missing_bytes = 0;
     for (uint64_t s = 1; s <= m->last_seq; s++) {
         const struct m_seq *seq = &m->seqs[s];
         if (seq->state == SEQ_DELIVERED && m->events[seq->event].received == 0)
@@ -247,6 +259,7 @@ void model_check_end(struct world *w)
         if (m->loose && m->events[seq->event].received > 0)
             continue;
         missing++;
+        missing_bytes += m->events[seq->event].len;
         if (first_missing == 0)
             first_missing = s;
     }
@@ -254,4 +267,5 @@ void model_check_end(struct world *w)
     if (m->loose ? missing > counted : missing != counted)
         world_fail(w, "%" PRIu64 " events are neither delivered nor dead (first: seq %" PRIu64 "), but %" PRIu64
                    " are counted as dropped", missing, first_missing, counted);
+    check_blast(w, missing_bytes);
 }

@@ -252,7 +252,7 @@ static void mischief(struct world *w)
     if (k->rot && decide_rarely(&w->luck, k->one_in_rot)) {
         w->model.loose = w->model.loose_tail = true;
         world_met(w, MET_ROT);
-        (void)disk_rot(w->disk, "", decide(&w->luck, ROT_KINDS), &w->luck);
+        w->rots += disk_rot(w->disk, "", decide(&w->luck, ROT_KINDS), &w->luck);
     }
     if (world_open(w) && decide_rarely(&w->luck, 512)) {
         uint64_t blob[3] = {++w->user_counter, 0, 0};

@@ -109,6 +109,7 @@ struct world {
     int disk_error; /* every writing call answers this until EV_HEAL_DISK */
     uint64_t squeezed; /* capacity is held down */
     uint64_t user_counter;
+    unsigned rots; /* places damaged so far */
 
     /* The exhaustive mode: die at this call with this fate. 0: never. */
     uint64_t die_at_call, die_again_at_call;
