@@ -241,13 +241,14 @@ static bool take_counts(struct send_channel *c, const struct send_batch *b, unsi
 /* The message in {"error":{"message":"…"}}, else the beginning of the body. */
 static void take_message(struct send_channel *c, struct send_result *ret)
 {
+    struct json_value value;
     struct json_member outer[8], inner[8];
     size_t outer_count = 0, inner_count = 0;
     const struct json_member *m;
     struct span body = bytes_span(&c->http.body);
     struct span text = span_of(body.at, body.len < 200 ? body.len : 200);
-    if (json_check_object(body, outer, 8, &outer_count, NULL, NULL) == OK && (m = json_find(outer, outer_count, "error")) != NULL &&
-        json_check_object(m->value.text, inner, 8, &inner_count, NULL, NULL) == OK &&
+    if (json_check_object(body, outer, 8, &outer_count, &value, NULL) == OK && (m = json_find(outer, outer_count, "error")) != NULL &&
+        json_check_object(m->value.text, inner, 8, &inner_count, &value, NULL) == OK &&
         (m = json_find(inner, inner_count, "message")) != NULL && m->value.type == JSON_STRING)
         text = json_raw_string(&m->value);
     snprintf(ret->text, sizeof ret->text, "%u %.*s", c->http.status, SPAN_FMT(text));
@@ -330,8 +331,9 @@ static uint64_t number_of(const struct json_member *members, size_t count, const
 static enum send_outcome judge_line(struct send_channel *c, struct span line, unsigned count, struct send_result *ret)
 {
     struct json_member members[8];
+    struct json_value value;
     size_t n = 0;
-    if (json_check_object(line, members, 8, &n, NULL, NULL) != OK || json_find(members, n, "accepted") == NULL) {
+    if (json_check_object(line, members, 8, &n, &value, NULL) != OK || json_find(members, n, "accepted") == NULL) {
         snprintf(ret->text, sizeof ret->text, "%.*s", SPAN_FMT(line));
         return memmem(line.at, line.len, "too_large", 9) != NULL ? SEND_TOO_LARGE : SEND_UNKNOWN;
     }

@@ -302,6 +302,7 @@ static enum err request(const struct api_settings *s, const struct api_batch *b,
                         struct api_send *ret)
 {
     *ret = (struct api_send){.method = "POST", .target = target_join(s, arena, SPAN(""))};
+    send_header(ret, "User-Agent", SPAN("penstock/" PENSTOCK_VERSION));
     send_header(ret, "Authorization", token_header(arena, "Bearer ", s->bearer));
     if (s->mode == API_MODE_BINARY && b->count == 1)
         return cloudevents_binary_send(b->members[0].body, arena, ret);

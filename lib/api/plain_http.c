@@ -27,6 +27,7 @@ static enum err request(const struct api_settings *s, const struct api_batch *b,
 {
     *ret = (struct api_send){.method = "POST", .target = target_join(s, arena, SPAN(""))};
     send_header(ret, "Content-Type", s->ndjson ? SPAN("application/x-ndjson") : SPAN("application/json"));
+    send_header(ret, "User-Agent", SPAN("penstock/" PENSTOCK_VERSION));
     send_header(ret, "Authorization", token_header(arena, "Bearer ", s->bearer));
     send_header(ret, "Idempotency-Key", b->payload_id);
     return OK;
