@@ -31,7 +31,7 @@ const char *const api_dead_names[DEAD_REASONS] = {
 
 const struct api *const *api_all(void)
 {
-    static const struct api *const all[] = {&cloudevents_api, &plain_http_api, NULL};
+    static const struct api *const all[] = {&cloudevents_api, &honeycomb_api, &plain_http_api, NULL};
     return all;
 }
 
