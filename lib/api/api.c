@@ -31,7 +31,8 @@ const char *const api_dead_names[DEAD_REASONS] = {
 
 const struct api *const *api_all(void)
 {
-    static const struct api *const all[] = {&cloudevents_api, &honeycomb_api, &plain_http_api, NULL};
+    static const struct api *const all[] = {&cloudevents_api, &honeycomb_api,  &monk_api,
+                                            &segops_api,      &plain_http_api, NULL};
     return all;
 }
 
@@ -76,8 +77,7 @@ bool api_reject(struct api_exchange *x, uint32_t index, enum api_reject reason, 
     return true;
 }
 
-/* --- paths
- * ----------------------------------------------------------------------------------------------------- */
+/* --- paths -------------------------------------------------------------------------------------- */
 
 /* Segment by segment; "*" is one that is not empty, "**" the rest, which may be empty. */
 static bool pattern_matches(const char *pattern, struct span path)
@@ -134,8 +134,7 @@ enum api_match api_route(struct span method, struct span path, const struct api 
     return match;
 }
 
-/* --- who may
- * ---------------------------------------------------------------------------------------------------- */
+/* --- who may ------------------------------------------------------------------------------------ */
 
 static bool same_in_constant_time(struct span a, struct span b)
 {

@@ -18,7 +18,7 @@
 struct api;
 struct uuid_source; /* lib/codec/uuid7.h */
 
-/* --- settings: what configuration says about one output, as far as its api cares --------------------- */
+/* --- settings: what configuration says about one output, as far as its api cares ---------------- */
 
 enum api_codec { API_IDENTITY, API_GZIP, API_ZSTD };
 #define API_CODEC_BIT(codec) (1u << (codec))
@@ -61,7 +61,7 @@ struct api_settings {
 };
 const struct span *api_option(const struct api_settings *s, const char *name); /* NULL: not set */
 
-/* --- local half ------------------------------------------------------------------------------------- */
+/* --- local half --------------------------------------------------------------------------------- */
 
 struct api_request {
     struct span method;
@@ -150,6 +150,9 @@ struct api_exchange {
     unsigned event_count;
     unsigned warnings;        /* accepted, but a person should know (binary-mode headers in Latin-1) */
     struct api_answer answer; /* status != 0: final, nothing is stored (refused whole, or GET) */
+    enum api_reject answer_reason; /* what `offered` events are counted as when that is a refusal */
+    bool pass_on;             /* not for us: to be sent to the upstream as api->pass_on() says while the sender waits, and
+                                 its answer given back; where that cannot be, answer(COND_FAILED) */
     void *state;              /* the api's own, in the arena: what answer() needs to know again */
 };
 
@@ -188,7 +191,7 @@ enum api_repeat {
     REPEAT_REFUSE,        /* COND_CONFLICT for the request (LaunchDarkly payload ids) */
 };
 
-/* --- upstream half ---------------------------------------------------------------------------------- */
+/* --- upstream half ------------------------------------------------------------------------------ */
 
 struct api_member {
     struct span id, body;
@@ -308,6 +311,10 @@ struct api {
     uint64_t (*expires_us)(struct span partition);
     void (*envelope)(const struct api_settings *s, struct span partition, struct api_envelope *ret);
     enum err (*request)(const struct api_settings *s, const struct api_batch *b, struct arena *arena, struct api_send *ret);
+    /* The codec for this partition where it is not the output's own; NULL: it always is. */
+    enum api_codec (*codec)(const struct api_settings *s, struct span partition, enum api_codec configured);
+    /* The upstream request for an exchange with pass_on set; the body is the sender's. NULL: there are none. */
+    enum err (*pass_on)(const struct api_settings *s, const struct api_exchange *x, struct api_send *ret);
     /* A request without events that asks whether we are welcome again; NULL or false: probe with the batch itself. */
     bool (*probe)(const struct api_settings *s, struct arena *arena, struct api_send *ret);
     void (*judge)(const struct api_settings *s, const struct api_batch *b, const struct api_reply *reply, struct arena *arena,

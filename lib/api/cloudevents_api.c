@@ -33,8 +33,7 @@ static const struct answer_row rows[COND_COUNT] = {
     [COND_CONFLICT] = {400, 0, "conflict", "this id was given to other content"},
 };
 
-/* --- reading
- * ------------------------------------------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------------------------------ */
 
 static bool starts_nocase(struct span s, struct span start)
 {
@@ -171,8 +170,7 @@ static void read_events(struct api_exchange *x)
         x->event_count = 0;
 }
 
-/* --- answering
- * ------------------------------------------------------------------------------------------------ */
+/* --- answering ---------------------------------------------------------------------------------- */
 
 static bool append_rejections(struct api_exchange *x, struct bytes *out, bool in_words)
 {
@@ -251,8 +249,7 @@ static void answer(struct api_exchange *x, enum api_condition condition, struct 
         answer_header(ret, SPAN("WWW-Authenticate"), SPAN("Bearer"));
 }
 
-/* --- rendering
- * -------------------------------------------------------------------------------------------------- */
+/* --- rendering ---------------------------------------------------------------------------------- */
 
 enum err cloudevents_render(const struct api_settings *s, const struct event *e, struct arena *arena,
                             bool one_line, struct api_item *ret, struct fault *why)
@@ -278,8 +275,7 @@ static enum err render(const struct api_settings *s, const struct event *e, stru
     return cloudevents_render(s, e, arena, false, ret, why);
 }
 
-/* --- upstream
- * --------------------------------------------------------------------------------------------------- */
+/* --- upstream ----------------------------------------------------------------------------------- */
 
 static bool alone(const struct api_settings *s, struct span partition)
 {

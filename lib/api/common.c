@@ -1,14 +1,14 @@
 /* common: answers and requests; see common.h. The upstream helpers are in common_upstream.c. */
 #include "lib/api/common.h"
 
+#include "lib/base/hash.h"
 #include "lib/codec/utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* --- text in the arena
- * -------------------------------------------------------------------------------------- */
+/* --- text in the arena -------------------------------------------------------------------------- */
 
 struct span json_text(struct arena *arena, struct span text)
 {
@@ -38,8 +38,7 @@ struct span arena_printf(struct arena *arena, const char *format, ...)
     return text;
 }
 
-/* --- shapes of errors
- * ---------------------------------------------------------------------------------------- */
+/* --- shapes of errors --------------------------------------------------------------------------- */
 
 static struct span join(struct arena *arena, const struct span *parts, unsigned count)
 {
@@ -89,8 +88,7 @@ struct span shape_detail(struct arena *arena, unsigned status, struct span code,
     return join(arena, (struct span[]){SPAN("{\"detail\":"), text, SPAN("}")}, 3);
 }
 
-/* --- answers
- * ---------------------------------------------------------------------------------------------------- */
+/* --- answers ------------------------------------------------------------------------------------ */
 
 void answer_header(struct api_answer *ret, struct span name, struct span value)
 {
@@ -173,8 +171,7 @@ void sort_rejections(struct api_exchange *x)
         }
 }
 
-/* --- requests
- * ---------------------------------------------------------------------------------------------------- */
+/* --- requests ----------------------------------------------------------------------------------- */
 
 struct span media_type(struct span content_type)
 {
@@ -294,9 +291,69 @@ struct span path_segment(struct span path, unsigned index)
     return rest;
 }
 
-/* --- items
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- wrapped bodies ----------------------------------------------------------------------------- */
+
+static enum err wrapper_members(struct json_reader *r, const char *name, const char *also, bool opened,
+                                struct fault *why)
+{
+    struct json_key key;
+    struct json_value value;
+    enum err err;
+    while ((err = json_next_member(r, &key)) == OK) {
+        if (json_key_is(&key, name) && !opened) {
+            err = json_enter_array(r);
+            if (err == ERR_UNSUPPORTED)
+                return fault_set(why, err, "%s: must be an array", name);
+            return err == OK ? OK : json_fault(r, ERR_MALFORMED, why);
+        }
+        if (also == NULL || !json_key_is(&key, also))
+            return fault_set(why, ERR_UNSUPPORTED, "%.*s: %s", key.text.len > 40 ? 40 : (int)key.text.len,
+                             (const char *)key.text.at,
+                             json_key_is(&key, name) ? "appears twice" : "unknown");
+        if (json_read_value(r, &value) == ERR_MALFORMED)
+            return json_fault(r, ERR_MALFORMED, why);
+    }
+    if (err != ERR_NOT_FOUND)
+        return json_fault(r, ERR_MALFORMED, why);
+    if (!opened)
+        return fault_set(why, ERR_UNSUPPORTED, "%s: required", name);
+    return json_finish(r) == OK ? OK : json_fault(r, ERR_MALFORMED, why);
+}
+
+enum err wrapper_open(struct json_reader *r, const char *name, const char *also, struct fault *why)
+{
+    enum err err = json_enter_object(r);
+    if (err == ERR_UNSUPPORTED)
+        return fault_set(why, err, "the body must be an object");
+    if (err != OK)
+        return json_fault(r, ERR_MALFORMED, why);
+    return wrapper_members(r, name, also, false, why);
+}
+
+enum err wrapper_close(struct json_reader *r, const char *name, const char *also, struct fault *why)
+{
+    return wrapper_members(r, name, also, true, why);
+}
+
+uint64_t sender_hash(const struct api_exchange *x)
+{
+    static const char *const names[] = {"Authorization", "X-Honeycomb-Team"};
+    uint64_t hash = hash64(span_str(x->api->name), 0);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct span value = x->request->header == NULL ? (struct span){0}
+                                                       : x->request->header(x->request->header_ctx, names[i]);
+        if (value.at != NULL)
+            hash = hash64(span_trim(value), hash);
+    }
+    return hash;
+}
+
+uint64_t id_hash(const struct api_exchange *x, struct span id)
+{
+    return hash64(id, sender_hash(x));
+}
+
+/* --- items -------------------------------------------------------------------------------------- */
 
 struct api_item item_of_event(const struct event *e, struct span body)
 {

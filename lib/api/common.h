@@ -9,8 +9,7 @@
 #define COND_COUNT (COND_CONFLICT + 1)
 #define EVENTS_MAX_DEFAULT 10000
 
-/* --- answers ----------------------------------------------------------------------------------------------
- */
+/* --- answers ------------------------------------------------------------------------------------ */
 
 /* One row per condition: what an api's clients survive. */
 struct answer_row {
@@ -50,8 +49,7 @@ struct span arena_printf(struct arena *arena, const char *format, ...) PRINTF_LI
 /* Rejections in the order of their index. */
 void sort_rejections(struct api_exchange *x);
 
-/* --- requests ---------------------------------------------------------------------------------------------
- */
+/* --- requests ----------------------------------------------------------------------------------- */
 
 /* The media type without parameters and white space. */
 struct span media_type(struct span content_type);
@@ -71,8 +69,18 @@ struct span path_rest(struct span path, unsigned count);
 /* Segment `index`, counted from 0; empty when there is none. */
 struct span path_segment(struct span path, unsigned index);
 
-/* --- items and rendering
- * ------------------------------------------------------------------------------------ */
+/* Bodies that wrap their events: {"NAME":[…]}, and one further member `also` of any value (NULL: none).
+ * wrapper_open() goes to the array and into it; after the elements wrapper_close() reads what follows.
+ * ERR_UNSUPPORTED: valid so far, but not that shape, with the reason; ERR_MALFORMED: no JSON. */
+MUST_USE enum err wrapper_open(struct json_reader *r, const char *name, const char *also, struct fault *why);
+MUST_USE enum err wrapper_close(struct json_reader *r, const char *name, const char *also, struct fault *why);
+
+/* The hash of who sent this: ids are told apart per sender. The credential itself goes nowhere else. */
+uint64_t sender_hash(const struct api_exchange *x);
+/* The key of an id for the memory of recent ids. */
+uint64_t id_hash(const struct api_exchange *x, struct span id);
+
+/* --- items and rendering ------------------------------------------------------------------------ */
 
 /* The item for a neutral event that was rendered to `body`; expires as the event says. */
 struct api_item item_of_event(const struct event *e, struct span body);
@@ -88,8 +96,7 @@ bool option_is(const struct api_settings *s, const char *name, const char *value
 
 unsigned events_max(const struct api_exchange *x);
 
-/* --- upstream
- * ------------------------------------------------------------------------------------------------ */
+/* --- upstream ----------------------------------------------------------------------------------- */
 
 /* Request line target: base path without slash at its end, `rest`, then the base query. */
 struct span target_join(const struct api_settings *s, struct arena *arena, struct span rest);

@@ -41,8 +41,7 @@ struct span token_header(struct arena *arena, const char *prefix, struct span to
     return bytes_finish_arena(&out, arena);
 }
 
-/* --- Retry-After
- * ------------------------------------------------------------------------------------------------- */
+/* --- Retry-After -------------------------------------------------------------------------------- */
 
 #define RETRY_AFTER_MAX_US (UINT64_C(3650) * 86400 * US_PER_S) /* ten years: what a person could mean */
 
@@ -86,8 +85,7 @@ uint64_t retry_after_us(const struct api_reply *reply)
     return seconds > RETRY_AFTER_MAX_US / US_PER_S ? RETRY_AFTER_MAX_US : seconds * US_PER_S;
 }
 
-/* --- verdicts
- * ---------------------------------------------------------------------------------------------------- */
+/* --- verdicts ----------------------------------------------------------------------------------- */
 
 void verdict_set(struct api_verdict *ret, enum api_action action, enum api_dead reason)
 {

@@ -49,8 +49,7 @@ static bool probe(const struct api_settings *s, struct arena *arena, struct api_
     return true;
 }
 
-/* --- the answer
- * ------------------------------------------------------------------------------------------------ */
+/* --- the answer --------------------------------------------------------------------------------- */
 
 /* "limit=100, remaining=0, reset=17", or the newer "\"default\";r=0;t=17": seconds until there is room again.
  */

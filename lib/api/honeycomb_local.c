@@ -41,8 +41,7 @@ bool honeycomb_time_ok(struct span time)
     return rfc3339_parse(time, &at) || epoch_parse(time, &at);
 }
 
-/* --- one element
- * -------------------------------------------------------------------------------------------------- */
+/* --- one element -------------------------------------------------------------------------------- */
 
 static enum err refuse(struct fault *why, const char *text)
 {
@@ -135,9 +134,7 @@ static struct span with_time(struct api_exchange *x, const struct honeycomb_even
     return writer_finish(&w);
 }
 
-/* --- bodies
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- bodies ------------------------------------------------------------------------------------- */
 
 static bool is_msgpack(const struct api_request *r)
 {
@@ -337,8 +334,7 @@ void honeycomb_read(struct api_exchange *x)
         x->item_count = 0;
 }
 
-/* --- answers
- * ------------------------------------------------------------------------------------------------------- */
+/* --- answers ------------------------------------------------------------------------------------ */
 
 static struct span results(struct api_exchange *x, bool in_words)
 {

@@ -91,8 +91,7 @@ bool event_trace(const struct event *e, struct span *ret_trace, struct span *ret
     return lower_hex(*ret_trace) && lower_hex(*ret_parent);
 }
 
-/* --- looking into data
- * -------------------------------------------------------------------------------------- */
+/* --- looking into data -------------------------------------------------------------------------- */
 
 static bool key_is(const struct json_key *key, struct span name)
 {
@@ -165,6 +164,33 @@ struct span data_inside(struct span object)
     return in;
 }
 
+static bool named(const struct json_key *key, const char *const *names)
+{
+    for (; *names != NULL; names++)
+        if (key_is(key, span_str(*names)))
+            return true;
+    return false;
+}
+
+void write_members(struct writer *w, struct span object, const char *const *except, bool drop_null)
+{
+    struct json_reader r;
+    struct json_key key;
+    struct json_value value;
+    json_reader_init(&r, object);
+    if (json_enter_object(&r) != OK)
+        return;
+    while (json_next_member(&r, &key) == OK && json_read_value(&r, &value) != ERR_MALFORMED) {
+        if (named(&key, except) || (drop_null && value.type == JSON_NULL))
+            continue;
+        write_comma(w);
+        write_text(w, "\"");
+        write_raw(w, key.text);
+        write_text(w, "\":");
+        write_raw(w, value.text);
+    }
+}
+
 enum err render_check(const struct event *e, struct fault *why)
 {
     if (e->data_kind == EVENT_DATA_BASE64)
@@ -172,8 +198,7 @@ enum err render_check(const struct event *e, struct fault *why)
     return OK;
 }
 
-/* --- flattening
- * ------------------------------------------------------------------------------------------------ */
+/* --- flattening --------------------------------------------------------------------------------- */
 
 void flatten_init(struct flatten *f, struct writer *w)
 {

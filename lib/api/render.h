@@ -39,11 +39,14 @@ unsigned data_count(struct span data);
 /* The object's members without its braces and the white space inside them; empty for {}. */
 struct span data_inside(struct span object);
 
+/* Writes the object's members byte for byte but for those named (ended by NULL), and, with drop_null, those
+ * that are null. */
+void write_members(struct writer *w, struct span object, const char *const *except, bool drop_null);
+
 /* Refuses what no vendor can carry: data_base64. */
 MUST_USE enum err render_check(const struct event *e, struct fault *why);
 
-/* --- flattening -------------------------------------------------------------------------------------------
- */
+/* --- flattening --------------------------------------------------------------------------------- */
 
 /* Writes the members of a JSON object with nested objects opened: {"a":{"b":1}} becomes "a.b":1. */
 struct flatten {

@@ -121,7 +121,7 @@ const char *attribute_uri_fault(struct span text, bool absolute)
     return NULL;
 }
 
-/* --- well-known extensions ---------------------------------------------------------------------------- */
+/* --- well-known extensions ---------------------------------------------------------------------- */
 
 enum rule { RULE_STRING, RULE_FULL_STRING, RULE_COUNT, RULE_BOOL, RULE_TIME, RULE_URI };
 
@@ -191,7 +191,7 @@ bool attribute_base64_ok(struct span text)
     return true;
 }
 
-/* --- media types ---------------------------------------------------------------------------------------- */
+/* --- media types -------------------------------------------------------------------------------- */
 
 static struct span essence(struct span type)
 {

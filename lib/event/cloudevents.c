@@ -311,6 +311,7 @@ static enum err check_required(struct scan *s, bool declared)
 
 enum err event_complete(struct event_reading *in, struct event *e, struct fault *why)
 {
+    e->received_ns = in->wall_ns;
     if (e->sampledrate == 0)
         e->sampledrate = 1;
     if (e->source.at == NULL)
@@ -395,7 +396,7 @@ static enum err read_event(struct event_reading *in, struct json_reader *r, bool
     return read_members(in, members, count, declared, e, why);
 }
 
-/* --- one line ------------------------------------------------------------------------------------------- */
+/* --- one line ----------------------------------------------------------------------------------- */
 
 struct span event_skip_mark(struct span text)
 {
@@ -442,8 +443,7 @@ enum err event_read_line(struct event_reading *in, struct span line, struct even
     return err;
 }
 
-/* --- a body -----------------------------------------------------------------------------------------------
- */
+/* --- a body ------------------------------------------------------------------------------------- */
 
 /* Makes room for one more entry of an array in the arena; its old copy is left behind. */
 static bool grow(struct arena *a, void **array, unsigned count, unsigned *room, size_t entry_bytes,
@@ -602,8 +602,7 @@ enum err event_read_body(struct event_reading *in, enum event_form form, struct 
     return err;
 }
 
-/* --- from parts -------------------------------------------------------------------------------------------
- */
+/* --- from parts --------------------------------------------------------------------------------- */
 
 enum err event_make(struct event_reading *in, struct span type, struct span data, const struct instant *time,
                     struct event *ret, struct fault *why)

@@ -92,8 +92,7 @@ static enum err decode_value(struct binary *b, struct span name, struct span raw
     return fault == NULL ? OK : refuse(b, name, fault);
 }
 
-/* --- attributes -------------------------------------------------------------------------------------------
- */
+/* --- attributes --------------------------------------------------------------------------------- */
 
 static enum err set_once(struct binary *b, struct span name, struct span value, struct span *field)
 {
@@ -216,8 +215,7 @@ static enum err take_headers(struct binary *b, const struct event_headers *heade
     return OK;
 }
 
-/* --- data
- * --------------------------------------------------------------------------------------------------- */
+/* --- data --------------------------------------------------------------------------------------- */
 
 static enum err data_as_json(struct binary *b, struct span body)
 {

@@ -57,6 +57,7 @@ struct event {
     bool data_spaced;  /* so has data */
     uint64_t key_hash; /* of (source, id) if the sender gave the id; else 0 */
     uint64_t content_hash; /* of the bytes as the sender gave them */
+    uint64_t received_ns;  /* Unix time of arrival */
     unsigned index;        /* position in its request */
 };
 

@@ -142,8 +142,7 @@ Test(cloudevents_api, webhook_validation_when_enabled)
     cr_expect_eq(fixture_request("OPTIONS", "/events", none, "", 0, COND_STORED), 400);
 }
 
-/* --- upstream
- * --------------------------------------------------------------------------------------------------- */
+/* --- upstream ----------------------------------------------------------------------------------- */
 
 Test(cloudevents_api, renders_whole)
 {

@@ -198,8 +198,7 @@ Test(cloudevents, extensions_up_to_64)
     }
 }
 
-/* --- bodies
- * --------------------------------------------------------------------------------------------------- */
+/* --- bodies ------------------------------------------------------------------------------------- */
 
 static enum err read_body(enum event_form form, const char *body, struct event_list *list, uint32_t *index,
                           struct fault *why)
@@ -349,8 +348,7 @@ Test(cloudevents, full_arena_is_said_and_not_crashed_on)
     }
 }
 
-/* --- written again
- * ----------------------------------------------------------------------------------------------- */
+/* --- written again ------------------------------------------------------------------------------ */
 
 static void expect_json(const char *line, bool one_line, const char *expected)
 {
