@@ -119,6 +119,7 @@ def test_a_thousand_connections_at_once(pair):
 
 def test_beyond_max_connections_the_longest_idle_one_makes_room(world):
     agent, _ = make(world, max_connections=4)
+    agent.explain("max_connections")
     wires = [agent.wire() for _ in range(4)]
     for w in wires:
         w.request("POST", "/events", BODY)
@@ -133,6 +134,7 @@ def test_beyond_max_connections_the_longest_idle_one_makes_room(world):
 
 def test_beyond_max_connections_with_none_idle_is_503(world):
     agent, _ = make(world, max_connections=2)
+    agent.explain("max_connections")
     wires = [agent.wire() for _ in range(2)]
     for w in wires:
         w.say("POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
@@ -316,7 +318,7 @@ def test_drop_newest_says_yes_and_counts(world):
     agent.explain("up")
     for i in range(100):
         assert agent.post([event(i * 5 + k, size=20000) for k in range(5)]).status == 202
-    assert agent.metric("penstock_events_dropped_total", output="up", reason="quota") > 0
+    assert agent.metric("penstock_events_dropped_total", output="up", reason="shed") > 0
     agent.check_ledgers()
 
 
