@@ -1,23 +1,36 @@
 /* http_request: see http_request.h. */
 #include "lib/http/http_request.h"
 
-/* Lower-cases eight letters at once. Header names are tokens, and among token characters only upper-case
- * letters turn into letters or '-' under this mask, so the comparison below is exact. */
-static uint64_t fold8(const uint8_t *at, size_t len)
+/* Lower-cases the letters of a whole word at once. Header names are tokens, and among token characters only
+ * upper-case letters turn into letters or '-' under this mask, so the comparison below is exact. */
+static uint64_t fold8(const uint8_t *at)
 {
-    uint64_t word = 0;
-    memcpy(&word, at, len);
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
     return word | UINT64_C(0x2020202020202020);
 }
 
+static uint32_t fold4(const uint8_t *at)
+{
+    uint32_t word;
+    memcpy(&word, at, sizeof word);
+    return word | UINT32_C(0x20202020);
+}
+
+/* Both names have the same length, at least 4; the words of an odd length overlap. */
 static bool name_is(struct span name, const char *lower)
 {
-    size_t i = 0;
-    for (; i + 8 <= name.len; i += 8)
-        if (fold8(name.at + i, 8) != fold8((const uint8_t *)lower + i, 8))
+    const uint8_t *want = (const uint8_t *)lower;
+    size_t last;
+    if (name.len < 8) {
+        last = name.len - 4;
+        return fold4(name.at) == fold4(want) && fold4(name.at + last) == fold4(want + last);
+    }
+    last = name.len - 8;
+    for (size_t i = 0; i < last; i += 8)
+        if (fold8(name.at + i) != fold8(want + i))
             return false;
-    return i == name.len ||
-           fold8(name.at + i, name.len - i) == fold8((const uint8_t *)lower + i, name.len - i);
+    return fold8(name.at + last) == fold8(want + last);
 }
 
 static enum http_known if_name(struct span name, const char *lower, enum http_known id)
