@@ -86,6 +86,18 @@ static int copy_frames(struct fresh_writer *w)
     return err;
 }
 
+/* Zeros up to where the first commit will stand. The file may be one that an earlier start wrote to and then
+ * died: its bytes in the gap would hide all that follows from the next recovery. */
+static void fill_gap(struct fresh_writer *w)
+{
+    uint64_t end = w->buffer_at + w->buffer.len;
+    size_t len = (size_t)(align_up(end, w->r->commit_align) - end);
+    enum err err = bytes_reserve(&w->buffer, len);
+    ensure(err == OK);
+    memset(w->buffer.at + w->buffer.len, 0, len);
+    w->buffer.len += len;
+}
+
 /* Everything but the header. */
 static int write_content(struct fresh_writer *w, uint64_t first_seq)
 {
@@ -98,6 +110,7 @@ static int write_content(struct fresh_writer *w, uint64_t first_seq)
     w->place.durable = SEGMENT_HEADER_AREA + w->buffer.len + r->kept_bytes;
     seal_from(w, 0);
     int e = copy_frames(w);
+    fill_gap(w);
     if (e == 0)
         e = flush(w);
     bytes_deinit(&w->buffer);
