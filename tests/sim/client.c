@@ -177,6 +177,12 @@ void client_whim(struct world *w, bool drop)
 
 /* --- sending ---------------------------------------------------------------------------------------- */
 
+static bool batch_open(const struct world *w, uint64_t no)
+{
+    struct spool_open_batch found;
+    return spool_open_batch_next(w->spool, no - 1, &found) && found.id.batch_no == no;
+}
+
 /* Which members a load brought: what is left of a batch that damage has shrunk. */
 static uint64_t loaded_seqs[FLIGHTS_MAX][FILLING_MAX];
 
@@ -215,8 +221,9 @@ static void on_loaded(void *ctx, enum err err)
     client_wake(w, 1000);
     f->whole = err == OK;
     if (err != OK) {
-        f->broken = f->broken || err == ERR_CORRUPT;
-        if (err == ERR_CORRUPT && !w->model.loose)
+        bool there = batch_open(w, b->id.batch_no);
+        f->broken = f->broken || (err == ERR_CORRUPT && there);
+        if (err == ERR_CORRUPT && !w->model.loose && (there || w->knobs.spool.when_full != SPOOL_DROP_OLDEST))
             world_fail(w, "batch %" PRIu64 " cannot be loaded, but nothing was damaged", b->id.batch_no);
         return;
     }
@@ -252,18 +259,11 @@ static void send_batch(struct world *w, struct flight *f)
         w->dying = DIE_BY_POWER; /* right after the send: whatever it relied on had better be on the platter */
 }
 
-static bool still_open(struct world *w, const struct flight *f)
-{
-    struct spool_open_batch found;
-    uint64_t no = w->model.batches[f->batch].id.batch_no;
-    return spool_open_batch_next(w->spool, no - 1, &found) && found.id.batch_no == no;
-}
-
 static void fly(struct world *w, struct flight *f)
 {
     if (f->doomed)
         return;
-    if (w->model.loose && !f->durable && !still_open(w, f)) {
+    if (w->model.loose && !f->durable && !batch_open(w, w->model.batches[f->batch].id.batch_no)) {
         model_lost(w, f->batch); /* all its members were damaged before it came to be */
         flight_end(w, f);
         return;
@@ -361,12 +361,11 @@ void client_opened(struct world *w)
 
 static void lost(struct world *w, struct flight *f)
 {
-    struct spool_open_batch found;
     uint64_t no = w->model.batches[f->batch].id.batch_no;
     world_met(w, MET_LOST_NOTE);
     if (w->knobs.spool.when_full != SPOOL_DROP_OLDEST && w->knobs.spool.max_age_us == 0 && !w->model.loose)
         world_fail(w, "batch %" PRIu64 " was lost, but nothing was damaged or dropped", no);
-    if (spool_open_batch_next(w->spool, no - 1, &found) && found.id.batch_no == no) {
+    if (batch_open(w, no)) {
         f->broken = w->model.batches[f->batch].broken = true;
         f->sent = f->whole = false;
         return;
@@ -385,6 +384,8 @@ void client_note(struct world *w, const struct spool_note *note)
     if (note->kind != NOTE_BATCH && note->kind != NOTE_SETTLED && note->kind != NOTE_LOST)
         return;
     struct flight *f = flight_of(w, note->batch_no);
+    if (f == NULL && note->kind == NOTE_LOST && !batch_open(w, note->batch_no))
+        return; /* it ended in the same breath */
     if (f == NULL)
         world_fail(w, "note %d for batch %" PRIu64 ", which is not open", note->kind, note->batch_no);
     if (note->kind == NOTE_LOST) {

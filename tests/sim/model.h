@@ -61,7 +61,7 @@ struct model {
     struct m_event *events; /* from 1 */
     size_t event_count, event_cap;
     struct m_seq *seqs; /* index is the seq, from 1 */
-    size_t last_seq, seq_cap;
+    size_t last_seq, seq_cap, max_seq; /* max_seq: ever given out */
     struct m_batch *batches; /* from 1 */
     size_t batch_count, batch_cap;
     uint64_t *members;

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SEED_SECONDS_MAX 10
+#define SEED_SECONDS_MAX 30
 
 unsigned penstock_bug;
 

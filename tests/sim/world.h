@@ -102,7 +102,7 @@ struct world {
     unsigned starts_crashed;
     enum { ALIVE, DIE_BY_KILL, DIE_BY_POWER } dying;
     uint64_t timer_token;
-    struct spool_note notes[512];
+    struct spool_note notes[8192];
     unsigned note_count;
     uint64_t acked;
     uint32_t stall_us;
