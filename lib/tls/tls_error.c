@@ -92,7 +92,7 @@ enum err tls_fault_of_alert(uint8_t alert, struct fault *why)
         if (about_certificates[i].alert == alert)
             return fault_set(why, ERR_DENIED, "the peer refused the TLS session: %s (alert %u)",
                              about_certificates[i].words, (unsigned)alert);
-    const char *words = alert == 40    ? "no common parameters: "
+    const char *words = alert == 40    ? "no common parameters, or it wants a certificate of ours: "
                         : alert == 70  ? "no common TLS version: "
                         : alert == 112 ? "it does not know the name that was asked for: "
                                        : "";

@@ -13,11 +13,14 @@
 
 #define TLS_MBEDTLS_3 (MBEDTLS_VERSION_NUMBER >= 0x03000000)
 
-/* 3.x marks members as private and has no accessor for this one: the alert that the peer sent. */
+/* What has no accessor: the alert that the peer sent, and whether the server asked us for a certificate. 3.x
+ * marks members as private, and keeps the latter where it cannot be seen. */
 #if TLS_MBEDTLS_3
 #define TLS_ALERT_OF(ssl) ((ssl)->MBEDTLS_PRIVATE(in_msg)[1])
+#define TLS_WAS_ASKED(ssl) ((void)(ssl), false)
 #else
 #define TLS_ALERT_OF(ssl) ((ssl)->in_msg[1])
+#define TLS_WAS_ASKED(ssl) ((ssl)->client_auth != 0)
 #endif
 
 /* Both are held by several owners who live as long as they like: contexts share roots, and after a reload

@@ -25,6 +25,7 @@ struct tls_session {
     struct tls_context *context;
     enum session_state state;
     bool eof;
+    bool opened; /* the handshake was done at some time */
     bool ticket_signalled;
     bool resuming;    /* client: the handshake began with a saved session */
     struct fault end; /* ENDED: what every call from now on says */
@@ -198,6 +199,12 @@ static enum err report(const struct tls_session *s, struct fault *why)
     return s->end.err;
 }
 
+/* The server asked for a certificate and we have none. TLS 1.2 has no alert of its own for that. */
+static bool lacks_certificate(const struct tls_session *s)
+{
+    return !s->context->server && s->context->not_after_s == 0 && TLS_WAS_ASKED(&s->ssl);
+}
+
 static enum err describe(struct tls_session *s, int code)
 {
     struct fault *end = &s->end;
@@ -209,6 +216,9 @@ static enum err describe(struct tls_session *s, int code)
         return fault_set(end, ERR_IO, "the connection ended within the TLS session%s",
                          s->state == SESSION_HANDSHAKE ? ", during the handshake" : "");
     case MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE:
+        if (TLS_ALERT_OF(&s->ssl) == MBEDTLS_SSL_ALERT_MSG_HANDSHAKE_FAILURE && lacks_certificate(s))
+            return fault_set(end, ERR_DENIED,
+                             "the peer refused the TLS session: it wants a certificate of ours");
         return tls_fault_of_alert(TLS_ALERT_OF(&s->ssl), end);
     case MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE:
 #if !TLS_MBEDTLS_3 /* 2.28 says nothing to the client; handshake_failure is RFC 5246 7.4.6's word for it */
@@ -258,6 +268,7 @@ enum err tls_session_handshake(struct tls_session *s, struct fault *why)
         return report(s, why);
     }
     s->state = SESSION_OPEN;
+    s->opened = true;
     return OK;
 }
 
@@ -368,12 +379,12 @@ bool tls_session_open(const struct tls_session *s)
 /* Only a full handshake shows certificates. TLS 1.2 and 1.3 alike. */
 bool tls_session_resumed(const struct tls_session *s)
 {
-    return !s->context->server && s->state != SESSION_HANDSHAKE && !s->verdict.called;
+    return !s->context->server && s->opened && !s->verdict.called;
 }
 
 uint64_t tls_session_peer_not_after(const struct tls_session *s)
 {
-    if (s->verdict.called || s->state == SESSION_HANDSHAKE)
+    if (s->verdict.called || !s->opened)
         return s->verdict.not_after_s;
     const mbedtls_x509_crt *crt = mbedtls_ssl_get_peer_cert(&s->ssl); /* of a resumed session */
     return crt == NULL ? 0 : tls_unix_time(&crt->valid_to);
@@ -392,10 +403,11 @@ const char *tls_session_cipher(const struct tls_session *s)
 
 enum err tls_session_save(struct tls_session *s, struct bytes *into)
 {
-    if (s->context->server || s->state == SESSION_HANDSHAKE)
+    bool orderly = s->state != SESSION_ENDED || s->end.err == ERR_CLOSED || s->end.err == ERR_IO;
+    if (s->context->server || !s->opened || !orderly)
         return ERR_NOT_FOUND;
     if (!is_tls_1_3(s))
-        return s->state == SESSION_OPEN ? save_session(s, into) : ERR_NOT_FOUND;
+        return save_session(s, into);
     if (!s->ticket_signalled)
         return ERR_NOT_FOUND;
     return bytes_append(into, bytes_span(&s->ticket));
