@@ -158,6 +158,8 @@ void bytes_clear(struct bytes *b)
     b->len = 0;
 }
 
+#define ARENA_BLOCK_MAX (256 * 1024) /* an emptied arena keeps no more than this */
+
 struct arena_block {
     struct arena_block *next;
     size_t cap, used;
@@ -180,13 +182,22 @@ static void free_blocks(struct arena_block *b)
 
 void arena_reset(struct arena *a)
 {
+    size_t used = a->used;
     a->used = 0;
+    if (a->first != NULL && a->first->next != NULL) {
+        /* It took several blocks: the next round shall find one that holds it all, within reason. */
+        size_t grown = used + used / 4;
+        free_blocks(a->first);
+        a->first = NULL;
+        if (grown > a->block_bytes && grown <= ARENA_BLOCK_MAX)
+            a->block_bytes = grown;
+    } else if (a->first != NULL && a->first->cap > ARENA_BLOCK_MAX) {
+        free_blocks(a->first);
+        a->first = NULL;
+    }
     a->now = a->first;
-    if (a->first == NULL)
-        return;
-    free_blocks(a->first->next);
-    a->first->next = NULL;
-    a->first->used = 0;
+    if (a->first != NULL)
+        a->first->used = 0;
 }
 
 void arena_deinit(struct arena *a)

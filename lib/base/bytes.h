@@ -70,7 +70,8 @@ static inline struct span bytes_span(const struct bytes *b)
     return (struct span){b->at, b->len};
 }
 
-/* Blocks are chained; arena_reset() keeps the first one for the next round. */
+/* Blocks are chained. arena_reset() keeps one for the next round, and grows it (up to 256 KiB) to what the last one
+ * took, so that a steady user allocates nothing. */
 struct arena_block;
 struct arena {
     struct arena_block *first, *now;
