@@ -1,0 +1,34 @@
+/* listener: takes the addresses that inputs and admin listen on. Sockets are bound here, before any spool is
+ * touched, and begin to listen only when their owner says so; or they are inherited from the service manager.
+ *
+ * A Unix socket's file gets its mode and group before anybody can connect. A stale file is replaced only
+ * after a connect has shown that nobody listens; anything that is not a socket is left alone. */
+#ifndef PENSTOCK_AGENT_LISTENER_H
+#define PENSTOCK_AGENT_LISTENER_H
+
+#include "lib/base/fault.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct config_listen;
+struct config_socket;
+
+struct listener {
+    int fd;
+    bool inherited;   /* from the service manager: the file is never unlinked */
+    const char *path; /* of a Unix socket that we made; the configuration's */
+    dev_t device;     /* of that file, so that nobody else's is unlinked */
+    ino_t inode;
+    char text[128];   /* where, with the port that the kernel chose: "127.0.0.1:4380", "unix:/run/x.sock" */
+};
+
+/* `name` is matched against inherited sockets first. type is SOCK_STREAM or SOCK_DGRAM; the descriptor is
+ * non-blocking and close-on-exec. ERR_IN_USE, ERR_DENIED or ERR_IO. */
+MUST_USE enum err listener_bind(struct listener *l, const char *name, const struct config_listen *where,
+                                const struct config_socket *socket, int type, struct fault *why);
+/* Removes our own socket file; the descriptor is closed by whoever owns it by then. */
+void listener_remove_file(struct listener *l);
+
+#endif

@@ -1,0 +1,22 @@
+/* tls_files: certificate and key files, and whether they changed. */
+#ifndef PENSTOCK_AGENT_TLS_FILES_H
+#define PENSTOCK_AGENT_TLS_FILES_H
+
+#include "lib/base/bytes.h"
+
+#define TLS_FILE_BYTES_MAX (4 * 1024 * 1024)
+
+MUST_USE enum err tls_file_read(const char *path, struct bytes *into, struct fault *why);
+
+/* A number that changes when one of the files does: also when a link on the way points elsewhere, and when a file
+ * appears or goes. NULL paths are left out. */
+uint64_t tls_files_looks(const char *const *paths, unsigned count);
+
+struct config_tls_server;
+struct tls_context;
+/* A listener's TLS configuration from its files. *context and *looks are replaced when the files look different from
+ * *looks (0 at first); on an error both stay. */
+MUST_USE enum err tls_server_load(const struct config_tls_server *config, struct tls_context **context, uint64_t *looks,
+                                  struct fault *why);
+
+#endif
