@@ -1,0 +1,339 @@
+/* output_host: see output_host.h. */
+#include "agent/output_host.h"
+
+#include "agent/agent.h"
+#include "agent/output_config.h"
+#include "lib/base/ensure.h"
+#include "lib/base/log.h"
+#include "lib/config/config.h"
+#include "lib/event/recent.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* --- the core's wishes -------------------------------------------------------------------------------------- */
+
+struct encode_work {
+    uv_work_t req; /* .data == this work */
+    struct output_host *host;
+    struct batch *batch;
+};
+
+static void on_encode(uv_work_t *req)
+{
+    struct encode_work *w = req->data;
+    batch_encode_run(w->batch);
+}
+
+static void finish_close(struct output_host *h);
+
+static void on_encode_done(uv_work_t *req, int status)
+{
+    struct encode_work *w = req->data;
+    struct output_host *h = w->host;
+    ensure(status == 0); /* nobody cancels encodings */
+    h->encodings_out--;
+    output_encoded(h->core, w->batch);
+    free(w);
+    output_host_touch(h);
+    finish_close(h);
+}
+
+static void encode(struct output_host *h, struct batch *batch)
+{
+    struct encode_work *w = must_alloc(sizeof *w);
+    w->req.data = w;
+    w->host = h;
+    w->batch = batch;
+    h->encodings_out++;
+    int r = uv_queue_work(h->agent->loop, &w->req, on_encode, on_encode_done);
+    ensure(r == 0);
+}
+
+static void carry_out(struct output_host *h, struct output_wish wish)
+{
+    switch (wish.kind) {
+    case WISH_ENCODE:
+        encode(h, wish.batch);
+        return;
+    case WISH_SEND:
+        upstream_send(h->upstream, wish.batch);
+        return;
+    case WISH_PROBE:
+        upstream_probe(h->upstream);
+        return;
+    case WISH_CANCEL:
+        upstream_cancel(h->upstream, wish.batch);
+        return;
+    case WISH_SECRETS:
+        output_config_reread(h);
+        return;
+    case WISH_REBUILD:
+        upstream_rebuild(h->upstream);
+        return;
+    case WISH_NOTHING:
+        return;
+    }
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct output_host *h = timer->data;
+    if (h->phase != HOST_OPEN && h->phase != HOST_CLOSING)
+        return;
+    h->timer_at_us = 0;
+    output_host_touch(h);
+}
+
+static void arm_timer(struct output_host *h)
+{
+    uint64_t at = output_wake_us(h->core);
+    if (at == h->timer_at_us)
+        return;
+    h->timer_at_us = at;
+    if (at == 0) {
+        (void)uv_timer_stop(&h->timer);
+        return;
+    }
+    uint64_t now = clock_mono_us(&h->agent->clock);
+    uv_update_time(h->agent->loop);
+    int r = uv_timer_start(&h->timer, on_timer, at <= now ? 0 : (at - now) / 1000 + 1, 0);
+    ensure(r == 0);
+}
+
+static void tell_news(struct output_host *h)
+{
+    struct output_news news;
+    while (output_news_next(h->core, &news)) {
+        enum log_level level = news.kind == NEWS_STATE ? LOG_INFO : LOG_WARN;
+        if (news.left_out > 0)
+            log_line(level, h->subject, "%s (%llu more were left out)", news.text, (unsigned long long)news.left_out);
+        else
+            log_line(level, h->subject, "%s", news.text);
+    }
+}
+
+void output_host_touch(struct output_host *h)
+{
+    if (list_empty(&h->dirty))
+        list_append(&h->agent->dirty_outputs, &h->dirty);
+}
+
+void output_host_turn(struct output_host *h)
+{
+    list_remove(&h->dirty);
+    if (h->phase != HOST_OPEN)
+        return;
+    if (h->acked_moved) {
+        h->acked_moved = false;
+        intake_acked(&h->agent->intake, h);
+    }
+    if (h->room_moved) {
+        h->room_moved = false;
+        intake_room(&h->agent->intake);
+    }
+    for (;;) {
+        struct output_wish wish = output_step(h->core);
+        if (wish.kind == WISH_NOTHING)
+            break;
+        carry_out(h, wish);
+    }
+    arm_timer(h);
+    tell_news(h);
+}
+
+/* --- the spool's notes ------------------------------------------------------------------------------------------ */
+
+static void on_opened(struct output_host *h)
+{
+    uint64_t key, content, wall_ns, now_wall = clock_wall_ns(&h->agent->clock);
+    uint64_t now_us = clock_mono_us(&h->agent->clock);
+    h->phase = HOST_OPEN;
+    while (output_recent_next(h->core, &key, &content, &wall_ns)) {
+        uint64_t age_us = wall_ns >= now_wall ? 0 : (now_wall - wall_ns) / 1000;
+        recent_put(&h->agent->recent, key, content, now_us > age_us ? now_us - age_us : 0, now_us);
+    }
+    agent_output_news(h->agent, h);
+}
+
+static void on_failed(struct output_host *h, const struct fault *fault)
+{
+    bool opening = h->phase == HOST_OPENING;
+    h->fault = *fault;
+    if (opening)
+        h->phase = HOST_FAILED;
+    log_error(h->subject, "storage failed: %s; events are refused", fault->text);
+    intake_fail(&h->agent->intake, h, COND_FAILED, "storage failed");
+    agent_output_news(h->agent, h);
+}
+
+static void on_note(void *ctx, const struct spool_note *note)
+{
+    struct output_host *h = ctx;
+    output_note(h->core, note);
+    switch (note->kind) {
+    case NOTE_OPENED:
+        on_opened(h);
+        break;
+    case NOTE_ACKED:
+        h->acked_moved = true;
+        break;
+    case NOTE_ROOM:
+        h->room_moved = true;
+        break;
+    case NOTE_STATE:
+        if (note->fault != NULL && note->fault->text[0] != '\0')
+            log_warn(h->subject, "%s", note->fault->text);
+        break;
+    case NOTE_WARNING:
+        log_warn(h->subject, "%s", note->fault->text);
+        break;
+    case NOTE_FAILED:
+        on_failed(h, note->fault);
+        break;
+    case NOTE_CLOSED:
+        finish_close(h);
+        return;
+    default:
+        break;
+    }
+    output_host_touch(h);
+}
+
+/* --- room --------------------------------------------------------------------------------------------------------- */
+
+enum err output_host_room(struct output_host *h, unsigned count, uint64_t bytes, const char **ret_text)
+{
+    if (h->phase == HOST_OPENING) {
+        *ret_text = "the agent is starting";
+        return ERR_AGAIN;
+    }
+    if (h->phase != HOST_OPEN) {
+        *ret_text = "storage failed";
+        return ERR_CLOSED;
+    }
+    enum err err = output_room(h->core, count, bytes);
+    switch (err) {
+    case OK:
+        break;
+    case ERR_FULL:
+        *ret_text = "the spool of an output is full";
+        break;
+    case ERR_AGAIN:
+        *ret_text = "the disk is behind";
+        break;
+    case ERR_TOO_BIG:
+        *ret_text = "larger than the spool can take";
+        break;
+    default:
+        *ret_text = "storage failed";
+        break;
+    }
+    return err;
+}
+
+/* --- life ---------------------------------------------------------------------------------------------------------- */
+
+enum err output_host_new(struct agent *a, const struct config_output *config, struct output_host **ret,
+                         struct fault *why)
+{
+    struct output_host *h = must_alloc(sizeof *h);
+    h->agent = a;
+    h->config = config;
+    h->name = config->name;
+    (void)snprintf(h->subject, sizeof h->subject, "output %s", config->name);
+    list_init(&h->waiting);
+    list_init(&h->dirty);
+    list_init(&h->node);
+    enum err err = disk_uv_init(&h->disk, a->loop, a->data_dir_fd, config->name, &a->clock, &a->entropy, why);
+    if (err != OK) {
+        free(h);
+        return err;
+    }
+    int r = uv_timer_init(a->loop, &h->timer);
+    ensure(r == 0);
+    h->timer.data = h;
+    h->disk.note = on_note;
+    h->disk.ctx = h;
+    struct spool_config spool_config;
+    output_config_spool(config, a->config->agent.min_free, &spool_config);
+    struct spool_vfs vfs = disk_uv_vfs(&h->disk);
+    struct spool_host host = disk_uv_host(&h->disk);
+    h->spool = spool_new(&spool_config, &vfs, &host);
+    h->disk.spool = h->spool;
+    output_config_core(config, a->config->agent.name, &h->core_config);
+    h->core = output_new(&h->core_config, h->spool, &a->clock, rng_next(&a->rng));
+    h->settings = output_api_settings(h->core);
+    h->upstream = upstream_new(h);
+    struct fault tls;
+    if (upstream_load_tls(h->upstream, &tls) != OK)
+        log_error(h->subject, "%s; events are kept until this is mended", tls.text);
+    spool_open(h->spool);
+    *ret = h;
+    return OK;
+}
+
+/* Closing goes in one order, whoever is done first: connections and encodings, then the spool, then the handles. */
+
+static void on_handles_closed(void *ctx)
+{
+    struct output_host *h = ctx;
+    ensure(h->handles_open > 0);
+    if (--h->handles_open > 0)
+        return;
+    h->phase = HOST_CLOSED;
+    agent_output_news(h->agent, h);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    on_handles_closed(handle->data);
+}
+
+static void close_handles(struct output_host *h)
+{
+    h->handles_open = 2;
+    h->disk.gone = on_handles_closed;
+    disk_uv_close(&h->disk);
+    uv_close((uv_handle_t *)&h->timer, on_timer_closed);
+}
+
+static void on_upstream_gone(struct output_host *h)
+{
+    h->upstream_gone = true;
+    finish_close(h);
+}
+
+static void finish_close(struct output_host *h)
+{
+    if (h->phase != HOST_CLOSING || !h->upstream_gone || h->encodings_out > 0 || h->handles_open > 0)
+        return;
+    if (!h->spool_closing) {
+        h->spool_closing = true;
+        spool_close(h->spool);
+        return;
+    }
+    if (spool_state(h->spool) == SPOOL_CLOSED)
+        close_handles(h);
+}
+
+void output_host_close(struct output_host *h)
+{
+    if (h->phase == HOST_CLOSING || h->phase == HOST_CLOSED)
+        return;
+    h->phase = HOST_CLOSING;
+    intake_fail(&h->agent->intake, h, COND_STOPPING, "the agent is stopping");
+    upstream_close(h->upstream, on_upstream_gone);
+}
+
+void output_host_free(struct output_host *h)
+{
+    ensure(h->phase == HOST_CLOSED);
+    list_remove(&h->dirty);
+    list_remove(&h->node);
+    output_free(h->core);
+    spool_free(h->spool);
+    upstream_free(h->upstream);
+    output_config_release(&h->core_config);
+    free(h);
+}

@@ -1,0 +1,54 @@
+/* output_host: one configured output as the agent sees it: its directory and spool (disk_uv), its core
+ * (lib/output) and its connections (upstream). It carries the core's wishes out and decides nothing that
+ * the core could decide. */
+#ifndef PENSTOCK_AGENT_OUTPUT_HOST_H
+#define PENSTOCK_AGENT_OUTPUT_HOST_H
+
+#include "agent/disk_uv.h"
+#include "agent/upstream.h"
+#include "lib/base/log.h"
+#include "lib/output/output.h"
+
+#include <uv.h>
+
+struct agent;
+struct config_output;
+
+enum output_host_phase { HOST_OPENING, HOST_OPEN, HOST_FAILED, HOST_CLOSING, HOST_CLOSED };
+
+struct output_host {
+    struct agent *agent;
+    const char *name;
+    char subject[80];             /* "output telemetry", for diagnostics */
+    const struct config_output *config;
+    struct output_config core_config;
+    struct api_settings *settings; /* the core's, for rendering */
+    enum output_host_phase phase;
+    struct fault fault;           /* with HOST_FAILED */
+    struct disk_uv disk;
+    struct spool *spool;
+    struct output *core;
+    struct upstream *upstream;
+    struct list waiting;          /* intake parts that wait for their commit, by seq */
+    struct list dirty;            /* in agent->dirty_outputs */
+    struct list node;             /* in agent->outputs_going */
+    uv_timer_t timer;             /* .data == this: the core's wake */
+    uint64_t timer_at_us;
+    unsigned encodings_out, handles_open;
+    struct log_limit tls_limit;
+    bool acked_moved, room_moved;
+    bool upstream_gone, spool_closing;
+};
+
+/* Makes the output and starts its recovery; agent_output_news() follows. */
+MUST_USE enum err output_host_new(struct agent *a, const struct config_output *config, struct output_host **ret,
+                                  struct fault *why);
+/* See output_room(); also says why not, in words for the sender. */
+enum err output_host_room(struct output_host *h, unsigned count, uint64_t bytes, const char **ret_text);
+void output_host_touch(struct output_host *h); /* step it in this turn */
+void output_host_turn(struct output_host *h);
+/* Closes connections, then the spool, then the handles; agent_output_news() with HOST_CLOSED follows. */
+void output_host_close(struct output_host *h);
+void output_host_free(struct output_host *h); /* after HOST_CLOSED */
+
+#endif

@@ -1,0 +1,660 @@
+/* upstream_conn: see upstream_conn.h. */
+#include "agent/upstream_conn.h"
+
+#include "agent/agent.h"
+#include "agent/output_host.h"
+#include "agent/upstream.h"
+#include "lib/base/ensure.h"
+#include "lib/codec/base64.h"
+#include "lib/config/config.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define READ_BYTES (64 * 1024)
+#define MAX_AGE_US (300 * US_PER_S) /* fresh addresses at least this often */
+#define KEEPALIVE_S 30
+
+static void connect_next(struct upstream_conn *c);
+static void push(struct upstream_conn *c);
+static void tls_failed(struct upstream_conn *c, enum err err, const char *text);
+
+static const struct config_output *config_of(const struct upstream_conn *c)
+{
+    return c->upstream->owner->config;
+}
+
+static const struct agent *agent_of(const struct upstream_conn *c)
+{
+    return c->upstream->owner->agent;
+}
+
+static uint64_t now_us(const struct upstream_conn *c)
+{
+    return clock_mono_us(&agent_of(c)->clock);
+}
+
+/* --- the end -------------------------------------------------------------------------------------------------------- */
+
+static void maybe_gone(struct upstream_conn *c)
+{
+    if (c->handles_open > 0)
+        return;
+    upstream_conn_ended(c->upstream, c);
+    tls_session_free(c->tls);
+    http_client_deinit(&c->client);
+    arena_deinit(&c->arena);
+    bytes_deinit(&c->head);
+    bytes_deinit(&c->out);
+    free(c);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct upstream_conn *c = handle->data;
+    ensure(c->handles_open > 0);
+    c->handles_open--;
+    maybe_gone(c);
+}
+
+static void conn_close(struct upstream_conn *c)
+{
+    if (c->state == CONN_CLOSING)
+        return;
+    c->state = CONN_CLOSING;
+    resolver_abandon(c->resolver);
+    c->resolver = NULL;
+    if (c->tcp_open && !uv_is_closing((uv_handle_t *)&c->tcp))
+        uv_close((uv_handle_t *)&c->tcp, on_closed);
+    uv_close((uv_handle_t *)&c->timer, on_closed);
+}
+
+void upstream_conn_abort(struct upstream_conn *c, enum output_break what, const char *text)
+{
+    if (c->state == CONN_CLOSING)
+        return;
+    c->broke = what;
+    (void)snprintf(c->text, sizeof c->text, "%s", text);
+    conn_close(c);
+}
+
+/* The peer or the network ended it: what that means depends on how far we were. */
+static void conn_lost(struct upstream_conn *c, const char *text)
+{
+    switch (c->state) {
+    case CONN_RESOLVING:
+    case CONN_CONNECTING:
+    case CONN_PROXY:
+    case CONN_HANDSHAKE:
+        upstream_conn_abort(c, BREAK_CONNECT, text);
+        return;
+    case CONN_BUSY:
+        upstream_conn_abort(c, c->requests > 1 && !http_client_answer_begun(&c->client) ? BREAK_REUSED : BREAK_UNKNOWN,
+                            text);
+        return;
+    default:
+        conn_close(c);
+        return;
+    }
+}
+
+static const char *const waits_for[] = {
+    [CONN_RESOLVING] = "no answer from the name service within timeout.connect",
+    [CONN_CONNECTING] = "no TCP connection within timeout.connect",
+    [CONN_PROXY] = "no answer from the proxy within timeout.connect",
+    [CONN_HANDSHAKE] = "no TLS handshake within timeout.connect",
+    [CONN_BUSY] = "no whole answer within timeout.request",
+    [CONN_IDLE] = "idle",
+};
+
+static void on_deadline(uv_timer_t *timer)
+{
+    struct upstream_conn *c = timer->data;
+    if (c->state == CONN_CLOSING)
+        return;
+    if (c->state == CONN_CONNECTING) {
+        (void)snprintf(c->text, sizeof c->text, "%s", waits_for[c->state]);
+        connect_next(c);
+        return;
+    }
+    if (c->state == CONN_BUSY)
+        upstream_conn_abort(c, BREAK_UNKNOWN, waits_for[c->state]);
+    else
+        conn_lost(c, waits_for[c->state]);
+}
+
+static void enter(struct upstream_conn *c, enum conn_state state)
+{
+    const struct config_output *config = config_of(c);
+    uint64_t deadline_us = config->timeout.connect_us;
+    if (state == CONN_BUSY)
+        deadline_us = config->timeout.request_us;
+    if (state == CONN_IDLE)
+        deadline_us = config->timeout.idle_us;
+    c->state = state;
+    uv_update_time(agent_of(c)->loop);
+    int r = uv_timer_start(&c->timer, on_deadline, deadline_us / US_PER_MS, 0);
+    ensure(r == 0);
+}
+
+/* --- the request ------------------------------------------------------------------------------------------------------ */
+
+static void add_part(struct upstream_conn *c, struct span s)
+{
+    if (s.len > 0)
+        c->parts[c->part_count++] = s;
+}
+
+static const char *const codec_names[] = {[API_IDENTITY] = NULL, [API_GZIP] = "gzip", [API_ZSTD] = "zstd"};
+
+static bool write_head(struct upstream_conn *c, const struct output_request *request)
+{
+    const struct config_output *config = config_of(c);
+    struct http_field fields[64];
+    unsigned n = 0;
+    const struct api_send *s = &request->send;
+    for (unsigned i = 0; i < s->header_count; i++)
+        fields[n++] = (struct http_field){s->headers[i].name, s->headers[i].value};
+    for (unsigned i = 0; i < s->more_header_count && n < 48; i++)
+        fields[n++] = (struct http_field){s->more_headers[i].name, s->more_headers[i].value};
+    for (unsigned i = 0; i < config->header_count && n < 62; i++)
+        fields[n++] = (struct http_field){span_str(config->headers[i].name), config->headers[i].value.value};
+    if (codec_names[request->codec] != NULL && !s->own_body)
+        fields[n++] = (struct http_field){SPAN("Content-Encoding"), span_str(codec_names[request->codec])};
+    const struct http_request_head head = {
+        .method = span_str(s->method),
+        .target = s->target,
+        .authority = span_str(config->endpoint.authority),
+        .fields = fields,
+        .field_count = n,
+        .has_body = strcmp(s->method, "GET") != 0,
+        .content_length = request->body_len,
+    };
+    bytes_clear(&c->head);
+    return http_request_head_write(&c->head, &head) == OK;
+}
+
+static bool make_request(struct upstream_conn *c)
+{
+    struct output *core = c->upstream->owner->core;
+    struct output_request request = {0};
+    arena_reset(&c->arena);
+    if (c->probe) {
+        if (!output_probe_request(core, &c->arena, &request))
+            return false;
+    } else {
+        output_request(core, c->batch, &c->arena, &request);
+    }
+    if (!write_head(c, &request))
+        return false;
+    c->part_count = 0;
+    c->part_at = 0;
+    c->part_offset = 0;
+    add_part(c, bytes_span(&c->head));
+    for (unsigned i = 0; i < request.body_count; i++)
+        add_part(c, request.body[i]);
+    c->upstream->bytes_out += request.body_len;
+    return true;
+}
+
+static void start_request(struct upstream_conn *c)
+{
+    c->requests++;
+    enter(c, CONN_BUSY);
+    c->sent_us = now_us(c);
+    http_client_begin(&c->client, HTTP_CLIENT_PLAIN);
+    if (!make_request(c)) {
+        upstream_conn_abort(c, BREAK_CONNECT, "a configured header cannot be sent");
+        return;
+    }
+    push(c);
+}
+
+void upstream_conn_send(struct upstream_conn *c, struct batch *batch)
+{
+    ensure(c->state == CONN_IDLE);
+    c->batch = batch;
+    c->probe = batch == NULL;
+    start_request(c);
+}
+
+static bool request_written(const struct upstream_conn *c)
+{
+    return c->part_at == c->part_count && !c->write_busy;
+}
+
+/* --- the answer -------------------------------------------------------------------------------------------------------- */
+
+void upstream_conn_reply(const struct upstream_conn *c, struct api_reply *ret)
+{
+    const struct http_client *h = &c->client;
+    *ret = (struct api_reply){
+        .status = h->status,
+        .body = bytes_span(&h->body),
+        .body_cut = h->body_cut,
+        .content_type = http_client_header(h, SPAN("Content-Type")),
+        .retry_after = http_client_header(h, SPAN("Retry-After")),
+        .ratelimit = http_client_header(h, SPAN("RateLimit")),
+        .location = http_client_header(h, SPAN("Location")),
+        .wall_ns = clock_wall_ns(&agent_of(c)->clock),
+    };
+}
+
+static void answered(struct upstream_conn *c)
+{
+    if (!request_written(c)) {
+        /* An early answer (a refusal, mostly): the rest of the request will not be sent. Its bytes are still
+         * libuv's, so the owner hears of the answer when the handles are closed. */
+        c->answered_early = true;
+        conn_close(c);
+        return;
+    }
+    bool again = c->client.reusable && now_us(c) - c->opened_us < MAX_AGE_US && !c->upstream->closing;
+    struct upstream *u = c->upstream;
+    if (again)
+        enter(c, CONN_IDLE);
+    upstream_request_replied(u, c);
+    if (!again)
+        conn_close(c);
+    else
+        http_client_trim(&c->client);
+}
+
+static void tunnel_stands(struct upstream_conn *c);
+
+static void proxy_in(struct upstream_conn *c, struct span in)
+{
+    size_t used = http_client_feed(&c->client, in);
+    if (c->client.state == HTTP_CLIENT_READING)
+        return;
+    if (c->client.state != HTTP_CLIENT_COMPLETE || c->client.status / 100 != 2) {
+        char text[120];
+        (void)snprintf(text, sizeof text, "the proxy answered %u to CONNECT", c->client.status);
+        upstream_conn_abort(c, BREAK_CONNECT, text);
+        return;
+    }
+    if (used < in.len) {
+        upstream_conn_abort(c, BREAK_CONNECT, "the proxy sent bytes before the tunnel's");
+        return;
+    }
+    tunnel_stands(c);
+}
+
+static void plain_in(struct upstream_conn *c, struct span in)
+{
+    if (c->state != CONN_BUSY) {
+        conn_lost(c, "the upstream sent bytes that nobody asked for");
+        return;
+    }
+    size_t used = http_client_feed(&c->client, in);
+    switch (c->client.state) {
+    case HTTP_CLIENT_READING:
+        return;
+    case HTTP_CLIENT_COMPLETE:
+        if (used < in.len)
+            c->client.reusable = false;
+        answered(c);
+        return;
+    default:
+        upstream_conn_abort(c, BREAK_UNKNOWN, c->client.error != NULL ? c->client.error : "not an HTTP answer");
+        return;
+    }
+}
+
+static void plain_eof(struct upstream_conn *c, bool clean)
+{
+    if (c->state != CONN_BUSY) {
+        conn_lost(c, "the upstream closed the connection");
+        return;
+    }
+    http_client_eof(&c->client, clean);
+    if (c->client.state == HTTP_CLIENT_COMPLETE) {
+        c->client.reusable = false;
+        answered(c);
+    } else if (c->client.state == HTTP_CLIENT_NO_ANSWER) {
+        conn_lost(c, "the connection ended before an answer");
+    } else {
+        upstream_conn_abort(c, BREAK_UNKNOWN, "the connection ended within the answer");
+    }
+}
+
+/* --- bytes to the socket ------------------------------------------------------------------------------------------------ */
+
+static void on_written(uv_write_t *req, int status)
+{
+    struct upstream_conn *c = req->data;
+    c->write_busy = false;
+    bytes_deinit(&c->out); /* take_output() wants it empty; the session keeps its own */
+    if (c->state == CONN_CLOSING)
+        return;
+    if (status < 0) {
+        conn_lost(c, uv_strerror(status));
+        return;
+    }
+    push(c);
+}
+
+static void write_bufs(struct upstream_conn *c, const uv_buf_t *bufs, unsigned count)
+{
+    c->write_req.data = c;
+    c->write_busy = true;
+    int r = uv_write(&c->write_req, (uv_stream_t *)&c->tcp, bufs, count, on_written);
+    if (r < 0) {
+        c->write_busy = false;
+        conn_lost(c, uv_strerror(r));
+    }
+}
+
+/* Plain: the request's parts go to the kernel as they lie; they stay put until on_written(). */
+static void push_plain(struct upstream_conn *c)
+{
+    uv_buf_t bufs[CONN_PARTS_MAX];
+    unsigned n = 0;
+    while (c->part_at < c->part_count) {
+        struct span s = c->parts[c->part_at++];
+        bufs[n++] = uv_buf_init((char *)(uintptr_t)s.at, (unsigned)s.len);
+    }
+    if (n > 0)
+        write_bufs(c, bufs, n);
+}
+
+/* TLS: encrypts as much as fits the session's bounded queue, which the write under way then owns. */
+static void push_tls(struct upstream_conn *c)
+{
+    struct fault why;
+    enum err err = OK;
+    while (c->state == CONN_BUSY && c->part_at < c->part_count && err == OK) {
+        struct span s = c->parts[c->part_at];
+        size_t taken = 0;
+        err = tls_session_write(c->tls, span_of(s.at + c->part_offset, s.len - c->part_offset), &taken, &why);
+        c->part_offset += taken;
+        if (c->part_offset == s.len) {
+            c->part_at++;
+            c->part_offset = 0;
+        }
+    }
+    if (err != OK && err != ERR_AGAIN) {
+        tls_failed(c, err, why.text);
+        return;
+    }
+    if (tls_session_output(c->tls).len == 0)
+        return;
+    tls_session_take_output(c->tls, &c->out);
+    uv_buf_t buf = uv_buf_init((char *)c->out.at, (unsigned)c->out.len);
+    write_bufs(c, &buf, 1);
+}
+
+static void push(struct upstream_conn *c)
+{
+    if (c->write_busy || c->state == CONN_CLOSING)
+        return;
+    if (c->tls != NULL)
+        push_tls(c);
+    else
+        push_plain(c);
+}
+
+/* --- bytes from the socket ---------------------------------------------------------------------------------------------- */
+
+static void tls_failed(struct upstream_conn *c, enum err err, const char *text)
+{
+    if (c->state == CONN_HANDSHAKE)
+        upstream_conn_abort(c, err == ERR_DENIED ? BREAK_CERTIFICATE : BREAK_CONNECT, text);
+    else
+        conn_lost(c, text);
+}
+
+static void handshake_step(struct upstream_conn *c)
+{
+    struct fault why;
+    enum err err = tls_session_handshake(c->tls, &why);
+    push(c); /* what the handshake wants to say, an alert included */
+    if (c->state != CONN_HANDSHAKE || err == ERR_AGAIN)
+        return;
+    if (err != OK) {
+        tls_failed(c, err, why.text);
+        return;
+    }
+    c->upstream->peer_not_after = (int64_t)tls_session_peer_not_after(c->tls);
+    start_request(c);
+}
+
+static void read_plaintext(struct upstream_conn *c)
+{
+    uint8_t plain[16 * 1024];
+    struct fault why;
+    while (c->state != CONN_CLOSING) {
+        size_t n = 0;
+        enum err err = tls_session_read(c->tls, plain, sizeof plain, &n, &why);
+        if (err == OK) {
+            plain_in(c, span_of(plain, n));
+            continue;
+        }
+        if (err == ERR_CLOSED || err == ERR_IO)
+            plain_eof(c, err == ERR_CLOSED);
+        else if (err != ERR_AGAIN)
+            tls_failed(c, err, why.text);
+        return;
+    }
+}
+
+static void wire_in(struct upstream_conn *c, struct span in)
+{
+    if (c->state == CONN_PROXY) {
+        proxy_in(c, in);
+        return;
+    }
+    if (c->tls == NULL) {
+        plain_in(c, in);
+        return;
+    }
+    if (tls_session_give(c->tls, in) != OK) {
+        conn_lost(c, "more TLS bytes than a session holds");
+        return;
+    }
+    if (c->state == CONN_HANDSHAKE)
+        handshake_step(c);
+    if (c->state != CONN_HANDSHAKE)
+        read_plaintext(c);
+    if (c->state != CONN_CLOSING)
+        push(c);
+}
+
+static void wire_eof(struct upstream_conn *c)
+{
+    if (c->tls == NULL || c->state == CONN_HANDSHAKE) {
+        plain_eof(c, true);
+        return;
+    }
+    /* Without close_notify an end may be an attacker's: an answer framed by it does not count. */
+    tls_session_eof(c->tls);
+    read_plaintext(c);
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+    (void)suggested;
+    struct upstream_conn *c = handle->data;
+    *buf = uv_buf_init((char *)c->upstream->read_buffer, READ_BYTES);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+{
+    struct upstream_conn *c = stream->data;
+    if (c->state == CONN_CLOSING || n == 0)
+        return;
+    if (n > 0)
+        wire_in(c, span_of(buf->base, (size_t)n));
+    else if (n == UV_EOF)
+        wire_eof(c);
+    else
+        conn_lost(c, uv_strerror((int)n));
+}
+
+/* --- connecting ----------------------------------------------------------------------------------------------------------- */
+
+static void start_tls(struct upstream_conn *c)
+{
+    const struct config_output *config = config_of(c);
+    struct upstream *u = c->upstream;
+    const char *name = config->tls.server_name != NULL ? config->tls.server_name : config->endpoint.host;
+    if (u->tls == NULL) {
+        upstream_conn_abort(c, BREAK_CERTIFICATE, "the TLS configuration could not be loaded");
+        return;
+    }
+    struct fault why;
+    if (tls_session_new(u->tls, span_str(name), bytes_span(&u->session), &c->tls, &why) != OK) {
+        upstream_conn_abort(c, BREAK_CERTIFICATE, why.text);
+        return;
+    }
+    enter(c, CONN_HANDSHAKE);
+    handshake_step(c);
+}
+
+/* The way to the upstream itself is open. */
+static void tunnel_stands(struct upstream_conn *c)
+{
+    if (config_of(c)->endpoint.tls)
+        start_tls(c);
+    else
+        start_request(c);
+}
+
+static void ask_proxy(struct upstream_conn *c)
+{
+    const struct config_output *config = config_of(c);
+    char authority[300], login[512] = "";
+    struct bytes encoded;
+    enter(c, CONN_PROXY);
+    http_client_begin(&c->client, HTTP_CLIENT_CONNECT);
+    (void)snprintf(authority, sizeof authority, config->endpoint.ipv6 ? "[%s]:%u" : "%s:%u", config->endpoint.host,
+                   config->endpoint.port);
+    bytes_init(&encoded, sizeof login);
+    enum err err = OK;
+    if (config->proxy_auth.template != NULL) {
+        err = bytes_append(&encoded, SPAN("Basic "));
+        if (err == OK)
+            err = base64_append(&encoded, config->proxy_auth.value);
+    }
+    bytes_clear(&c->head);
+    if (err == OK)
+        err = http_connect_write(&c->head, span_str(authority), bytes_span(&encoded));
+    bytes_deinit(&encoded);
+    if (err != OK) {
+        upstream_conn_abort(c, BREAK_CONNECT, "the proxy's credentials cannot be sent");
+        return;
+    }
+    uv_buf_t buf = uv_buf_init((char *)c->head.at, (unsigned)c->head.len);
+    write_bufs(c, &buf, 1);
+}
+
+static void tune_socket(struct upstream_conn *c)
+{
+    uv_os_fd_t fd;
+    unsigned user_timeout_ms = (unsigned)(config_of(c)->timeout.request_us / US_PER_MS);
+    (void)uv_tcp_nodelay(&c->tcp, 1);
+    (void)uv_tcp_keepalive(&c->tcp, 1, KEEPALIVE_S);
+    /* Bytes that nobody acknowledges: without this the kernel goes on for a quarter of an hour. */
+    if (uv_fileno((const uv_handle_t *)&c->tcp, &fd) == 0)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof user_timeout_ms);
+}
+
+static void on_connected(uv_connect_t *req, int status)
+{
+    struct upstream_conn *c = req->data;
+    if (c->state == CONN_CLOSING || status == UV_ECANCELED)
+        return;
+    if (status == 0) {
+        tune_socket(c);
+        status = uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
+    }
+    if (status < 0) {
+        (void)snprintf(c->text, sizeof c->text, "cannot connect: %s", uv_strerror(status));
+        connect_next(c);
+        return;
+    }
+    if (config_of(c)->proxy.text != NULL)
+        ask_proxy(c);
+    else
+        tunnel_stands(c);
+}
+
+static void try_address(struct upstream_conn *c)
+{
+    if (c->address_at == c->address_count) {
+        char text[sizeof c->text];
+        memcpy(text, c->text, sizeof text);
+        upstream_conn_abort(c, BREAK_CONNECT, text[0] == '\0' ? "cannot connect" : text);
+        return;
+    }
+    int r = uv_tcp_init(agent_of(c)->loop, &c->tcp);
+    ensure(r == 0);
+    c->tcp.data = c;
+    c->tcp_open = true;
+    c->handles_open++;
+    enter(c, CONN_CONNECTING);
+    c->connect_req.data = c;
+    r = uv_tcp_connect(&c->connect_req, &c->tcp, (const struct sockaddr *)&c->addresses[c->address_at++], on_connected);
+    if (r < 0) {
+        (void)snprintf(c->text, sizeof c->text, "cannot connect: %s", uv_strerror(r));
+        connect_next(c);
+    }
+}
+
+static void on_attempt_closed(uv_handle_t *handle)
+{
+    struct upstream_conn *c = handle->data;
+    c->tcp_open = false;
+    c->handles_open--;
+    if (c->state == CONN_CLOSING)
+        maybe_gone(c);
+    else
+        try_address(c);
+}
+
+/* Lets go of this address and tries the next one. */
+static void connect_next(struct upstream_conn *c)
+{
+    if (c->tcp_open && !uv_is_closing((uv_handle_t *)&c->tcp))
+        uv_close((uv_handle_t *)&c->tcp, on_attempt_closed);
+}
+
+static void on_resolved(void *ctx, const struct resolver_result *result)
+{
+    struct upstream_conn *c = ctx;
+    c->resolver = NULL;
+    if (result->count == 0) {
+        upstream_conn_abort(c, BREAK_CONNECT, result->fault);
+        return;
+    }
+    memcpy(c->addresses, result->addresses, result->count * sizeof c->addresses[0]);
+    c->address_count = result->count;
+    try_address(c);
+}
+
+struct upstream_conn *upstream_conn_open(struct upstream *u, struct batch *batch)
+{
+    struct upstream_conn *c = must_alloc(sizeof *c);
+    const struct config_output *config = u->owner->config;
+    const struct config_url *to = config->proxy.text != NULL ? &config->proxy : &config->endpoint;
+    c->upstream = u;
+    c->batch = batch;
+    c->probe = batch == NULL;
+    list_init(&c->node);
+    http_client_init(&c->client, HTTP_CLIENT_BODY_BYTES_MAX);
+    arena_init(&c->arena, 4096, 4 << 20);
+    bytes_init(&c->head, HTTP_CLIENT_HEADER_BYTES_MAX);
+    bytes_init(&c->out, 2 * TLS_OUT_BYTES_MAX);
+    int r = uv_timer_init(u->owner->agent->loop, &c->timer);
+    ensure(r == 0);
+    c->timer.data = c;
+    c->handles_open = 1;
+    c->opened_us = clock_mono_us(&u->owner->agent->clock);
+    enter(c, CONN_RESOLVING);
+    c->resolver = resolver_start(u->owner->agent->loop, to->host, to->port, on_resolved, c);
+    return c;
+}
