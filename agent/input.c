@@ -1,0 +1,38 @@
+/* input: see input.h. */
+#include "agent/input.h"
+
+#include "agent/agent.h"
+#include "lib/base/ensure.h"
+#include "lib/config/config.h"
+
+#include <stdio.h>
+
+static const struct input_kind *const kinds[CONFIG_INPUT_TYPES] = {
+    [CONFIG_INPUT_HTTP] = &input_http_kind,
+};
+
+void input_init(struct input *in, const struct input_kind *kind, struct agent *a, const struct config_input *config)
+{
+    *in = (struct input){.kind = kind, .agent = a, .config = config};
+    (void)snprintf(in->subject, sizeof in->subject, "input %s", config->name);
+    list_init(&in->node);
+}
+
+enum err input_bind(struct agent *a, const struct config_input *config, struct input **ret, struct fault *why)
+{
+    const struct input_kind *kind = kinds[config->type];
+    if (kind == NULL)
+        return fault_set(why, ERR_UNSUPPORTED, "input %s: inputs of type %s are not built in", config->name,
+                         config_input_type_names[config->type]);
+    enum err err = kind->bind(a, config, ret, why);
+    if (err != OK)
+        return fault_context(why, "input %s", config->name);
+    return OK;
+}
+
+void input_gone(struct input *in)
+{
+    ensure(!in->closed);
+    in->closed = true;
+    agent_input_gone(in->agent, in);
+}

@@ -1,0 +1,52 @@
+/* input: a place where the agent listens. What all kinds share: a name, counters, and one life:
+ *   bind()   takes the address before any spool is touched, so that an address in use changes nothing;
+ *   start()  begins to listen, once the spools can take events;
+ *   stop()   takes nothing new: closes listeners and idle senders, answers those that wait;
+ *   close()  closes what is left; gone() runs once, when the last handle is closed.
+ * Each kind embeds a `struct input` and brings its table of functions. */
+#ifndef PENSTOCK_AGENT_INPUT_H
+#define PENSTOCK_AGENT_INPUT_H
+
+#include "agent/intake.h"
+#include "lib/base/list.h"
+
+struct agent;
+struct bytes;
+struct config_input;
+struct input;
+
+struct input_kind {
+    /* Allocates the input and takes its address. ERR_IN_USE, ERR_DENIED, ERR_IO. */
+    enum err (*bind)(struct agent *a, const struct config_input *config, struct input **ret, struct fault *why);
+    enum err (*start)(struct input *in, struct fault *why);
+    void (*stop)(struct input *in);
+    void (*close)(struct input *in);
+    void (*free)(struct input *in); /* after gone */
+    /* A reload found the same address with other settings (token, limits): take them from now on. NULL: none can change. */
+    void (*reconfigure)(struct input *in, const struct config_input *config);
+    void (*second)(struct input *in); /* once a second; NULL: nothing to do */
+    void (*reread)(struct input *in); /* secrets and certificates may have changed; every few seconds. NULL: has none */
+    unsigned (*connections)(const struct input *in);
+};
+
+struct input {
+    const struct input_kind *kind;
+    struct agent *agent;
+    const struct config_input *config;
+    char subject[80];            /* "input http", for diagnostics */
+    struct input_counters counters;
+    struct list node;            /* in agent->inputs */
+    bool stopping, closed;
+};
+
+extern const struct input_kind input_http_kind;
+extern const struct input_kind input_stream_kind;
+extern const struct input_kind input_dgram_kind;
+
+MUST_USE enum err input_bind(struct agent *a, const struct config_input *config, struct input **ret, struct fault *why);
+/* For kinds: the common part of bind(). */
+void input_init(struct input *in, const struct input_kind *kind, struct agent *a, const struct config_input *config);
+/* For kinds: all handles are closed. Tells the agent. */
+void input_gone(struct input *in);
+
+#endif

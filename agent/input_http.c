@@ -1,0 +1,460 @@
+/* input_http: see input_http.h. */
+#include "agent/input_http.h"
+
+#include "agent/agent.h"
+#include "agent/config_load.h"
+#include "agent/output_host.h"
+#include "agent/tls_files.h"
+#include "lib/base/ensure.h"
+#include "lib/codec/compress.h"
+#include "lib/config/config.h"
+#include "lib/tls/tls.h"
+
+#include <stdlib.h>
+
+#define SPARE_MAX 32
+#define ARENA_BLOCK_BYTES (8 * 1024)
+/* A body of events shrinks to a tenth, of very dull ones to a fiftieth; a bomb to a thousandth. */
+#define INFLATE_RATIO_MAX 200
+#define INFLATE_RATIO_FREE_BYTES (1024 * 1024)
+
+/* One request, from its last byte to its answer. */
+struct http_exchange {
+    struct list node;            /* in its connection's exchanges, or spare */
+    struct input_http *input;
+    struct http_conn *conn;
+    uint64_t handle;
+    struct arena arena;
+    struct bytes inflated;       /* the decoded body, where it came compressed */
+    struct api_request request;
+    struct api_exchange x;
+    struct intake_offer offer;
+};
+
+static void on_offer_done(struct intake_offer *offer, enum api_condition condition, const char *text);
+
+/* --- exchanges ---------------------------------------------------------------------------------------------------- */
+
+static struct http_exchange *exchange_take(struct input_http *in, struct http_conn *c, uint64_t handle)
+{
+    struct http_exchange *e;
+    struct list *spare = list_first(&in->spare);
+    if (spare != NULL) {
+        list_remove(spare);
+        in->spare_count--;
+        e = CONTAINER_OF(spare, struct http_exchange, node);
+    } else {
+        e = must_alloc(sizeof *e);
+        list_init(&e->node);
+        /* Room for a body of the largest size and as much again for what is made of it. */
+        arena_init(&e->arena, ARENA_BLOCK_BYTES, (size_t)in->input.config->max_body * 4 + (1 << 20));
+        bytes_init(&e->inflated, (size_t)in->input.config->max_body);
+    }
+    e->input = in;
+    e->conn = c;
+    e->handle = handle;
+    list_append(&c->exchanges, &e->node);
+    return e;
+}
+
+static void exchange_free(struct http_exchange *e)
+{
+    arena_deinit(&e->arena);
+    bytes_deinit(&e->inflated);
+    free(e);
+}
+
+static void exchange_release(struct http_exchange *e)
+{
+    struct input_http *in = e->input;
+    list_remove(&e->node);
+    if (in->spare_count >= SPARE_MAX || e->inflated.cap > HTTP_FRONT_READ_BYTES) {
+        exchange_free(e);
+        return;
+    }
+    arena_reset(&e->arena);
+    bytes_clear(&e->inflated);
+    list_append(&in->spare, &e->node);
+    in->spare_count++;
+}
+
+/* --- answers ------------------------------------------------------------------------------------------------------ */
+
+static void respond(struct http_exchange *e, const struct api_answer *a)
+{
+    struct http_conn *c = e->conn;
+    struct http_field fields[sizeof a->headers / sizeof a->headers[0]];
+    for (unsigned i = 0; i < a->header_count; i++)
+        fields[i] = (struct http_field){a->headers[i].name, a->headers[i].value};
+    struct http_answer answer = {
+        .status = a->status,
+        .content_type = a->content_type,
+        .body = a->body,
+        .fields = fields,
+        .field_count = a->header_count,
+        .close = e->input->input.stopping,
+    };
+    /* Too big or closed: the connection cannot be served any more; the sender repeats with its ids. */
+    if (http_server_respond(&c->server, e->handle, &answer) != OK)
+        http_conn_close(c);
+    else
+        http_conn_flush_soon(c);
+}
+
+static void answer_condition(struct http_exchange *e, enum api_condition condition, const char *text)
+{
+    struct api_answer a = {0};
+    e->x.api->answer(&e->x, condition, text == NULL ? (struct span){0} : span_str(text), &a);
+    ensure(a.status != 0);
+    respond(e, &a);
+}
+
+static void finish(struct http_exchange *e, enum api_condition condition, const char *text)
+{
+    struct http_conn *c = e->conn;
+    answer_condition(e, condition, text);
+    if (!c->closing) /* closing has released it already */
+        exchange_release(e);
+}
+
+static void refuse(struct http_exchange *e, enum api_condition condition, enum api_reject reason, const char *text)
+{
+    struct input_counters *n = &e->input->input.counters;
+    n->received++;
+    n->rejected[reason]++;
+    finish(e, condition, text);
+}
+
+static void on_offer_done(struct intake_offer *offer, enum api_condition condition, const char *text)
+{
+    struct http_exchange *e = offer->ctx;
+    if (condition != COND_STORED)
+        e->input->input.counters.rejected[REJECT_FULL] += condition == COND_FULL ? e->x.offered : 0;
+    finish(e, condition, text);
+}
+
+/* --- requests ------------------------------------------------------------------------------------------------------ */
+
+static const char *decode_body(struct http_exchange *e, enum err *err)
+{
+    struct api_request *r = &e->request;
+    struct span encoding = span_trim(r->content_encoding);
+    struct fault why;
+    *err = OK;
+    if (encoding.len == 0 || span_equal_nocase(encoding, SPAN("identity")))
+        return NULL;
+    enum encoding coding;
+    if (!encoding_parse(encoding, &coding)) {
+        *err = ERR_UNSUPPORTED;
+        return "Content-Encoding: gzip, deflate and zstd are taken";
+    }
+    const struct decode_limits limits = {.bytes_max = e->inflated.max,
+                                         .ratio_max = INFLATE_RATIO_MAX,
+                                         .ratio_free_bytes = INFLATE_RATIO_FREE_BYTES};
+    *err = decoder_decode(e->input->input.agent->decoder, coding, r->body_encoded, &limits, &e->inflated, &why);
+    if (*err == ERR_TOO_BIG)
+        return "the body inflates to more than max_body, or far more than events do";
+    if (*err != OK)
+        return "the body is not what its Content-Encoding says";
+    r->body = bytes_span(&e->inflated);
+    return NULL;
+}
+
+/* What the answer may need is kept: the request's own memory goes with the next one on this connection. */
+static void keep_for_answer(struct http_exchange *e)
+{
+    struct api_request *r = &e->request;
+    if (r->content_type.at != NULL)
+        r->content_type = arena_copy(&e->arena, r->content_type);
+    r->method = r->path = r->query = r->content_encoding = r->body = r->body_encoded = (struct span){0};
+    r->header = NULL;
+    r->header_next = NULL;
+    r->header_ctx = NULL;
+}
+
+/* Where room is short the request may have to wait for it, and then its body must be its own. */
+static bool own_body(struct http_exchange *e)
+{
+    struct api_request *r = &e->request;
+    struct span copy = arena_copy(&e->arena, r->body);
+    if (copy.at == NULL)
+        return false;
+    if (r->body_encoded.at == r->body.at)
+        r->body_encoded = copy;
+    r->body = copy;
+    return true;
+}
+
+static void take_request(struct http_exchange *e)
+{
+    struct agent *a = e->input->input.agent;
+    struct api_exchange *x = &e->x;
+    struct http_conn *c = e->conn;
+    bool may_wait = intake_tight(&a->intake, e->request.body.len) && own_body(e);
+    x->api->read(x);
+    if (x->answer.status != 0) {
+        if (x->offered > 0)
+            intake_count_refused(&e->input->input.counters, x);
+        respond(e, &x->answer);
+        if (!c->closing)
+            exchange_release(e);
+        return;
+    }
+    e->offer = (struct intake_offer){.x = x,
+                                     .counters = &e->input->input.counters,
+                                     .input_name = e->input->input.config->name,
+                                     .may_wait = may_wait,
+                                     .done = on_offer_done,
+                                     .ctx = e};
+    intake_offer(&a->intake, &e->offer);
+    keep_for_answer(e);
+}
+
+static void fill_request(struct http_exchange *e, const struct http_request *r)
+{
+    struct agent *a = e->input->input.agent;
+    e->request = (struct api_request){
+        .method = r->method_name,
+        .path = r->path,
+        .query = r->query,
+        .content_type = http_request_known(r, HTTP_KNOWN_CONTENT_TYPE),
+        .content_encoding = http_request_known(r, HTTP_KNOWN_CONTENT_ENCODING),
+        .body = r->body,
+        .body_encoded = r->body,
+        .header = http_request_lookup,
+        .header_next = http_request_next,
+        .header_ctx = r,
+        .wall_ns = clock_wall_ns(&a->clock),
+    };
+    e->x = (struct api_exchange){
+        .request = &e->request,
+        .arena = &e->arena,
+        .agent_name = a->config->agent.name,
+        .uuids = a->uuids,
+    };
+}
+
+static void respond_not_found(struct http_conn *c, uint64_t handle, bool close)
+{
+    static const char body[] = "{\"error\":{\"code\":\"not_found\",\"message\":\"no such path; neutral events go to "
+                               "POST /events\"}}\n";
+    struct http_answer answer = {.status = 404,
+                                 .content_type = SPAN("application/json"),
+                                 .body = span_str(body),
+                                 .close = close};
+    if (http_server_respond(&c->server, handle, &answer) != OK)
+        http_conn_close(c);
+    else
+        http_conn_flush_soon(c);
+}
+
+static bool authorized(struct input_http *in, const struct http_exchange *e)
+{
+    const struct config_secret *token = &in->input.config->auth.token;
+    return token->template == NULL || api_authorized(e->x.path, &e->request, token->value);
+}
+
+static void on_whole_request(struct http_conn *c, const struct http_request *r)
+{
+    struct input_http *in = c->front->ctx;
+    struct http_exchange *e = exchange_take(in, c, r->handle);
+    fill_request(e, r);
+    in->input.counters.bytes_in += r->body.len;
+    enum api_match match = api_route(r->method_name, r->path, &e->x.api, &e->x.path);
+    if (match == MATCH_NONE) {
+        respond_not_found(c, r->handle, in->input.stopping);
+        if (!c->closing)
+            exchange_release(e);
+        return;
+    }
+    if (match == MATCH_METHOD) {
+        finish(e, COND_BAD_METHOD, "method not allowed here");
+        return;
+    }
+    e->x.settings = agent_settings_of(in->input.agent, e->x.api);
+    if (!authorized(in, e)) {
+        refuse(e, COND_UNAUTHORIZED, REJECT_UNAUTHORIZED, "the token that this input asks for is missing or wrong");
+        return;
+    }
+    if (in->input.stopping) {
+        finish(e, COND_STOPPING, "the agent is stopping");
+        return;
+    }
+    enum err err = OK;
+    const char *text = e->x.path->opaque ? NULL : decode_body(e, &err);
+    if (err == ERR_UNSUPPORTED)
+        refuse(e, COND_BAD_ENCODING, REJECT_BAD_COMPRESSION, text);
+    else if (err == ERR_TOO_BIG)
+        refuse(e, COND_TOO_LARGE, REJECT_TOO_LARGE, text);
+    else if (err != OK)
+        refuse(e, COND_BAD_COMPRESSION, REJECT_BAD_COMPRESSION, text);
+    else
+        take_request(e);
+}
+
+/* A request that the server cannot take is answered in the shape that its path's clients know, and never with a
+ * code that one of them takes for the end of all things. */
+static void on_refused(struct http_conn *c, const struct http_request *r)
+{
+    struct input_http *in = c->front->ctx;
+    const struct http_refusal refusal = c->front->shared.refusal;
+    const struct api *api;
+    const struct api_path *path;
+    enum api_match match = r->path.len == 0 ? MATCH_NONE : api_route(r->method_name, r->path, &api, &path);
+    in->input.counters.received++;
+    in->input.counters.rejected[refusal.status == 413 ? REJECT_TOO_LARGE : REJECT_MALFORMED]++;
+    if (match != MATCH_PATH || (refusal.status != 413 && span_is(r->path, "/events"))) {
+        http_server_respond_refusal(&c->server, r->handle, &refusal);
+        http_conn_flush_soon(c);
+        return;
+    }
+    struct http_exchange *e = exchange_take(in, c, r->handle);
+    fill_request(e, r);
+    e->x.api = api;
+    e->x.path = path;
+    finish(e, refusal.status == 413 ? COND_TOO_LARGE : COND_BUSY, refusal.message);
+}
+
+static void on_request(struct http_conn *c, enum http_server_event event, const struct http_request *r)
+{
+    switch (event) {
+    case HTTP_SERVER_REQUEST:
+        on_whole_request(c, r);
+        return;
+    case HTTP_SERVER_REFUSED:
+        on_refused(c, r);
+        return;
+    default: /* EXPECT: whoever asks may send; the limits were looked at */
+        return;
+    }
+}
+
+static void on_gone(struct http_conn *c)
+{
+    struct input_http *in = c->front->ctx;
+    struct list *node;
+    while ((node = list_first(&c->exchanges)) != NULL) {
+        struct http_exchange *e = CONTAINER_OF(node, struct http_exchange, node);
+        intake_forget(&in->input.agent->intake, &e->offer);
+        exchange_release(e);
+    }
+}
+
+static void on_front_closed(struct http_front *f)
+{
+    struct input_http *in = f->ctx;
+    input_gone(&in->input);
+}
+
+/* --- life ------------------------------------------------------------------------------------------------------------ */
+
+static const struct http_front_use use = {.request = on_request, .gone = on_gone, .closed = on_front_closed};
+
+static void apply_settings(struct input_http *in, const struct config_input *config)
+{
+    in->front.connections_max = config->max_connections;
+    in->front.idle_timeout_us = config->idle_timeout_us;
+    in->front.request_timeout_us = config->request_timeout_us;
+}
+
+static enum err bind_http(struct agent *a, const struct config_input *config, struct input **ret, struct fault *why)
+{
+    struct input_http *in = must_alloc(sizeof *in);
+    input_init(&in->input, &input_http_kind, a, config);
+    list_init(&in->spare);
+    in->front = (struct http_front){.loop = a->loop,
+                                    .clock = a->clock,
+                                    .flushes = &a->flushes,
+                                    .use = &use,
+                                    .ctx = in,
+                                    .subject = in->input.subject};
+    apply_settings(in, config);
+    struct http_limits limits = http_limits_default;
+    limits.body_bytes_max = config->max_body;
+    if (tls_server_load(&config->tls, &in->front.tls, &in->tls_looks, why) != OK) {
+        free(in);
+        return why->err = ERR_CONFIG;
+    }
+    enum err err = http_front_bind(&in->front, config->name, &config->listen, &config->socket, &limits, why);
+    if (err != OK) {
+        tls_context_free(in->front.tls);
+        free(in);
+        return err;
+    }
+    memcpy(in->front.shared.date, a->http_date, sizeof in->front.shared.date);
+    *ret = &in->input;
+    return OK;
+}
+
+static struct input_http *of(struct input *in)
+{
+    return CONTAINER_OF(in, struct input_http, input);
+}
+
+static enum err start_http(struct input *in, struct fault *why)
+{
+    enum err err = http_front_listen(&of(in)->front, why);
+    if (err == OK)
+        log_info(in->subject, "listening on %s", of(in)->front.listener.text);
+    return err;
+}
+
+static void stop_http(struct input *in)
+{
+    http_front_stop(&of(in)->front);
+}
+
+static void close_http(struct input *in)
+{
+    http_front_close(&of(in)->front);
+}
+
+static void free_http(struct input *in)
+{
+    struct input_http *h = of(in);
+    struct list *node;
+    while ((node = list_first(&h->spare)) != NULL) {
+        list_remove(node);
+        exchange_free(CONTAINER_OF(node, struct http_exchange, node));
+    }
+    http_front_deinit(&h->front);
+    tls_context_free(h->front.tls);
+    free(h);
+}
+
+static void second_http(struct input *in)
+{
+    memcpy(of(in)->front.shared.date, in->agent->http_date, sizeof of(in)->front.shared.date);
+}
+
+static void reread_http(struct input *in)
+{
+    struct input_http *h = of(in);
+    struct fault why;
+    bool changed = false;
+    if (config_secrets_refresh(in->config->secrets, config_load_env(), &changed, &why) != OK)
+        log_warn(in->subject, "cannot read a secret again: %s; the old one stays", why.text);
+    if (changed)
+        log_info(in->subject, "a secret changed and is used from now on");
+    uint64_t before = h->tls_looks;
+    if (tls_server_load(&in->config->tls, &h->front.tls, &h->tls_looks, &why) != OK)
+        log_warn(in->subject, "%s; the old certificate stays", why.text);
+    else if (h->tls_looks != before)
+        log_info(in->subject, "the certificate changed and is used for new connections");
+}
+
+static unsigned connections_http(const struct input *in)
+{
+    return CONTAINER_OF(in, const struct input_http, input)->front.conn_count;
+}
+
+const struct input_kind input_http_kind = {
+    .bind = bind_http,
+    .start = start_http,
+    .stop = stop_http,
+    .close = close_http,
+    .free = free_http,
+    .second = second_http,
+    .reread = reread_http,
+    .connections = connections_http,
+};

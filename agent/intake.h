@@ -1,0 +1,96 @@
+/* intake: from parsed events to durable ones. Steps 4 and 7 of the straight line: after an api's read()
+ * (lib/api), before output_offer() (lib/output); and again when the disk has answered, to answer the sender.
+ *
+ * An input hands over an offer: either the neutral events of a request (routed here, rendered here by each
+ * output's api) or the items of a vendor's request (they go to the outputs of that type). Then
+ *   1. each event finds its outputs; what cannot go or cannot be rendered becomes a rejection;
+ *   2. room is made sure of in every output before anything is appended to any; where there is none the
+ *      offer waits a short, bounded time, in bounded company;
+ *   3. what was stored within the last minutes under the same id with the same content is left out;
+ *   4. the rest is appended, and the offer waits until every output's commit is durable;
+ *   5. done() is called, never inside intake_offer(). */
+#ifndef PENSTOCK_AGENT_INTAKE_H
+#define PENSTOCK_AGENT_INTAKE_H
+
+#include "lib/api/api.h"
+#include "lib/base/list.h"
+
+#include <uv.h>
+
+struct agent;
+struct output_host;
+
+#define INTAKE_ROOM_WAIT_MS 250 /* how long a request waits for room */
+#define INTAKE_ROOM_WAITERS 256 /* and how many may */
+#define OUTPUTS_MAX 64          /* outputs that one event can go to */
+
+/* What an input counts; the names are the metrics'. */
+struct input_counters {
+    uint64_t received, sampled, bytes_in, duplicates;
+    uint64_t rejected[REJECT_REASONS];
+};
+
+/* The part of an offer that goes to one output. */
+struct intake_part {
+    struct list node;          /* in the output's waiting list, by seq */
+    struct intake_offer *offer;
+    struct output_host *output;
+    struct api_item *items;
+    unsigned count;
+    uint64_t bytes;            /* of ids, partitions and bodies */
+    uint64_t seq;              /* durable up to here: this part is done */
+};
+
+enum offer_state { OFFER_NEW, OFFER_WAITS_ROOM, OFFER_WAITS_COMMIT, OFFER_ANSWERING, OFFER_DONE };
+
+struct intake_offer {
+    /* in: filled by the input, good until done() */
+    struct api_exchange *x;        /* arena, items or events, rejections */
+    struct input_counters *counters;
+    const char *input_name;
+    bool may_wait;                 /* wait for room; datagrams do not */
+    void (*done)(struct intake_offer *offer, enum api_condition condition, const char *text);
+    void *ctx;
+    /* out, for the answer */
+    unsigned accepted;             /* events taken, known repeats and sampled-out ones included */
+    /* the intake's own */
+    enum offer_state state;
+    struct intake_part *parts;
+    unsigned part_count, parts_waiting;
+    bool too_large;                /* the arena ran out */
+    uint8_t *decided;              /* per index in the request: new, or a repeat */
+    struct list node;              /* in the room queue or the answer queue */
+    uint64_t room_deadline_us;
+    enum api_condition condition;
+    const char *text;
+};
+
+struct intake {
+    struct agent *agent;
+    struct list room_queue;        /* offers that wait for room, oldest first */
+    unsigned room_waiting;
+    struct list answers;           /* offers whose done() is due */
+    uv_timer_t room_timer;         /* .data == this intake */
+    bool timer_armed;
+};
+
+void intake_init(struct intake *in, struct agent *agent);
+/* Is there an output that might not take a request of so many bytes at once? Then the offer's memory must be able
+ * to outlive the request, and it may wait. */
+bool intake_tight(const struct intake *in, uint64_t bytes);
+/* Counts a request that was refused whole before it became an offer. */
+void intake_count_refused(struct input_counters *n, const struct api_exchange *x);
+/* done() follows, from intake_turn() or later. */
+void intake_offer(struct intake *in, struct intake_offer *offer);
+/* The sender is gone: done() will not be called; what was appended stays. */
+void intake_forget(struct intake *in, struct intake_offer *offer);
+/* News from an output: its durable position moved, or it has room again. */
+void intake_acked(struct intake *in, struct output_host *output);
+void intake_room(struct intake *in);
+/* Storage failed or the agent stops: every offer that waits on this output (NULL: any) is answered so. */
+void intake_fail(struct intake *in, struct output_host *output, enum api_condition condition, const char *text);
+/* Calls done() for everything that is due; once per turn of the loop. */
+void intake_turn(struct intake *in);
+void intake_close(struct intake *in);
+
+#endif
