@@ -1,0 +1,386 @@
+/* admin: see admin.h. Paths are a table; each handler answers at once or leaves a waiter. */
+#include "agent/admin.h"
+
+#include "agent/agent.h"
+#include "agent/http_front.h"
+#include "agent/metrics.h"
+#include "agent/output_host.h"
+#include "agent/status_json.h"
+#include "lib/base/ensure.h"
+#include "lib/config/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BODY_MAX (64 * 1024)
+#define PAGE_MAX (16 * 1024 * 1024)
+#define FLUSH_WAITERS_MAX 64
+#define FLUSH_WAIT_US (30 * US_PER_S)
+
+struct admin {
+    struct agent *agent;
+    struct http_front front;
+    struct bytes page;      /* the answer being built */
+    struct list flushes;    /* struct flush_waiter */
+    unsigned flush_count;
+    bool closed;
+};
+
+/* POST /flush: answered when what was pending is settled. */
+struct flush_waiter {
+    struct list node;       /* in admin->flushes */
+    struct http_conn *conn;
+    uint64_t handle;
+    uint64_t deadline_us;
+    unsigned count;
+    struct {
+        struct output_host *host;
+        uint64_t mark;
+    } marks[];
+};
+
+/* --- answers ------------------------------------------------------------------------------------------------------- */
+
+static void respond(struct http_conn *c, uint64_t handle, unsigned status, struct span type, struct span body)
+{
+    struct http_answer answer = {.status = status, .content_type = type, .body = body};
+    if (http_server_respond(&c->server, handle, &answer) != OK)
+        http_conn_close(c);
+    else
+        http_conn_flush_soon(c);
+}
+
+static void respond_text(struct http_conn *c, uint64_t handle, unsigned status, const char *text)
+{
+    respond(c, handle, status, SPAN("text/plain; charset=utf-8"), span_str(text));
+}
+
+static void respond_error(struct http_conn *c, uint64_t handle, unsigned status, const char *code, const char *message)
+{
+    char body[256];
+    (void)snprintf(body, sizeof body, "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}\n", code, message);
+    respond(c, handle, status, SPAN("application/json"), span_str(body));
+}
+
+/* --- handlers ------------------------------------------------------------------------------------------------------- */
+
+static void get_healthz(struct admin *ad, struct http_conn *c, const struct http_request *r)
+{
+    (void)ad; /* whoever reads this answer knows that the loop turns */
+    respond_text(c, r->handle, 200, "ok\n");
+}
+
+static void get_readyz(struct admin *ad, struct http_conn *c, const struct http_request *r)
+{
+    bytes_clear(&ad->page);
+    if (agent_not_ready(ad->agent, &ad->page))
+        respond(c, r->handle, 503, SPAN("text/plain; charset=utf-8"), bytes_span(&ad->page));
+    else
+        respond_text(c, r->handle, 200, "ready\n");
+}
+
+static void get_metrics(struct admin *ad, struct http_conn *c, const struct http_request *r)
+{
+    bytes_clear(&ad->page);
+    if (metrics_render(ad->agent, &ad->page) != OK)
+        respond_error(c, r->handle, 500, "too_large", "the metrics do not fit");
+    else
+        respond(c, r->handle, 200, SPAN("text/plain; version=0.0.4; charset=utf-8"), bytes_span(&ad->page));
+}
+
+static void get_status(struct admin *ad, struct http_conn *c, const struct http_request *r)
+{
+    bytes_clear(&ad->page);
+    if (status_json_render(ad->agent, &ad->page) != OK)
+        respond_error(c, r->handle, 500, "too_large", "the status does not fit");
+    else
+        respond(c, r->handle, 200, SPAN("application/json"), bytes_span(&ad->page));
+}
+
+/* "wait=30s" of a query, in microseconds; FLUSH_WAIT_US when there is none. False when it is not a duration. */
+static bool query_wait(struct span query, uint64_t *ret_us)
+{
+    static const struct {
+        const char *unit;
+        uint64_t us;
+    } units[] = {{"ms", US_PER_MS}, {"s", US_PER_S}, {"m", 60 * US_PER_S}, {"h", 3600 * US_PER_S}};
+    *ret_us = FLUSH_WAIT_US;
+    if (query.len == 0)
+        return true;
+    if (!span_starts(query, SPAN("wait=")))
+        return false;
+    query = span_of(query.at + 5, query.len - 5);
+    size_t digits = 0;
+    uint64_t value;
+    while (digits < query.len && query.at[digits] >= '0' && query.at[digits] <= '9')
+        digits++;
+    if (digits > 9 || !span_u64(span_of(query.at, digits), &value))
+        return false;
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (span_is(span_of(query.at + digits, query.len - digits), units[i].unit)) {
+            *ret_us = value * units[i].us;
+            return true;
+        }
+    return false;
+}
+
+static void post_flush(struct admin *ad, struct http_conn *c, const struct http_request *r)
+{
+    struct agent *a = ad->agent;
+    uint64_t wait_us;
+    if (!query_wait(r->query, &wait_us)) {
+        respond_error(c, r->handle, 400, "invalid_wait", "wait is a duration such as 500ms, 30s or 5m");
+        return;
+    }
+    agent_flush(a);
+    if (ad->flush_count >= FLUSH_WAITERS_MAX) {
+        respond_error(c, r->handle, 503, "busy", "too many flushes wait already");
+        return;
+    }
+    struct flush_waiter *w = must_alloc(sizeof *w + a->output_count * sizeof w->marks[0]);
+    w->conn = c;
+    w->handle = r->handle;
+    w->deadline_us = clock_mono_us(&a->clock) + wait_us;
+    for (unsigned i = 0; i < a->output_count; i++) {
+        if (a->outputs[i]->phase != HOST_OPEN)
+            continue;
+        w->marks[w->count].host = a->outputs[i];
+        w->marks[w->count++].mark = output_mark(a->outputs[i]->core);
+    }
+    list_init(&w->node);
+    list_append(&ad->flushes, &w->node);
+    ad->flush_count++;
+    admin_turn(ad);
+}
+
+static void drop_waiter(struct admin *ad, struct flush_waiter *w)
+{
+    list_remove(&w->node);
+    ad->flush_count--;
+    free(w);
+}
+
+static bool waiter_settled(const struct flush_waiter *w)
+{
+    for (unsigned i = 0; i < w->count; i++)
+        if (w->marks[i].host->phase == HOST_OPEN && !output_settled_to(w->marks[i].host->core, w->marks[i].mark))
+            return false;
+    return true;
+}
+
+void admin_turn(struct admin *ad)
+{
+    if (ad == NULL || list_empty(&ad->flushes))
+        return;
+    uint64_t now = clock_mono_us(&ad->agent->clock);
+    struct list *node = ad->flushes.next;
+    while (node != &ad->flushes) {
+        struct flush_waiter *w = CONTAINER_OF(node, struct flush_waiter, node);
+        node = node->next;
+        bool settled = waiter_settled(w);
+        if (!settled && now < w->deadline_us)
+            continue;
+        struct http_conn *c = w->conn;
+        uint64_t handle = w->handle;
+        drop_waiter(ad, w);
+        if (settled)
+            respond(c, handle, 200, SPAN("application/json"), SPAN("{\"settled\":true}\n"));
+        else
+            respond_error(c, handle, 504, "not_settled", "not everything was settled in time");
+    }
+}
+
+/* --- POST /outputs/NAME/pause|resume ----------------------------------------------------------------------------- */
+
+static struct output_host *output_of_path(const struct agent *a, struct span path, struct span *ret_verb)
+{
+    struct span rest = span_of(path.at + 9, path.len - 9); /* behind "/outputs/" */
+    const uint8_t *slash = memchr(rest.at, '/', rest.len);
+    if (slash == NULL)
+        return NULL;
+    struct span name = span_of(rest.at, (size_t)(slash - rest.at));
+    *ret_verb = span_of(slash + 1, rest.len - name.len - 1);
+    for (unsigned i = 0; i < a->output_count; i++)
+        if (span_is(name, a->outputs[i]->name))
+            return a->outputs[i];
+    return NULL;
+}
+
+static void post_output(struct admin *ad, struct http_conn *c, const struct http_request *r)
+{
+    struct span verb;
+    struct output_host *h = output_of_path(ad->agent, r->path, &verb);
+    if (h == NULL || h->phase != HOST_OPEN || (!span_is(verb, "pause") && !span_is(verb, "resume"))) {
+        respond_error(c, r->handle, 404, "not_found", "POST /outputs/NAME/pause or /outputs/NAME/resume");
+        return;
+    }
+    if (span_is(verb, "pause"))
+        output_pause(h->core);
+    else
+        output_resume(h->core);
+    log_info(h->subject, "%.*sd by request", SPAN_FMT(verb));
+    output_host_touch(h);
+    respond(c, r->handle, 200, SPAN("application/json"), SPAN("{\"ok\":true}\n"));
+}
+
+/* --- dispatch ------------------------------------------------------------------------------------------------------ */
+
+struct admin_path {
+    enum http_method method;
+    const char *path; /* ends in '/': a prefix */
+    void (*handle)(struct admin *ad, struct http_conn *c, const struct http_request *r);
+};
+
+static const struct admin_path paths[] = {
+    {HTTP_METHOD_GET, "/healthz", get_healthz}, {HTTP_METHOD_GET, "/readyz", get_readyz},
+    {HTTP_METHOD_GET, "/metrics", get_metrics}, {HTTP_METHOD_GET, "/status", get_status},
+    {HTTP_METHOD_POST, "/flush", post_flush},   {HTTP_METHOD_POST, "/outputs/", post_output},
+};
+
+static bool path_matches(const struct admin_path *p, struct span path)
+{
+    size_t len = strlen(p->path);
+    if (len > 1 && p->path[len - 1] == '/')
+        return path.len > len && span_starts(path, span_str(p->path));
+    return span_is(path, p->path);
+}
+
+static bool token_given(const struct admin *ad, const struct http_request *r)
+{
+    const struct config_secret *token = &ad->agent->config->admin.auth.token;
+    struct span given = http_request_known(r, HTTP_KNOWN_AUTHORIZATION);
+    if (token->template == NULL)
+        return true;
+    if (given.len != token->value.len + 7 || !span_equal_nocase(span_of(given.at, 7), SPAN("Bearer ")))
+        return false;
+    uint8_t differs = 0; /* in constant time */
+    for (size_t i = 0; i < token->value.len; i++)
+        differs |= (uint8_t)(given.at[7 + i] ^ token->value.at[i]);
+    return differs == 0;
+}
+
+static void on_request(struct http_conn *c, enum http_server_event event, const struct http_request *r)
+{
+    struct admin *ad = c->front->ctx;
+    if (event == HTTP_SERVER_EXPECT)
+        return;
+    if (event == HTTP_SERVER_REFUSED) {
+        const struct http_refusal refusal = c->front->shared.refusal;
+        http_server_respond_refusal(&c->server, r->handle, &refusal);
+        http_conn_flush_soon(c);
+        return;
+    }
+    bool known = false;
+    enum http_method method = r->method == HTTP_METHOD_HEAD ? HTTP_METHOD_GET : r->method;
+    if (!token_given(ad, r)) {
+        respond_error(c, r->handle, 401, "unauthorized", "admin asks for Authorization: Bearer TOKEN");
+        return;
+    }
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        if (!path_matches(&paths[i], r->path))
+            continue;
+        known = true;
+        if (paths[i].method == method) {
+            paths[i].handle(ad, c, r);
+            return;
+        }
+    }
+    if (known)
+        respond_error(c, r->handle, 405, "method_not_allowed", "this path takes another method");
+    else
+        respond_error(c, r->handle, 404, "not_found", "no such path");
+}
+
+static void on_gone(struct http_conn *c)
+{
+    struct admin *ad = c->front->ctx;
+    struct list *node = ad->flushes.next;
+    while (node != &ad->flushes) {
+        struct flush_waiter *w = CONTAINER_OF(node, struct flush_waiter, node);
+        node = node->next;
+        if (w->conn == c)
+            drop_waiter(ad, w);
+    }
+}
+
+static void on_closed(struct http_front *f)
+{
+    struct admin *ad = f->ctx;
+    ad->closed = true;
+}
+
+/* --- life ------------------------------------------------------------------------------------------------------------ */
+
+static const struct http_front_use use = {.request = on_request, .gone = on_gone, .closed = on_closed};
+
+enum err admin_bind(struct agent *a, struct admin **ret, struct fault *why)
+{
+    const struct config_admin *config = &a->config->admin;
+    *ret = NULL;
+    if (config->listen.kind == CONFIG_LISTEN_OFF)
+        return OK;
+    struct admin *ad = must_alloc(sizeof *ad);
+    ad->agent = a;
+    list_init(&ad->flushes);
+    bytes_init(&ad->page, PAGE_MAX);
+    ad->front = (struct http_front){.loop = a->loop,
+                                    .clock = a->clock,
+                                    .flushes = &a->flushes,
+                                    .use = &use,
+                                    .ctx = ad,
+                                    .subject = "admin",
+                                    .connections_max = 64,
+                                    .idle_timeout_us = 60 * US_PER_S,
+                                    .request_timeout_us = 30 * US_PER_S};
+    struct http_limits limits = http_limits_default;
+    limits.body_bytes_max = BODY_MAX;
+    limits.out_bytes_max = PAGE_MAX;
+    enum err err = http_front_bind(&ad->front, "admin", &config->listen, &config->socket, &limits, why);
+    if (err != OK) {
+        free(ad);
+        return fault_context(why, "admin");
+    }
+    admin_second(ad);
+    *ret = ad;
+    return OK;
+}
+
+enum err admin_start(struct admin *ad, struct fault *why)
+{
+    if (ad == NULL)
+        return OK;
+    enum err err = http_front_listen(&ad->front, why);
+    if (err != OK)
+        return fault_context(why, "admin");
+    log_info("admin", "listening on %s", ad->front.listener.text);
+    return OK;
+}
+
+void admin_second(struct admin *ad)
+{
+    if (ad == NULL)
+        return;
+    memcpy(ad->front.shared.date, ad->agent->http_date, sizeof ad->front.shared.date);
+    admin_turn(ad);
+}
+
+void admin_close(struct admin *ad)
+{
+    if (ad != NULL)
+        http_front_close(&ad->front);
+}
+
+bool admin_closed(const struct admin *ad)
+{
+    return ad == NULL || ad->closed;
+}
+
+void admin_free(struct admin *ad)
+{
+    if (ad == NULL)
+        return;
+    http_front_deinit(&ad->front);
+    bytes_deinit(&ad->page);
+    free(ad);
+}

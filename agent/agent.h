@@ -1,0 +1,81 @@
+/* agent: the daemon's one object: the loop, the configuration, the inputs and outputs, and its life.
+ *
+ * Everything runs on one libuv loop. Callbacks note what happened; agent_turn(), which runs once before each
+ * wait for I/O, decides: first the outputs that have news take their steps, then the senders whose events
+ * are durable are answered, then each connection's answers leave in one write. */
+#ifndef PENSTOCK_AGENT_AGENT_H
+#define PENSTOCK_AGENT_AGENT_H
+
+#include "agent/flusher.h"
+#include "agent/intake.h"
+#include "agent/routes.h"
+#include "lib/base/clock.h"
+#include "lib/base/list.h"
+#include "lib/base/rng.h"
+#include "lib/event/recent.h"
+
+#include <uv.h>
+
+struct admin;
+struct config;
+struct decoder;
+struct input;
+struct output_host;
+struct signals;
+struct uuid_source;
+
+enum agent_phase { AGENT_STARTING, AGENT_RUNNING, AGENT_STOPPING, AGENT_STOPPED };
+
+struct agent {
+    uv_loop_t *loop;
+    struct clock clock;
+    struct entropy entropy;
+    struct rng rng;
+    struct uuid_source *uuids;
+    struct recent recent;         /* ids of the last minutes */
+    struct decoder *decoder;      /* of request bodies */
+    struct config *config;
+    const char *config_path;
+    int data_dir_fd, lock_fd;
+    enum agent_phase phase;
+    bool storage_failed;          /* an output's storage failed: exit 74 at the end */
+    int exit_code;
+    uint64_t started_us, started_wall_ns;
+
+    struct output_host **outputs; /* by the order of the configuration; routes name them by index */
+    unsigned output_count;
+    struct list outputs_going;    /* outputs that a reload removed, until they are closed */
+    struct list inputs;
+    struct agent_routes routes;
+    struct intake intake;
+    struct admin *admin;
+
+    struct list dirty_outputs;    /* have news: output_host_turn() this turn */
+    struct flush_queue flushes;   /* connections with answers to write */
+    uv_prepare_t prepare;         /* .data == this agent: agent_turn() */
+    uv_idle_t wake;               /* runs while a turn is due, so that the loop does not wait */
+    uv_timer_t second;            /* once a second: dates, watchdog, statistics, expiry checks */
+    uv_timer_t watchdog;          /* only under a service manager that wants it */
+    uv_timer_t drain;             /* the end of drain_timeout */
+    uint64_t seconds;             /* since the start */
+    bool drained, inputs_closing;
+    struct signals *signals;
+    char http_date[32];           /* "Sun, 06 Nov 1994 08:49:37 GMT", of this second */
+};
+
+/* Runs the daemon until it has stopped; takes the configuration over. Returns the process's exit code. */
+int agent_run(struct config *config, const char *config_path);
+
+void agent_stop(struct agent *a);  /* SIGTERM: refuse, drain, leave */
+void agent_stop_with(struct agent *a, int exit_code);
+void agent_stop_step(struct agent *a);
+void agent_input_gone(struct agent *a, struct input *in);
+void agent_flush(struct agent *a); /* send what is pending now */
+/* The settings of the one output of that api; NULL when there is none or several. */
+const struct api_settings *agent_settings_of(const struct agent *a, const struct api *api);
+/* An output finished opening, failed, or closed. */
+void agent_output_news(struct agent *a, struct output_host *h);
+/* Why events cannot be accepted durably now, one line per reason; false when they can. */
+bool agent_not_ready(const struct agent *a, struct bytes *ret_reasons);
+
+#endif

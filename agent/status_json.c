@@ -1,0 +1,258 @@
+/* status_json: see status_json.h. */
+#include "agent/status_json.h"
+
+#include "agent/agent.h"
+#include "agent/input.h"
+#include "agent/output_host.h"
+#include "lib/codec/json.h"
+#include "lib/codec/rfc3339.h"
+#include "lib/config/config.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* Writes members one after another and sets the commas. */
+struct writer {
+    struct bytes *b;
+    enum err err; /* the first one */
+    bool comma;
+};
+
+static void raw(struct writer *w, const char *text)
+{
+    if (w->err == OK)
+        w->err = bytes_append(w->b, span_str(text));
+}
+
+static void key(struct writer *w, const char *name)
+{
+    if (w->comma)
+        raw(w, ",");
+    w->comma = true;
+    if (name == NULL)
+        return;
+    if (w->err == OK)
+        w->err = bytes_printf(w->b, "\"%s\":", name);
+}
+
+static void open_(struct writer *w, const char *name, const char *bracket)
+{
+    key(w, name);
+    raw(w, bracket);
+    w->comma = false;
+}
+
+static void close_(struct writer *w, const char *bracket)
+{
+    raw(w, bracket);
+    w->comma = true;
+}
+
+static void text(struct writer *w, const char *name, const char *value)
+{
+    key(w, name);
+    if (w->err == OK)
+        w->err = json_append_string(w->b, span_str(value));
+}
+
+static void number(struct writer *w, const char *name, uint64_t value)
+{
+    key(w, name);
+    if (w->err == OK)
+        w->err = bytes_printf(w->b, "%llu", (unsigned long long)value);
+}
+
+static void seconds(struct writer *w, const char *name, double value)
+{
+    key(w, name);
+    if (w->err == OK)
+        w->err = bytes_printf(w->b, "%.3f", value);
+}
+
+static void flag(struct writer *w, const char *name, bool value)
+{
+    key(w, name);
+    raw(w, value ? "true" : "false");
+}
+
+/* A moment, or null when there was none. */
+static void moment(struct writer *w, const char *name, uint64_t wall_ns)
+{
+    char when[RFC3339_TEXT + 1];
+    key(w, name);
+    if (wall_ns == 0) {
+        raw(w, "null");
+        return;
+    }
+    size_t n = rfc3339_format_ms(instant_of_ns(wall_ns), when);
+    raw(w, "\"");
+    if (w->err == OK)
+        w->err = bytes_append(w->b, span_of(when, n));
+    raw(w, "\"");
+}
+
+/* --- parts ------------------------------------------------------------------------------------------------------ */
+
+static void agent_part(struct writer *w, const struct agent *a)
+{
+    static const char *const phases[] = {"starting", "running", "stopping", "stopped"};
+    uint64_t now = clock_mono_us(&a->clock);
+    open_(w, "agent", "{");
+    text(w, "name", a->config->agent.name);
+    text(w, "version", PENSTOCK_VERSION);
+    number(w, "pid", (uint64_t)getpid());
+    text(w, "phase", phases[a->phase]);
+    moment(w, "started", a->started_wall_ns);
+    seconds(w, "uptime_seconds", (double)(now - a->started_us) / 1e6);
+    text(w, "data_dir", a->config->agent.data_dir);
+    close_(w, "}");
+}
+
+static void input_part(struct writer *w, const struct input *in)
+{
+    const struct input_counters *c = &in->counters;
+    open_(w, NULL, "{");
+    text(w, "name", in->config->name);
+    text(w, "type", config_input_type_names[in->config->type]);
+    text(w, "listen", in->config->listen.text);
+    number(w, "connections", in->kind->connections == NULL ? 0 : in->kind->connections(in));
+    number(w, "received", c->received);
+    number(w, "sampled", c->sampled);
+    number(w, "duplicates", c->duplicates);
+    number(w, "bytes_in", c->bytes_in);
+    open_(w, "rejected", "{");
+    for (unsigned r = 0; r < REJECT_REASONS; r++)
+        number(w, api_reject_names[r], c->rejected[r]);
+    close_(w, "}");
+    close_(w, "}");
+}
+
+static void ledger_part(struct writer *w, const struct spool_ledger *l)
+{
+    static const char *const drops[SPOOL_DROP_REASONS] = {"quota", "shed", "expired", "corrupt", "purged"};
+    number(w, "accepted", l->accepted);
+    number(w, "pending", l->pending);
+    number(w, "delivered", l->delivered);
+    number(w, "dead", l->dead);
+    open_(w, "dropped", "{");
+    for (unsigned r = 0; r < SPOOL_DROP_REASONS; r++)
+        number(w, drops[r], l->dropped[r]);
+    close_(w, "}");
+    open_(w, "dead_total", "{");
+    for (unsigned r = 0; r < DEAD_REASONS; r++)
+        number(w, api_dead_names[r], l->dead_total[r]);
+    close_(w, "}");
+}
+
+static void spool_part(struct writer *w, const struct agent *a, const struct output_host *h,
+                       const struct spool_ledger *l)
+{
+    uint64_t now = clock_wall_ns(&a->clock);
+    open_(w, "spool", "{");
+    number(w, "bytes", l->allocated_bytes);
+    number(w, "max_bytes", h->config->spool.max_bytes);
+    number(w, "segments", l->segments);
+    seconds(w, "oldest_seconds",
+            l->oldest_wall_ns == 0 || l->oldest_wall_ns > now ? 0 : (double)(now - l->oldest_wall_ns) / 1e9);
+    number(w, "dead_bytes", l->dead_bytes);
+    number(w, "gaps", l->gaps);
+    number(w, "torn_bytes", l->torn_bytes);
+    number(w, "identity_broken", l->identity_broken);
+    number(w, "commits", l->commits);
+    number(w, "commit_bytes", l->commit_bytes);
+    close_(w, "}");
+}
+
+static void delivery_part(struct writer *w, const struct agent *a, const struct output_status *s)
+{
+    uint64_t now = clock_mono_us(&a->clock);
+    moment(w, "since", s->since_wall_ns);
+    moment(w, "last_success", s->success_wall_ns);
+    seconds(w, "next_try_seconds", s->next_try_us <= now ? 0 : (double)(s->next_try_us - now) / 1e6);
+    if (s->error[0] != '\0') {
+        open_(w, "last_error", "{");
+        text(w, "text", s->error);
+        number(w, "status", s->error_status);
+        moment(w, "time", s->error_wall_ns);
+        close_(w, "}");
+    }
+    number(w, "in_flight", s->in_flight);
+    number(w, "waiting", s->waiting);
+    number(w, "open_batches", s->open_batches);
+    number(w, "concurrency_now", s->concurrency_now);
+    number(w, "requests", s->requests);
+    number(w, "retries", s->retries);
+    number(w, "repeated", s->repeated);
+    number(w, "bytes_out", s->bytes_out);
+    open_(w, "batches", "{");
+    for (unsigned i = 0; i < sizeof s->batches / sizeof s->batches[0] && s->batches[i].result != NULL; i++)
+        number(w, s->batches[i].result, s->batches[i].count);
+    close_(w, "}");
+    open_(w, "held_partitions", "[");
+    for (unsigned i = 0; i < s->held_count && i < sizeof s->held / sizeof s->held[0]; i++) {
+        open_(w, NULL, "{");
+        text(w, "partition", s->held[i].partition);
+        text(w, "reason", s->held[i].text);
+        moment(w, "since", s->held[i].since_wall_ns);
+        close_(w, "}");
+    }
+    close_(w, "]");
+}
+
+static void output_part(struct writer *w, const struct agent *a, const struct output_host *h)
+{
+    struct output_status s;
+    output_status(h->core, &s);
+    open_(w, NULL, "{");
+    text(w, "name", h->name);
+    text(w, "type", config_output_type_names[h->config->type]);
+    text(w, "endpoint", h->config->endpoint.text);
+    text(w, "state", output_state_names[s.state]);
+    delivery_part(w, a, &s);
+    ledger_part(w, &s.ledger);
+    spool_part(w, a, h, &s.ledger);
+    close_(w, "}");
+}
+
+/* One sentence per thing that somebody should look at. */
+static void problems_part(struct writer *w, const struct agent *a)
+{
+    struct bytes reasons;
+    bytes_init(&reasons, 64 << 10);
+    open_(w, "problems", "[");
+    for (unsigned i = 0; i < a->output_count; i++) {
+        struct output_status s;
+        char line[800];
+        output_status(a->outputs[i]->core, &s);
+        if (s.state == OUT_OK)
+            continue;
+        (void)snprintf(line, sizeof line, "output %s is %s%s%s", a->outputs[i]->name, output_state_names[s.state],
+                       s.error[0] == '\0' ? "" : ": ", s.error);
+        text(w, NULL, line);
+    }
+    close_(w, "]");
+    bool not_ready = agent_not_ready(a, &reasons);
+    flag(w, "ready", !not_ready);
+    bytes_deinit(&reasons);
+}
+
+enum err status_json_render(const struct agent *a, struct bytes *into)
+{
+    struct writer writer = {.b = into};
+    struct writer *w = &writer;
+    open_(w, NULL, "{");
+    problems_part(w, a);
+    agent_part(w, a);
+    open_(w, "inputs", "[");
+    for (const struct list *node = a->inputs.next; node != &a->inputs; node = node->next)
+        input_part(w, CONTAINER_OF(node, const struct input, node));
+    close_(w, "]");
+    open_(w, "outputs", "[");
+    for (unsigned i = 0; i < a->output_count; i++)
+        output_part(w, a, a->outputs[i]);
+    close_(w, "]");
+    close_(w, "}");
+    raw(w, "\n");
+    return w->err;
+}
