@@ -11,7 +11,7 @@ static enum err append(struct bytes *out, struct span data, const char *alphabet
     size_t tail = data.len % 3;
     size_t len = data.len / 3 * 4 + (tail == 0 ? 0 : padded ? 4 : tail + 1);
     enum err err = bytes_reserve(out, len);
-    if (err != OK)
+    if (err != OK || len == 0)
         return err;
     uint8_t *to = out->at + out->len;
     for (size_t i = 0; i < data.len; i += 3) {

@@ -235,8 +235,8 @@ static enum err close_container(struct rendering *x)
 {
     struct level *l = &x->levels[x->depth - 1];
     if (l->map) {
-        struct pair *pairs = pairs_of(x->r) + l->pairs_from;
         size_t count = pairs_count(x->r) - l->pairs_from;
+        struct pair *pairs = count == 0 ? NULL : pairs_of(x->r) + l->pairs_from;
         if (count > 1 && mark_repeated(x->out, pairs, count))
             cut_repeated(x->out, l, pairs, count);
         x->r->pairs.len = l->pairs_from * sizeof(struct pair);
