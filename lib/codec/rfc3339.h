@@ -1,4 +1,4 @@
-/* rfc3339: points in time, read and written in the forms that events and HTTP use.
+/* rfc3339: points in time, read and written in the forms that events use.
  *
  * A `struct instant` is Unix time (UTC, no leap seconds) with nanoseconds. The proleptic Gregorian
  * calendar, years 0000 to 9999, is what the texts can express. A fraction may have any number of digits;
