@@ -222,9 +222,11 @@ void upstream_conn_send(struct upstream_conn *c, struct batch *batch)
     start_request(c);
 }
 
+/* The kernel has all of it. A write's callback may still be due: libuv tells of it a turn later, and a quick
+ * answer can overtake it. */
 static bool request_written(const struct upstream_conn *c)
 {
-    return c->part_at == c->part_count && !c->write_busy;
+    return c->part_at == c->part_count && uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp) == 0;
 }
 
 /* --- the answer -------------------------------------------------------------------------------------------------------- */
