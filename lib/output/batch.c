@@ -69,7 +69,7 @@ size_t batch_memory(const struct batch *b)
     return b->raw.cap + b->ids.cap + b->encoded.cap;
 }
 
-/* --- ids: an event's id must not be twice in one batch ---------------------------------------------------- */
+/* --- ids: an event's id must not be twice in one batch --- */
 
 static struct span member_id(const struct batch *b, unsigned i)
 {
@@ -132,7 +132,7 @@ static enum err add_id(struct batch *b, struct span id)
     return OK;
 }
 
-/* --- filling ---------------------------------------------------------------------------------------------- */
+/* --- filling --- */
 
 static void payload_begin(struct batch *b, const struct api_envelope *envelope)
 {
@@ -182,7 +182,8 @@ static void put(struct batch *b, struct span s)
 }
 
 /* Only the payload: the runs are known already when a batch is loaded again. */
-static enum err add_member(struct batch *b, uint64_t seq, struct span id, struct span body, uint64_t expires_ns)
+static enum err add_member(struct batch *b, uint64_t seq, struct span id, struct span body,
+                           uint64_t expires_ns)
 {
     if (b->member_count == b->member_cap) {
         b->member_cap = b->member_cap == 0 ? 64 : 2 * b->member_cap;
@@ -223,7 +224,7 @@ void batch_close(struct batch *b)
     b->raw_crc32c = crc32c(0, b->raw.at, b->raw.len);
 }
 
-/* --- again ------------------------------------------------------------------------------------------------ */
+/* --- again --- */
 
 void batch_release(struct batch *b)
 {
@@ -304,8 +305,8 @@ bool batch_loaded(struct batch *b)
     return same;
 }
 
-void batch_carve(struct batch *child, const struct batch *parent, const struct api_envelope *envelope, unsigned from,
-                 unsigned to)
+void batch_carve(struct batch *child, const struct batch *parent, const struct api_envelope *envelope,
+                 unsigned from, unsigned to)
 {
     ensure(to <= parent->member_count);
     batch_open(child, parent->partition, envelope);
@@ -329,7 +330,7 @@ void batch_carve(struct batch *child, const struct batch *parent, const struct a
     child->oldest_wall_ns = parent->oldest_wall_ns;
 }
 
-/* --- identity --------------------------------------------------------------------------------------------- */
+/* --- identity --- */
 
 struct spool_assignment batch_assignment(const struct batch *b)
 {

@@ -1,11 +1,11 @@
 /* batch: events of one partition that travel together. Step 8.
  *
- * A batch is filled while it is open: each event's body is copied once, from the spool's cache into `raw`, with the
- * envelope's bytes around and between, so that `raw` is the uncompressed payload from the start and members are
- * offsets into it. Closing it fixes its members, and the length and checksum of its payload; the spool writes them
- * down before the first send (spool_assign), and from then on the batch never changes: a retry, also after a
- * crash, sends the same bytes under the same id. What may be let go is the memory: spool_load() brings the members
- * back, and the checksum proves that they make the same payload.
+ * A batch is filled while it is open: each event's body is copied once, from the spool's cache into `raw`,
+ * with the envelope's bytes around and between, so that `raw` is the uncompressed payload from the start and
+ * members are offsets into it. Closing it fixes its members, and the length and checksum of its payload; the
+ * spool writes them down before the first send (spool_assign), and from then on the batch never changes: a
+ * retry, also after a crash, sends the same bytes under the same id. What may be let go is the memory:
+ * spool_load() brings the members back, and the checksum proves that they make the same payload.
  *
  * Batches and their buffers are recycled; nothing here allocates per event. */
 #ifndef PENSTOCK_OUTPUT_BATCH_H
@@ -21,14 +21,14 @@
 struct encoder;
 struct output;
 
-#define BATCH_RAW_MAX (32u << 20)   /* a record is at most 16 MiB; this is a bound, not a goal */
-#define BATCH_PLAIN_BELOW 1024      /* smaller payloads are not worth compressing */
+#define BATCH_RAW_MAX (32u << 20) /* a record is at most 16 MiB; this is a bound, not a goal */
+#define BATCH_PLAIN_BELOW 1024    /* smaller payloads are not worth compressing */
 #define BATCH_ID_TEXT 37
 
 enum batch_state {
-    BATCH_OPEN,     /* being filled */
-    BATCH_CLOSED,   /* its members are fixed; not yet handed to the spool */
-    BATCH_WAITING,  /* assigned; to be sent, or sent again */
+    BATCH_OPEN,    /* being filled */
+    BATCH_CLOSED,  /* its members are fixed; not yet handed to the spool */
+    BATCH_WAITING, /* assigned; to be sent, or sent again */
     BATCH_FLIGHT,
     BATCH_DECIDED,  /* the outcome is known; not yet handed to the spool */
     BATCH_SETTLING, /* the spool is writing the outcome */
@@ -81,17 +81,15 @@ struct batch {
     enum err encode_err;
 
     /* History. */
-    bool durable;       /* the assignment is */
-    bool recovered;     /* assigned by an earlier process */
-    bool broken;        /* members were lost: must become a new batch */
-    bool unknown;       /* an earlier send may have delivered it */
-    bool singles;       /* to be taken apart before it is sent */
-    bool structured;    /* sent outside batch mode */
-    bool once_more;     /* was repeated at once already */
-    bool cancel;        /* to be cancelled; asked of the shell once */
+    bool durable;    /* the assignment is */
+    bool recovered;  /* assigned by an earlier process */
+    bool broken;     /* members were lost: must become a new batch */
+    bool unknown;    /* an earlier send may have delivered it */
+    bool singles;    /* to be taken apart before it is sent */
+    bool structured; /* sent outside batch mode */
+    bool once_more;  /* was repeated at once already */
+    bool cancel;     /* to be cancelled; asked of the shell once */
     bool cancel_asked;
-    bool close_now;     /* flush, drain, pressure */
-    bool drop_quietly;  /* expired before it was sent */
     unsigned attempts, tries, unknown_sends;
     uint64_t opened_us, ready_us, not_before_us, sent_us, failed_us;
     uint64_t send_no;
@@ -111,24 +109,26 @@ void batch_reset(struct batch *b, bool trim);
 /* Bytes of payload memory that it holds. */
 size_t batch_memory(const struct batch *b);
 
-/* --- filling ---------------------------------------------------------------------------------------------- */
+/* --- filling --- */
 
 void batch_open(struct batch *b, struct partition *p, const struct api_envelope *envelope);
 /* Length of the payload if an event of body_len were added. */
 static inline uint64_t batch_len_with(const struct batch *b, size_t body_len)
 {
-    return b->raw.len + (b->member_count > 0 ? b->envelope.between.len : 0) + body_len + b->envelope.after.len;
+    return b->raw.len + (b->member_count > 0 ? b->envelope.between.len : 0) + body_len +
+           b->envelope.after.len;
 }
 /* Is an event with this (non-empty) id in it? */
 bool batch_has_id(const struct batch *b, struct span id);
 /* Do the two have an id in common? Both loaded. */
 bool batch_shares_id(const struct batch *a, const struct batch *b);
 /* ERR_TOO_BIG beyond BATCH_RAW_MAX. The id is the api's; expires_ns 0: never. */
-MUST_USE enum err batch_add(struct batch *b, uint64_t seq, struct span id, struct span body, uint64_t expires_ns);
+MUST_USE enum err batch_add(struct batch *b, uint64_t seq, struct span id, struct span body,
+                            uint64_t expires_ns);
 /* Ends the payload; sets raw_len and raw_crc32c. */
 void batch_close(struct batch *b);
 
-/* --- again ------------------------------------------------------------------------------------------------ */
+/* --- again --- */
 
 /* Lets payload memory go; the runs stay. */
 void batch_release(struct batch *b);
@@ -142,15 +142,15 @@ MUST_USE bool batch_loaded(struct batch *b);
 void batch_set_runs(struct batch *b, const struct spool_run *runs, unsigned count);
 bool batch_has_seq(const struct batch *b, uint64_t seq);
 /* Members [from, to) of a loaded batch, those whose fate is FATE_REMAINS, as a new closed batch. */
-void batch_carve(struct batch *child, const struct batch *parent, const struct api_envelope *envelope, unsigned from,
-                 unsigned to);
+void batch_carve(struct batch *child, const struct batch *parent, const struct api_envelope *envelope,
+                 unsigned from, unsigned to);
 
-/* --- identity --------------------------------------------------------------------------------------------- */
+/* --- identity --- */
 
 void batch_set_id(struct batch *b, const struct spool_batch_id *id);
 struct spool_assignment batch_assignment(const struct batch *b);
-/* The payload id is a UUID: the spool's own random one with epoch and number worked in, so that it is unique and
- * the same after each restart. */
+/* The payload id is a UUID: the spool's own random one with epoch and number worked in, so that it is unique
+ * and the same after each restart. */
 void batch_id_text(const struct spool_batch_id *id, char into[BATCH_ID_TEXT]);
 
 #endif

@@ -2,7 +2,9 @@
  *
  *   output.c    life, offers, notes, steering; output_step() in its order: the straight line
  *   fill.c      spool -> open batches -> closed -> assigned                       (step 8)
- *   dispatch.c  payloads made ready, sends, replies and breaks                    (steps 9 to 11)
+ *   payload.c   payloads read again, encoded, let go                              (step 8)
+ *   dispatch.c  which batch is sent next, and how                                 (steps 9, 10)
+ *   answer.c    replies and breaks                                                (step 11)
  *   settle.c    outcomes to the spool: delivered, dead, dropped, following ones   (step 12)
  *   sight.c     status, state, news
  *
@@ -21,11 +23,11 @@
 #include "lib/output/transport.h"
 
 #define PAYLOAD_BUDGET_DEFAULT (12u << 20)
-#define AHEAD 2              /* batches assigned beyond those that can be in flight */
-#define OPEN_MAX 256         /* batches being filled, one per partition */
-#define READ_PER_STEP 4096   /* records */
+#define AHEAD 2            /* batches assigned beyond those that can be in flight */
+#define OPEN_MAX 256       /* batches being filled, one per partition */
+#define READ_PER_STEP 4096 /* records */
 #define LOADS_MAX 2
-#define ENCODERS_MAX 4       /* compressions at the same time */
+#define ENCODERS_MAX 4 /* compressions at the same time */
 #define RETRY_SPOOL_US US_PER_S
 #define STALL_US (120 * US_PER_S)
 
@@ -54,26 +56,26 @@ struct output {
     unsigned free_count, open_count;
     unsigned unassigned; /* CLOSED */
     unsigned in_flight, encoding, loading, held_partitions;
-    size_t memory;       /* of payloads, as of this step */
+    size_t memory; /* of payloads, as of this step */
 
-    bool opened;          /* the spool is */
-    bool failed;          /* storage is */
-    bool readable;        /* spool_next() may have something */
-    bool room;            /* the spool may take what it refused */
-    bool rewind;          /* unassigned records are to be read again */
+    bool opened;   /* the spool is */
+    bool failed;   /* storage is */
+    bool readable; /* spool_next() may have something */
+    bool room;     /* the spool may take what it refused */
+    bool rewind;   /* unassigned records are to be read again */
     bool draining;
-    bool plain;           /* the upstream takes no compression */
-    bool structured;      /* nor batch mode */
-    bool decided;         /* some batch is BATCH_DECIDED */
-    bool dead_full;       /* dead letters are full and block */
+    bool plain;      /* the upstream takes no compression */
+    bool structured; /* nor batch mode */
+    bool decided;    /* some batch is BATCH_DECIDED */
+    bool dead_full;  /* dead letters are full and block */
     bool probe_out;
-    bool secrets_read;    /* for the probe that comes next */
+    bool secrets_read; /* for the probe that comes next */
     bool rebuild;
-    bool more;            /* the step stopped at a bound of its own */
+    bool more; /* the step stopped at a bound of its own */
     bool window_told;
     uint64_t probe_no;
     uint64_t last_read, last_offered, flush_mark;
-    uint64_t stalled_us;  /* since when reading is stuck though there is something; 0: it is not */
+    uint64_t stalled_us; /* since when reading is stuck though there is something; 0: it is not */
     uint64_t spool_retry_us;
     uint64_t progress_us; /* something last moved */
     uint64_t wake_us;
@@ -89,13 +91,13 @@ struct output {
     struct encoder *encoders[ENCODERS_MAX]; /* not lent now */
     unsigned encoder_count;
 
-    struct arena arena; /* one judgement or one settlement at a time */
+    struct arena arena;           /* one judgement or one settlement at a time */
     struct spool_record *records; /* one offer at a time */
     unsigned record_cap;
     struct bytes scratch;
 };
 
-/* --- shared --------------------------------------------------------------------------------------------- */
+/* --- shared --- */
 
 struct batch *output_batch_take(struct output *o); /* from the free list or new */
 void output_batch_recycle(struct output *o, struct batch *b);
@@ -110,39 +112,53 @@ void output_error(struct output *o, unsigned status, const char *format, ...) PR
 /* Has give_up_after passed for this batch? */
 bool output_gives_up(const struct output *o, const struct batch *b);
 
-/* --- fill.c --------------------------------------------------------------------------------------------- */
+/* --- fill.c --- */
 
-void fill_adopt(struct output *o);          /* open batches of the last process */
-void fill_read(struct output *o);           /* records into open batches */
+void fill_adopt(struct output *o); /* open batches of the last process */
+void fill_read(struct output *o);  /* records into open batches */
 void fill_close_due(struct output *o);
 void fill_assign(struct output *o);
-void fill_rewind(struct output *o);         /* puts back all that is unassigned */
+void fill_rewind(struct output *o); /* puts back all that is unassigned */
 /* When an event is not to be sent any more; Unix ns, 0: never. */
 uint64_t fill_expiry(const struct partition *p, const struct record_id *id, uint64_t wall_ns);
 uint64_t fill_wake_us(const struct output *o);
 /* Requests that could start now. */
 unsigned fill_slots(const struct output *o);
 
-/* --- dispatch.c ------------------------------------------------------------------------------------------ */
+/* --- payload.c --- */
 
-void dispatch_loads(struct output *o);      /* finishes and starts loads, lets memory go */
-bool dispatch_encode(struct output *o, struct output_wish *ret);
+void payload_loads(struct output *o); /* finishes and starts loads, lets memory go */
+bool payload_encode(struct output *o, struct output_wish *ret);
+
+/* --- dispatch.c --- */
+
 bool dispatch_cancel(struct output *o, struct output_wish *ret);
 bool dispatch_send(struct output *o, struct output_wish *ret);
-void dispatch_give_up(struct output *o);
-void dispatch_held(struct output *o);       /* held partitions that have nothing to be probed with */
 uint64_t dispatch_wake_us(const struct output *o);
-/* Storage or policy changed this batch behind our back. */
-void dispatch_lost(struct output *o, uint64_t batch_no);
+/* The batch as its api sees it; the members are in the arena. */
+void dispatch_describe(const struct output *o, const struct batch *b, struct arena *arena,
+                       struct api_batch *ret);
+/* The settings as they are for this batch: one that was cut for structured mode is sent in it. */
+struct api_settings dispatch_settings(const struct output *o, const struct batch *b);
 
-/* --- settle.c --------------------------------------------------------------------------------------------- */
+/* --- answer.c --- */
+
+/* Buries what retry.give_up_after says is to be given up. */
+void answer_give_up(struct output *o);
+/* Held partitions that have nothing to be probed with. */
+void answer_held(struct output *o);
+/* Storage or policy changed this batch behind our back. */
+void answer_lost(struct output *o, uint64_t batch_no);
+
+/* --- settle.c --- */
 
 void settle_decided(struct output *o);
-bool settle_may_run(const struct output *o); /* something is decided, and the spool is not known to refuse it */
+bool settle_may_run(
+    const struct output *o); /* something is decided, and the spool is not known to refuse it */
 void settle_done(struct output *o, uint64_t batch_no); /* NOTE_SETTLED */
 void settle_decide(struct output *o, struct batch *b); /* b->outcome is filled: to be handed to the spool */
 
-/* --- sight.c ---------------------------------------------------------------------------------------------- */
+/* --- sight.c --- */
 
 enum output_state sight_state(const struct output *o);
 void sight_tell(struct output *o); /* news when the state changed */

@@ -2,7 +2,8 @@
  *
  *   dead letter: reason=REASON status=N attempts=N seq=N partition="…" id="…" answer="…"
  *
- * Values in quotes have control characters, quotes and backslashes replaced and are cut to what a line bears. */
+ * Values in quotes have control characters, quotes and backslashes replaced and are cut to what a line bears.
+ */
 #ifndef PENSTOCK_OUTPUT_DEAD_H
 #define PENSTOCK_OUTPUT_DEAD_H
 

@@ -1,5 +1,5 @@
-/* encode: the part of step 8 that runs off the loop. It touches nothing but the batch and the encoder it is given,
- * which nobody else touches until output_encoded(). */
+/* encode: the part of step 8 that runs off the loop. It touches nothing but the batch and the encoder it is
+ * given, which nobody else touches until output_encoded(). */
 #include "lib/output/batch.h"
 #include "lib/output/output.h"
 

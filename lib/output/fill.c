@@ -1,13 +1,14 @@
 /* fill: from the spool into batches. Step 8; before it the spool's commit, after it dispatch.c.
  *
- * Records are read in order and go into the open batch of their partition. A batch closes when it is full (events,
- * bytes, an id that it has already), when its first event has waited long enough, on flush and drain, or when memory
- * or the spool's window run short. Closed batches are handed to the spool in order, at most AHEAD more than can be in
- * flight; while they wait for that, nothing more is read, and the open ones go on filling only from what is read
- * already: in an outage the backlog stays on disk, and batches become full ones.
+ * Records are read in order and go into the open batch of their partition. A batch closes when it is full
+ * (events, bytes, an id that it has already), when its first event has waited long enough, on flush and
+ * drain, or when memory or the spool's window run short. Closed batches are handed to the spool in order, at
+ * most AHEAD more than can be in flight; while they wait for that, nothing more is read, and the open ones go
+ * on filling only from what is read already: in an outage the backlog stays on disk, and batches become full
+ * ones.
  *
- * A held partition holds only itself: its records are read past, and when it is welcome again everything that is not
- * assigned is put back and read again, in order (spool_rewind). */
+ * A held partition holds only itself: its records are read past, and when it is welcome again everything that
+ * is not assigned is put back and read again, in order (spool_rewind). */
 #include "lib/output/core.h"
 
 #include "lib/base/ensure.h"
@@ -26,7 +27,8 @@ static struct batch *oldest_open(const struct output *o)
     return list_empty(&o->opens) ? NULL : CONTAINER_OF(o->opens.next, struct batch, link);
 }
 
-/* --- closing ------------------------------------------------------------------------------------------------ */
+/* --- closing
+ * ------------------------------------------------------------------------------------------------ */
 
 static void close_batch(struct output *o, struct batch *b)
 {
@@ -69,8 +71,9 @@ unsigned fill_slots(const struct output *o)
     return limit_rate_tokens(&o->rate, o->now_us, slots);
 }
 
-/* May a batch that is not full be closed because of its age? Not while it could not be sent anyway: then it goes on
- * filling, so that an outage, a rate limit or slow answers make for fewer and fuller requests. One may always wait. */
+/* May a batch that is not full be closed because of its age? Not while it could not be sent anyway: then it
+ * goes on filling, so that an outage, a rate limit or slow answers make for fewer and fuller requests. One
+ * may always wait. */
 static bool may_close_by_age(const struct output *o)
 {
     unsigned slots = fill_slots(o);
@@ -102,7 +105,8 @@ void fill_close_due(struct output *o)
     }
 }
 
-/* --- reading ------------------------------------------------------------------------------------------------ */
+/* --- reading
+ * ------------------------------------------------------------------------------------------------ */
 
 static uint64_t raw_max(struct output *o)
 {
@@ -202,14 +206,14 @@ static void check_window(struct output *o)
         close_batch(o, b);
         o->stalled_us = o->now_us;
     } else if (since >= WINDOW_TELL_US && !o->window_told) {
-        for (struct list *l = o->partitions.all.next; l != &o->partitions.all && !o->window_told; l = l->next) {
+        for (struct list *l = o->partitions.all.next; l != &o->partitions.all && !o->window_told;
+             l = l->next) {
             struct partition *p = CONTAINER_OF(l, struct partition, all);
             if (!p->held || p->skipped == 0)
                 continue;
             o->window_told = true;
-            news_add(&o->news, NEWS_WARNING,
-                     "partition \"%.*s\" is held and now holds back all others: %s", (int)p->name.len,
-                     (const char *)p->name.at, p->text);
+            news_add(&o->news, NEWS_WARNING, "partition \"%.*s\" is held and now holds back all others: %s",
+                     (int)p->name.len, (const char *)p->name.at, p->text);
         }
     }
 }
@@ -251,7 +255,8 @@ void fill_read(struct output *o)
         check_window(o);
 }
 
-/* --- assigning ---------------------------------------------------------------------------------------------- */
+/* --- assigning
+ * ---------------------------------------------------------------------------------------------- */
 
 /* Assigned, not settled, and not held. */
 static unsigned ahead(const struct output *o)
@@ -305,7 +310,8 @@ void fill_assign(struct output *o)
         o->more = true; /* reading may go on */
 }
 
-/* --- putting back --------------------------------------------------------------------------------------------- */
+/* --- putting back
+ * --------------------------------------------------------------------------------------------- */
 
 static void put_back(struct output *o, struct batch *b)
 {

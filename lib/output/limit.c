@@ -6,7 +6,7 @@
 #define NS_PER_US UINT64_C(1000)
 #define MINUTE_US (60 * US_PER_S)
 
-/* --- rate ------------------------------------------------------------------------------------------- */
+/* --- rate --- */
 
 void limit_rate_set(struct limit_rate *l, uint64_t requests, uint64_t per_us)
 {
@@ -48,12 +48,12 @@ void limit_rate_take(struct limit_rate *l, uint64_t now_us)
     l->due_ns += l->interval_ns;
 }
 
-/* --- pace after an outage ------------------------------------------------------------------------------ */
+/* --- pace after an outage --- */
 
-#define PACE_FROM_US (5 * MINUTE_US)   /* shorter outages are caught up at full speed */
+#define PACE_FROM_US (5 * MINUTE_US) /* shorter outages are caught up at full speed */
 #define PACE_CHECK_US (20 * US_PER_S)
-#define PACE_MIN_PER_MINUTE 60         /* one request a second, however quiet it was before */
-#define PACE_MAX_PER_MINUTE 60000      /* beyond this there is nothing left to hold back */
+#define PACE_MIN_PER_MINUTE 60    /* one request a second, however quiet it was before */
+#define PACE_MAX_PER_MINUTE 60000 /* beyond this there is nothing left to hold back */
 
 static void pace_set(struct limit_pace *p, uint64_t per_minute)
 {
@@ -108,7 +108,7 @@ void limit_pace_check(struct limit_pace *p, uint64_t now_us, uint64_t pending, b
     p->check_pending = pending;
 }
 
-/* --- learned size ---------------------------------------------------------------------------------------- */
+/* --- learned size --- */
 
 #define LEARNED_FOR_US (10 * MINUTE_US)
 
@@ -131,7 +131,7 @@ uint64_t limit_learned_max(struct limit_learned *l, uint64_t configured, uint64_
     return l->bytes != 0 && l->bytes < configured ? l->bytes : configured;
 }
 
-/* --- concurrency: auto ----------------------------------------------------------------------------------- */
+/* --- concurrency: auto --- */
 
 #define ADAPT_FLOOR_US (20 * US_PER_MS) /* round trips below this are noise */
 

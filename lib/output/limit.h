@@ -1,13 +1,13 @@
 /* limit: how fast and how large. Part of steps 8 and 9.
  *
- *   limit_rate     `rate_limit: N/period`: a token bucket kept as one deadline. Its burst is a tenth of N (at least
- *                  one) and its refill is slowed by as much, so that no window of one period holds more than N.
- *   limit_pace     after a long outage: many agents that come back to one upstream must not send their backlog
- *                  all at once. Requests are paced at twice the rate of the time before, and faster only while the
+ *   limit_rate     `rate_limit: N/period`: a token bucket kept as one deadline. Its burst is a tenth of N (at
+ * least one) and its refill is slowed by as much, so that no window of one period holds more than N.
+ *   limit_pace     after a long outage: many agents that come back to one upstream must not send their
+ * backlog all at once. Requests are paced at twice the rate of the time before, and faster only while the
  *                  backlog does not shrink.
  *   limit_learned  after a 413: batches of at most half the refused size for a while; doubles back.
- *   limit_adapt    `concurrency: auto`: additive increase on success, multiplicative decrease on push-back and on
- *                  round trips that grow well beyond the best one seen.
+ *   limit_adapt    `concurrency: auto`: additive increase on success, multiplicative decrease on push-back
+ * and on round trips that grow well beyond the best one seen.
  *
  * All times are monotonic. */
 #ifndef PENSTOCK_OUTPUT_LIMIT_H
@@ -30,8 +30,8 @@ void limit_rate_take(struct limit_rate *l, uint64_t now_us);
 struct limit_pace {
     bool on;
     struct limit_rate rate;
-    uint64_t per_minute;         /* requests: present pace, when on */
-    uint64_t steady_per_minute;  /* requests of the last whole minute of normal running */
+    uint64_t per_minute;        /* requests: present pace, when on */
+    uint64_t steady_per_minute; /* requests of the last whole minute of normal running */
     uint64_t minute_start_us, minute_count;
     uint64_t check_us, check_pending;
 };
@@ -39,7 +39,8 @@ struct limit_pace {
 void limit_pace_sent(struct limit_pace *p, uint64_t now_us, bool normal);
 /* An outage that began at failing_us ended: begins pacing if it was long. */
 void limit_pace_begin(struct limit_pace *p, uint64_t failing_us, uint64_t now_us, uint64_t pending);
-/* Called now and then while on: raises the pace when `pending` does not shrink, ends it when the backlog is gone. */
+/* Called now and then while on: raises the pace when `pending` does not shrink, ends it when the backlog is
+ * gone. */
 void limit_pace_check(struct limit_pace *p, uint64_t now_us, uint64_t pending, bool drained);
 
 struct limit_learned {
@@ -54,14 +55,16 @@ struct limit_adapt {
     bool on;
     unsigned ceiling;
     double level;
-    uint64_t best_us;  /* shortest round trip of late; decays upwards */
+    uint64_t best_us; /* shortest round trip of late; decays upwards */
     uint64_t smooth_us;
     uint64_t cut_mark; /* sends up to this number were already paid for by a cut */
 };
 void limit_adapt_set(struct limit_adapt *a, bool on, unsigned ceiling);
 unsigned limit_adapt_level(const struct limit_adapt *a);
-/* An answer that took rtt_us came; `busy`: as many were in flight as allowed. sends: number of the latest send. */
-void limit_adapt_answered(struct limit_adapt *a, uint64_t rtt_us, bool busy, uint64_t send_no, uint64_t sends);
+/* An answer that took rtt_us came; `busy`: as many were in flight as allowed. sends: number of the latest
+ * send. */
+void limit_adapt_answered(struct limit_adapt *a, uint64_t rtt_us, bool busy, uint64_t send_no,
+                          uint64_t sends);
 void limit_adapt_pushed_back(struct limit_adapt *a, uint64_t send_no, uint64_t sends);
 
 #endif

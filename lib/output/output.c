@@ -1,7 +1,8 @@
 /* output: see output.h for what it is and how a batch lives; core.h for who does what.
  *
  * This file is the straight line: output_offer() takes events in (step 5; before it agent/intake.c, after it
- * lib/spool), output_note() hears from the spool, output_step() decides, in one written order, what is next. */
+ * lib/spool), output_note() hears from the spool, output_step() decides, in one written order, what is next.
+ */
 #include "lib/output/output.h"
 
 #include "lib/output/core.h"
@@ -18,7 +19,7 @@
 #define SCRATCH_MAX (64u << 20)
 #define RECORDS_KEPT 1024
 
-/* --- life ------------------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 static void apply_config(struct output *o, const struct output_config *config)
 {
@@ -101,7 +102,8 @@ struct api_settings *output_api_settings(struct output *o)
     return &o->config.api;
 }
 
-/* --- in ------------------------------------------------------------------------------------------------------ */
+/* --- in
+ * ------------------------------------------------------------------------------------------------------ */
 
 enum err output_room(const struct output *o, unsigned count, uint64_t bytes)
 {
@@ -116,8 +118,10 @@ static struct record_id record_id_of(const struct api_item *item)
                               .id = item->id};
 }
 
-/* Writes the records' ids one behind the other into scratch, which must not move while spans point into it. */
-static enum err build_records(struct output *o, const struct api_item *items, unsigned count, uint64_t wall_ns)
+/* Writes the records' ids one behind the other into scratch, which must not move while spans point into it.
+ */
+static enum err build_records(struct output *o, const struct api_item *items, unsigned count,
+                              uint64_t wall_ns)
 {
     size_t ids_len = 0;
     for (unsigned i = 0; i < count; i++) {
@@ -168,7 +172,8 @@ uint64_t output_acked(const struct output *o)
     return spool_acked(o->spool);
 }
 
-bool output_recent_next(struct output *o, uint64_t *ret_key_hash, uint64_t *ret_content_hash, uint64_t *ret_wall_ns)
+bool output_recent_next(struct output *o, uint64_t *ret_key_hash, uint64_t *ret_content_hash,
+                        uint64_t *ret_wall_ns)
 {
     struct span encoded;
     while (spool_recent_next(o->spool, &encoded, ret_wall_ns)) {
@@ -218,7 +223,7 @@ void output_note(struct output *o, const struct spool_note *note)
         settle_done(o, note->batch_no);
         break;
     case NOTE_LOST:
-        dispatch_lost(o, note->batch_no);
+        answer_lost(o, note->batch_no);
         break;
     case NOTE_STATE:
         o->failed = spool_state(o->spool) == SPOOL_FAILED;
@@ -237,7 +242,8 @@ void output_note(struct output *o, const struct spool_note *note)
     }
 }
 
-/* --- the step ------------------------------------------------------------------------------------------------ */
+/* --- the step
+ * ------------------------------------------------------------------------------------------------ */
 
 static size_t list_memory(const struct list *head)
 {
@@ -262,9 +268,9 @@ static void trim_when_idle(struct output *o)
     }
 }
 
-/* Nothing may be pending with nothing under way: whatever went wrong, starting the connections and the reading
- * anew gets it going, and a person should hear of it. Waits that are meant (backoff, hold, quota, pause, a slow
- * but legal request) are not stalls. */
+/* Nothing may be pending with nothing under way: whatever went wrong, starting the connections and the
+ * reading anew gets it going, and a person should hear of it. Waits that are meant (backoff, hold, quota,
+ * pause, a slow but legal request) are not stalls. */
 static void check_stall(struct output *o)
 {
     uint64_t bound = STALL_US;
@@ -280,7 +286,8 @@ static void check_stall(struct output *o)
     spool_ledger(o->spool, &ledger);
     if (ledger.pending > 0 && !waits && o->held_partitions == 0) {
         news_add(&o->news, NEWS_WARNING,
-                 "nothing moved for %u s with %llu events pending: connections are rebuilt and the spool is read again",
+                 "nothing moved for %u s with %llu events pending: connections are rebuilt and the spool is "
+                 "read again",
                  (unsigned)((o->now_us - o->progress_us) / US_PER_S), (unsigned long long)ledger.pending);
         o->rebuild = true;
         o->rewind = true;
@@ -297,7 +304,7 @@ static bool next_wish(struct output *o, struct output_wish *ret)
         ret->kind = WISH_REBUILD;
         return true;
     }
-    return dispatch_encode(o, ret) || dispatch_send(o, ret);
+    return payload_encode(o, ret) || dispatch_send(o, ret);
 }
 
 static uint64_t sooner(uint64_t a, uint64_t b)
@@ -326,16 +333,16 @@ struct output_wish output_step(struct output *o)
     o->more = false;
     if (o->opened) {
         o->memory = list_memory(&o->opens) + list_memory(&o->order) + list_memory(&o->free);
-        settle_decided(o);   /* what was learnt, first: it makes room for all else */
-        dispatch_held(o);
-        dispatch_give_up(o);
+        settle_decided(o); /* what was learnt, first: it makes room for all else */
+        answer_held(o);
+        answer_give_up(o);
         if (o->rewind)
             fill_rewind(o);
         fill_read(o);
         fill_close_due(o);
         fill_assign(o);
-        dispatch_loads(o);
-        settle_decided(o);   /* what was found unfit to be sent as it is */
+        payload_loads(o);
+        settle_decided(o); /* what was found unfit to be sent as it is */
         check_stall(o);
         if (next_wish(o, &wish))
             return wish;
@@ -351,7 +358,8 @@ uint64_t output_wake_us(const struct output *o)
     return o->wake_us;
 }
 
-/* --- steering -------------------------------------------------------------------------------------------------- */
+/* --- steering
+ * -------------------------------------------------------------------------------------------------- */
 
 void output_pause(struct output *o)
 {
@@ -423,7 +431,8 @@ bool output_idle(const struct output *o)
     return o->in_flight == 0 && o->encoding == 0 && o->loading == 0 && !o->probe_out;
 }
 
-/* --- shared ------------------------------------------------------------------------------------------------------ */
+/* --- shared
+ * ------------------------------------------------------------------------------------------------------ */
 
 struct batch *output_batch_take(struct output *o)
 {
@@ -530,5 +539,6 @@ bool output_gives_up(const struct output *o, const struct batch *b)
         return false;
     /* The outage has lasted long enough by the monotonic clock; the event must be old enough as well. */
     uint64_t wall_ns = clock_wall_ns(&o->clock);
-    return b->oldest_wall_ns != 0 && wall_ns > b->oldest_wall_ns && (wall_ns - b->oldest_wall_ns) / 1000 >= limit;
+    return b->oldest_wall_ns != 0 && wall_ns > b->oldest_wall_ns &&
+           (wall_ns - b->oldest_wall_ns) / 1000 >= limit;
 }

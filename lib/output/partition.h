@@ -14,20 +14,20 @@ struct partition {
     struct list bucket;
     struct list all;
     uint64_t hash;
-    struct span name;        /* owned */
+    struct span name; /* owned */
     size_t name_cap;
-    struct batch *open;      /* being filled */
-    unsigned batches;        /* closed and not yet gone */
-    bool alone;              /* its events are never merged */
-    uint64_t expires_us;     /* age at which its events are dropped unsent; 0: never */
-    uint64_t first_us;       /* when the first event of a batch that was put back had come; 0: none was */
-    uint64_t scan;           /* the scan that found an earlier batch of it waiting */
+    struct batch *open;  /* being filled */
+    unsigned batches;    /* closed and not yet gone */
+    bool alone;          /* its events are never merged */
+    uint64_t expires_us; /* age at which its events are dropped unsent; 0: never */
+    uint64_t first_us;   /* when the first event of a batch that was put back had come; 0: none was */
+    uint64_t scan;       /* the scan that found an earlier batch of it waiting */
     bool held, probing;
     unsigned holds;
-    uint64_t next_us;        /* no probe before */
+    uint64_t next_us; /* no probe before */
     uint64_t held_wall_ns;
     char text[200];
-    uint64_t skipped;        /* events that were read past while it is held; they come again */
+    uint64_t skipped; /* events that were read past while it is held; they come again */
 };
 
 #define PARTITION_BUCKETS 256

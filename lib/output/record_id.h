@@ -1,8 +1,8 @@
 /* record_id: what an output keeps as the id of a spool record.
  *
- * The spool stores one opaque id per record. Ours holds the api's id of the event, which its upstream half needs
- * again; where the event takes part in the memory of recent ids, the two hashes of that memory; and where it has
- * one, the time after which it is not to be sent any more:
+ * The spool stores one opaque id per record. Ours holds the api's id of the event, which its upstream half
+ * needs again; where the event takes part in the memory of recent ids, the two hashes of that memory; and
+ * where it has one, the time after which it is not to be sent any more:
  *
  *   empty                                              none of these
  *   u8 flags | [u64 key hash | u64 content hash] | [u64 expiry, Unix ns] | api's id

@@ -148,8 +148,8 @@ static void hold_delay(struct schedule *s, uint64_t now_us, struct rng *rng)
     s->next_us = later(now_us + delay, s->floor_us);
 }
 
-void schedule_failed(struct schedule *s, uint64_t send_no, uint64_t now_us, uint64_t retry_after_us, bool quota,
-                     struct rng *rng)
+void schedule_failed(struct schedule *s, uint64_t send_no, uint64_t now_us, uint64_t retry_after_us,
+                     bool quota, struct rng *rng)
 {
     back(s, send_no);
     floor_set(s, now_us, retry_after_us, quota);
@@ -171,11 +171,12 @@ void schedule_failed(struct schedule *s, uint64_t send_no, uint64_t now_us, uint
     }
     /* Everybody who was told the same floor comes back spread out behind it. */
     if (s->floor_us > now_us)
-        s->next_us = later(s->next_us, s->floor_us + schedule_jitter_us(s, s->failures - (s->failures > 0), rng));
+        s->next_us =
+            later(s->next_us, s->floor_us + schedule_jitter_us(s, s->failures - (s->failures > 0), rng));
 }
 
-void schedule_held(struct schedule *s, uint64_t send_no, uint64_t now_us, uint64_t retry_after_us, bool forever,
-                   struct rng *rng)
+void schedule_held(struct schedule *s, uint64_t send_no, uint64_t now_us, uint64_t retry_after_us,
+                   bool forever, struct rng *rng)
 {
     back(s, send_no);
     floor_set(s, now_us, retry_after_us, false);

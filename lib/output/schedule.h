@@ -1,19 +1,19 @@
 /* schedule: when an output may send. Part of step 9.
  *
- * A pure state machine over monotonic microseconds: it is told what was sent and what became of it, and answers
- * how many requests may start now, and when to ask again.
+ * A pure state machine over monotonic microseconds: it is told what was sent and what became of it, and
+ * answers how many requests may start now, and when to ask again.
  *
- *   OK        as many as concurrency allows; after an outage `ramp` bounds it, which grows by one with each success.
- *   RETRYING  one request at a time (the probe), after a delay that is random over the whole interval
+ *   OK        as many as concurrency allows; after an outage `ramp` bounds it, which grows by one with each
+ * success. RETRYING  one request at a time (the probe), after a delay that is random over the whole interval
  *             [0, min(retry.max, retry.initial * 2^n)]: full jitter, applied after the cap.
  *   HELD      the upstream refuses us, not the events: one probe after max(retry.initial, 1 s), doubling to
  *             retry.max. Leaves by a success.
  *   STOPPED   holds without probing until resumed.
  *
- * A Retry-After is a floor for every request of the output; retry.max never shortens it. A result of a request
- * that was sent before the latest failure says nothing about the time since: it neither ends an outage nor
- * deepens it. Only a success resets the delays. Time only ever comes from the monotonic clock, so that steps of
- * the wall clock do nothing here. */
+ * A Retry-After is a floor for every request of the output; retry.max never shortens it. A result of a
+ * request that was sent before the latest failure says nothing about the time since: it neither ends an
+ * outage nor deepens it. Only a success resets the delays. Time only ever comes from the monotonic clock, so
+ * that steps of the wall clock do nothing here. */
 #ifndef PENSTOCK_OUTPUT_SCHEDULE_H
 #define PENSTOCK_OUTPUT_SCHEDULE_H
 
@@ -29,8 +29,8 @@ struct schedule {
     unsigned concurrency;
     enum schedule_phase phase;
     bool paused;
-    bool quota;          /* a Retry-After of over an hour, or the api says quota: has its own name in status */
-    bool probing;        /* the one request of RETRYING or HELD is out */
+    bool quota;   /* a Retry-After of over an hour, or the api says quota: has its own name in status */
+    bool probing; /* the one request of RETRYING or HELD is out */
     uint64_t probe_no;
     unsigned failures;   /* in a row */
     unsigned holds;      /* in a row */
@@ -58,12 +58,13 @@ uint64_t schedule_sent(struct schedule *s);
 /* It was answered, and the answer shows that the upstream takes us. */
 void schedule_succeeded(struct schedule *s, uint64_t send_no);
 /* It failed in a way that time may mend. retry_after_us 0: none was given. */
-void schedule_failed(struct schedule *s, uint64_t send_no, uint64_t now_us, uint64_t retry_after_us, bool quota,
-                     struct rng *rng);
+void schedule_failed(struct schedule *s, uint64_t send_no, uint64_t now_us, uint64_t retry_after_us,
+                     bool quota, struct rng *rng);
 /* The upstream refuses us. */
-void schedule_held(struct schedule *s, uint64_t send_no, uint64_t now_us, uint64_t retry_after_us, bool forever,
-                   struct rng *rng);
-/* The probe without a batch was welcome: a batch may go at once, but the delays are not reset before it succeeds. */
+void schedule_held(struct schedule *s, uint64_t send_no, uint64_t now_us, uint64_t retry_after_us,
+                   bool forever, struct rng *rng);
+/* The probe without a batch was welcome: a batch may go at once, but the delays are not reset before it
+ * succeeds. */
 void schedule_probe_welcome(struct schedule *s, uint64_t send_no, uint64_t now_us);
 /* Any answer may carry a Retry-After: no request of the output before it. */
 void schedule_floor(struct schedule *s, uint64_t now_us, uint64_t retry_after_us);

@@ -1,10 +1,10 @@
 /* settle: outcomes to the spool. Step 12, the end of the line.
  *
- * One control record of the spool ends a batch: its members are delivered, dead, dropped, or members of the batches
- * that follow it, each exactly one of these. Following batches (the remainder of a per-event answer, halves, singles)
- * are built here from the old one's payload and take its place in the order, so that a split keeps its
- * partition's order. When the spool has no room for the dead letters, the batch stays as it is and the outcome is
- * offered again. */
+ * One control record of the spool ends a batch: its members are delivered, dead, dropped, or members of the
+ * batches that follow it, each exactly one of these. Following batches (the remainder of a per-event answer,
+ * halves, singles) are built here from the old one's payload and take its place in the order, so that a split
+ * keeps its partition's order. When the spool has no room for the dead letters, the batch stays as it is and
+ * the outcome is offered again. */
 #include "lib/output/core.h"
 
 #include "lib/base/ensure.h"
@@ -22,7 +22,8 @@ void settle_decide(struct output *o, struct batch *b)
     o->decided = true;
 }
 
-/* --- building the spool's view --------------------------------------------------------------------------------- */
+/* --- building the spool's view
+ * --------------------------------------------------------------------------------- */
 
 struct plan {
     struct spool_outcome outcome;
@@ -149,7 +150,8 @@ static void plan_build(struct output *o, struct batch *b, struct plan *p)
     plan_children(o, b, p);
 }
 
-/* --- carrying it out ---------------------------------------------------------------------------------------------- */
+/* --- carrying it out
+ * ---------------------------------------------------------------------------------------------- */
 
 static void tell_deaths(struct output *o, const struct batch *b, const struct plan *p)
 {
@@ -228,9 +230,10 @@ static bool settle(struct output *o, struct batch *b)
     o->spool_retry_us = o->now_us + RETRY_SPOOL_US;
     if (err == ERR_FULL && p.outcome.dead_count > 0 && !o->dead_full) {
         o->dead_full = true;
-        output_error(o, b->reply_status,
-                     "the store of dead letters is full (dead_letter.max_bytes): replay or purge some, or raise it; "
-                     "nothing is sent until then");
+        output_error(
+            o, b->reply_status,
+            "the store of dead letters is full (dead_letter.max_bytes): replay or purge some, or raise it; "
+            "nothing is sent until then");
     }
     return false;
 }

@@ -1,10 +1,11 @@
-/* sight: what an output shows: its state by name, the numbers for status and metrics, and the news when the state
- * changes. Changes are told once, not per attempt. */
+/* sight: what an output shows: its state by name, the numbers for status and metrics, and the news when the
+ * state changes. Changes are told once, not per attempt. */
 #include "lib/output/core.h"
 
 #include <stdio.h>
 
-const char *const output_state_names[OUT_STATES] = {"ok", "retrying", "held", "full", "paused", "quota", "failed"};
+const char *const output_state_names[OUT_STATES] = {"ok",     "retrying", "held",  "full",
+                                                    "paused", "quota",    "failed"};
 
 enum output_state sight_state(const struct output *o)
 {
@@ -56,7 +57,8 @@ static void held_partitions(const struct output *o, struct output_status *ret)
             continue;
         if (ret->held_count < room) {
             struct output_held_partition *h = &ret->held[ret->held_count];
-            (void)snprintf(h->partition, sizeof h->partition, "%.*s", (int)p->name.len, (const char *)p->name.at);
+            (void)snprintf(h->partition, sizeof h->partition, "%.*s", (int)p->name.len,
+                           (const char *)p->name.at);
             (void)snprintf(h->text, sizeof h->text, "%s", p->text);
             h->since_wall_ns = p->held_wall_ns;
         }

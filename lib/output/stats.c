@@ -13,7 +13,7 @@ const double output_histogram_bounds_s[OUTPUT_HISTOGRAM_BUCKETS - 1] = {
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
 };
 
-static const char *const known_results[] = {"delivered", "partial", "retry", "split", "dead",
+static const char *const known_results[] = {"delivered", "partial", "retry",   "split",      "dead",
                                             "held",      "skipped", "unknown", "unreachable"};
 
 void stats_init(struct stats *s)

@@ -21,7 +21,8 @@ struct transport {
                   struct arena *arena, struct api_verdict *ret);
     /* None came. */
     void (*broke)(enum output_break what, const char *text, struct api_verdict *ret);
-    /* The answer to a probe: ACT_DELIVERED welcome, ACT_SPLIT nothing learnt (ask with a batch), else ACT_HOLD. */
+    /* The answer to a probe: ACT_DELIVERED welcome, ACT_SPLIT nothing learnt (ask with a batch), else
+     * ACT_HOLD. */
     void (*judge_probe)(const struct api_reply *reply, struct arena *arena, struct api_verdict *ret);
 };
 

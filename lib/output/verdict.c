@@ -61,7 +61,8 @@ static void set_fate(struct outcome *o, unsigned member, enum fate fate)
     }
 }
 
-static void set_dead(struct outcome *o, unsigned member, enum api_dead reason, unsigned status, struct span answer)
+static void set_dead(struct outcome *o, unsigned member, enum api_dead reason, unsigned status,
+                     struct span answer)
 {
     if (o->death_count == o->death_cap) {
         o->death_cap = o->death_cap == 0 ? 16 : 2 * o->death_cap;
@@ -84,7 +85,8 @@ static void set_dead(struct outcome *o, unsigned member, enum api_dead reason, u
                                                          .reason = (uint8_t)reason};
 }
 
-void outcome_all_dead(struct outcome *o, unsigned count, enum api_dead reason, unsigned status, struct span answer)
+void outcome_all_dead(struct outcome *o, unsigned count, enum api_dead reason, unsigned status,
+                      struct span answer)
 {
     begin_cut(o, count);
     for (unsigned i = 0; i < count; i++)

@@ -19,12 +19,18 @@ enum outcome_kind {
     OUTCOME_CUT,       /* per member, see fates; the batch ends */
 };
 
-enum fate { FATE_DELIVERED, FATE_REMAINS, FATE_DEAD, FATE_DROPPED, FATE_GONE /* the spool lost it meanwhile */ };
+enum fate {
+    FATE_DELIVERED,
+    FATE_REMAINS,
+    FATE_DEAD,
+    FATE_DROPPED,
+    FATE_GONE /* the spool lost it meanwhile */
+};
 
 /* What the answer says about the output as a whole. */
 enum outcome_effect {
-    EFFECT_NONE,           /* nothing learnt */
-    EFFECT_SUCCESS,        /* the upstream takes us */
+    EFFECT_NONE,    /* nothing learnt */
+    EFFECT_SUCCESS, /* the upstream takes us */
     EFFECT_BACKOFF,
     EFFECT_HOLD,
     EFFECT_STOP,           /* hold without probing */
@@ -41,15 +47,15 @@ struct outcome_death {
 struct outcome {
     enum outcome_kind kind;
     enum outcome_effect effect;
-    bool unknown;     /* this send may have delivered */
-    bool counted;     /* it used up one of unknown_max */
-    bool plain;       /* send without compression from now on */
-    bool structured;  /* leave batch mode from now on */
-    bool too_large;   /* learn from the size */
+    bool unknown;    /* this send may have delivered */
+    bool counted;    /* it used up one of unknown_max */
+    bool plain;      /* send without compression from now on */
+    bool structured; /* leave batch mode from now on */
+    bool too_large;  /* learn from the size */
     enum spool_drop drop_reason;
-    unsigned pieces;  /* what remains becomes so many batches (never more than what remains) */
-    bool later;       /* what remains waits for a delay of its own */
-    bool singles;     /* and these are to be taken apart further, down to one event each */
+    unsigned pieces; /* what remains becomes so many batches (never more than what remains) */
+    bool later;      /* what remains waits for a delay of its own */
+    bool singles;    /* and these are to be taken apart further, down to one event each */
     unsigned death_count, delivered_count, remain_count, drop_count;
     /* OUTCOME_CUT: owned, recycled. */
     uint8_t *fates;
@@ -78,7 +84,8 @@ struct verdict_case {
 void verdict_apply(const struct api_verdict *v, const struct verdict_case *c, struct outcome *ret);
 
 /* All members share one fate: dead with this reason, or dropped. Used for give-up and expiry. */
-void outcome_all_dead(struct outcome *o, unsigned count, enum api_dead reason, unsigned status, struct span answer);
+void outcome_all_dead(struct outcome *o, unsigned count, enum api_dead reason, unsigned status,
+                      struct span answer);
 void outcome_all_dropped(struct outcome *o, unsigned count, enum spool_drop reason);
 /* One of the remaining members is dropped instead. */
 void outcome_drop(struct outcome *o, unsigned member, enum spool_drop reason);

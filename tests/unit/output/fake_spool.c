@@ -61,7 +61,8 @@ void fake_free(struct spool *s)
 static void note(struct spool *s, enum spool_note_kind kind, uint64_t batch_no)
 {
     ensure(s->note_count < NOTES_MAX);
-    s->notes[(s->note_first + s->note_count++) % NOTES_MAX] = (struct spool_note){.kind = kind, .batch_no = batch_no};
+    s->notes[(s->note_first + s->note_count++) % NOTES_MAX] =
+        (struct spool_note){.kind = kind, .batch_no = batch_no};
 }
 
 static struct fake_batch *find(const struct spool *s, uint64_t no)
@@ -250,7 +251,8 @@ void fake_corrupt(struct spool *s, uint64_t seq)
     note(s, NOTE_LOST, no);
 }
 
-/* --- lib/spool/spool.h ---------------------------------------------------------------------------------------- */
+/* --- lib/spool/spool.h
+ * ---------------------------------------------------------------------------------------- */
 
 enum spool_state spool_state(const struct spool *s)
 {

@@ -10,7 +10,8 @@ Test(limit, no_window_of_one_period_holds_more_than_the_rate)
 {
     const struct {
         uint64_t requests, per_us;
-    } rates[] = {{60, 60 * US_PER_S}, {1, US_PER_S}, {5, US_PER_S}, {100, US_PER_S}, {1000, 60 * US_PER_S}, {3, 7}};
+    } rates[] = {{60, 60 * US_PER_S}, {1, US_PER_S},         {5, US_PER_S},
+                 {100, US_PER_S},     {1000, 60 * US_PER_S}, {3, 7}};
     for (unsigned i = 0; i < sizeof rates / sizeof rates[0]; i++) {
         struct limit_rate l = {0};
         limit_rate_set(&l, rates[i].requests, rates[i].per_us);
@@ -25,7 +26,8 @@ Test(limit, no_window_of_one_period_holds_more_than_the_rate)
             limit_rate_take(&l, now);
             at[n] = now;
             if (n >= rates[i].requests)
-                cr_assert_geq(at[n] - at[n - rates[i].requests], rates[i].per_us - 1, "rate %u, send %u", i, n);
+                cr_assert_geq(at[n] - at[n - rates[i].requests], rates[i].per_us - 1, "rate %u, send %u", i,
+                              n);
         }
         free(at);
     }

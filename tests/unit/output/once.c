@@ -79,7 +79,8 @@ Test(once, per_event_answers_deliver_bury_and_retry_each_event_for_itself)
     cr_assert_eq(fake_record(r.spool, 3)->fate, FAKE_DEAD);
     cr_assert_eq(fake_record(r.spool, 3)->status, 400);
     cr_assert_eq(fake_record(r.spool, 4)->fate, FAKE_PENDING);
-    cr_assert(rig_news(&r, "dead letter: reason=refused status=400 attempts=1 seq=7 partition=\"p\" id=\"\" answer=\"bad event\""));
+    cr_assert(rig_news(&r, "dead letter: reason=refused status=400 attempts=1 seq=7 partition=\"p\" id=\"\" "
+                           "answer=\"bad event\""));
     rig_pass(&r, US_PER_S);
     cr_assert_eq(r.sent_count, 2);
     cr_assert_str_eq(rig_body(&r, 1), "[4,8]", "only what was not delivered is sent again");
@@ -321,7 +322,8 @@ Test(once, expired_events_are_dropped_unsent)
     struct rig r;
     rig_init(&r);
     rig_start(&r);
-    struct api_item item = {.body = SPAN("1"), .partition = SPAN("p"), .expires_ns = r.wall_ns + NS_PER_S / 2};
+    struct api_item item = {
+        .body = SPAN("1"), .partition = SPAN("p"), .expires_ns = r.wall_ns + NS_PER_S / 2};
     uint64_t seq;
     cr_assert_eq(output_offer(r.output, &item, 1, r.wall_ns, &seq), OK);
     rig_offer(&r, "p", "2");

@@ -1,5 +1,6 @@
-/* Everything at once, by chance: offers, answers of every kind, breaks, time, restarts, damage, full stores; and an
- * oracle that knows only what the upstream saw. In the end each event is delivered once, or accounted for. */
+/* Everything at once, by chance: offers, answers of every kind, breaks, time, restarts, damage, full stores;
+ * and an oracle that knows only what the upstream saw. In the end each event is delivered once, or accounted
+ * for. */
 #include "tests/unit/output/rig.h"
 
 #include "lib/base/rng.h"
@@ -14,10 +15,10 @@ struct world {
     struct rig rig;
     struct rng rng;
     unsigned offered;
-    uint8_t *arrived;  /* how often the upstream took it, by event number */
-    uint8_t *repeats;  /* how often it may have been taken without our knowing */
+    uint8_t *arrived;     /* how often the upstream took it, by event number */
+    uint8_t *repeats;     /* how often it may have been taken without our knowing */
     unsigned *by_request; /* payload ids that were seen: same id, same bytes */
-    bool healthy, full; /* full: an answer that was read may not be on disk */
+    bool healthy, full;   /* full: an answer that was read may not be on disk */
 };
 
 static unsigned chance(struct world *w, unsigned of)
@@ -218,7 +219,8 @@ static void check(struct world *w)
             cr_assert_fail("event %u is still pending", event);
             break;
         case FAKE_DELIVERED:
-            cr_assert_eq(w->arrived[event], 1, "event %u arrived %u times with our knowing", event, w->arrived[event]);
+            cr_assert_eq(w->arrived[event], 1, "event %u arrived %u times with our knowing", event,
+                         w->arrived[event]);
             break;
         case FAKE_DEAD:
             cr_assert_eq(w->arrived[event], 0);

@@ -1,4 +1,5 @@
-/* Failures as an output meets them: retries, holds, quotas, order, and that nothing is left with nothing scheduled. */
+/* Failures as an output meets them: retries, holds, quotas, order, and that nothing is left with nothing
+ * scheduled. */
 #include "tests/unit/output/rig.h"
 
 #include <criterion/criterion.h>

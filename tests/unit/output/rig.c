@@ -6,12 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* --- the api ---------------------------------------------------------------------------------------------------- */
+/* --- the api
+ * ---------------------------------------------------------------------------------------------------- */
 
 bool rig_has_probe;
 
-const char *const api_dead_names[DEAD_REASONS] = {"refused",   "too_large", "gave_up",
-                                                  "bad_response", "no_result", "langfuse_legacy_removed",
+const char *const api_dead_names[DEAD_REASONS] = {"refused",        "too_large", "gave_up",
+                                                  "bad_response",   "no_result", "langfuse_legacy_removed",
                                                   "count_mismatch", "invalid"};
 
 static void envelope(const struct api_settings *s, struct span partition, struct api_envelope *ret)
@@ -73,8 +74,12 @@ static void judge(const struct api_settings *s, const struct api_batch *b, const
     if (status == 207)
         judge_each(b, reply, arena, v);
     else if (status == 299)
-        *v = (struct api_verdict){.action = ACT_RETRY, .unknown = true, .unknown_max = 3, .reason = DEAD_BAD_RESPONSE,
-                                  .result = "unknown", .text = SPAN("unreadable")};
+        *v = (struct api_verdict){.action = ACT_RETRY,
+                                  .unknown = true,
+                                  .unknown_max = 3,
+                                  .reason = DEAD_BAD_RESPONSE,
+                                  .result = "unknown",
+                                  .text = SPAN("unreadable")};
     else if (status / 100 == 2)
         v->action = ACT_DELIVERED, v->result = "delivered";
     else if (status == 429 || status / 100 == 5)
@@ -115,7 +120,8 @@ struct api rig_api = {
     .judge = judge,
 };
 
-/* --- the rig ---------------------------------------------------------------------------------------------------- */
+/* --- the rig
+ * ---------------------------------------------------------------------------------------------------- */
 
 static uint64_t mono_us(void *ctx)
 {
@@ -200,7 +206,8 @@ static void record_send(struct rig *r, struct batch *b)
     ensure(r->sent_count < RIG_SENT_MAX);
     ensure(fake_is_durable(r->spool, b->id.batch_no) && "ASSIGN is durable before the send");
     struct rig_sent *s = &r->sent[r->sent_count++];
-    *s = (struct rig_sent){.batch = b, .at_us = r->now_us, .count = b->member_count, .codec = req.codec, .open = true};
+    *s = (struct rig_sent){
+        .batch = b, .at_us = r->now_us, .count = b->member_count, .codec = req.codec, .open = true};
     (void)snprintf(s->payload_id, sizeof s->payload_id, "%s", req.payload_id);
     (void)snprintf(s->partition, sizeof s->partition, "%.*s", (int)b->partition->name.len,
                    (const char *)b->partition->name.at);

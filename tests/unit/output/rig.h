@@ -1,18 +1,19 @@
 /* rig: an output over a spool in memory and an api that is scripted by status codes, with a clock of its own.
  *
- * The spool (fake_spool.c) keeps the promises of lib/spool/spool.h and checks those of its caller: every member in
- * exactly one place, assigned before it is sent, settled once. The api's judge reads the answer:
+ * The spool (fake_spool.c) keeps the promises of lib/spool/spool.h and checks those of its caller: every
+ * member in exactly one place, assigned before it is sent, settled once. The api's judge reads the answer:
  *   2xx delivered; 207 one letter per event: d delivered, r retry, x dead, u no result (at most 3 sends);
- *   299 unreadable (again, at most 3 sends, then dead bad_response); 429 back off; 5xx back off, outcome unknown;
- *   400 split, 413 split as too large, 422 singles, 409 dead, 401 hold, 404 hold the partition, 410 stop,
- *   415 without compression, 406 out of batch mode. */
+ *   299 unreadable (again, at most 3 sends, then dead bad_response); 429 back off; 5xx back off, outcome
+ * unknown; 400 split, 413 split as too large, 422 singles, 409 dead, 401 hold, 404 hold the partition, 410
+ * stop, 415 without compression, 406 out of batch mode. */
 #ifndef PENSTOCK_TESTS_OUTPUT_RIG_H
 #define PENSTOCK_TESTS_OUTPUT_RIG_H
 
-#include "lib/output/output.h"
 #include "lib/output/batch.h"
+#include "lib/output/output.h"
 
-/* --- the spool ------------------------------------------------------------------------------------------------ */
+/* --- the spool
+ * ------------------------------------------------------------------------------------------------ */
 
 enum fake_fate { FAKE_PENDING, FAKE_DELIVERED, FAKE_DEAD, FAKE_DROPPED };
 
@@ -28,7 +29,8 @@ struct fake_record {
 
 struct spool *fake_new(void);
 void fake_free(struct spool *s);
-/* The process died and a new one opened the spool: unassigned records come again, open batches are recovered. */
+/* The process died and a new one opened the spool: unassigned records come again, open batches are recovered.
+ */
 void fake_restart(struct spool *s);
 struct fake_record *fake_record(struct spool *s, uint64_t seq);
 uint64_t fake_count(const struct spool *s);
@@ -40,12 +42,13 @@ void fake_set_control_full(struct spool *s, bool full);
 void fake_set_durable_by_hand(struct spool *s, bool by_hand); /* NOTE_BATCH only by fake_make_durable() */
 void fake_make_durable(struct spool *s);
 bool fake_is_durable(const struct spool *s, uint64_t batch_no);
-void fake_drop_batch(struct spool *s, uint64_t batch_no);             /* drop_oldest took it */
-void fake_corrupt(struct spool *s, uint64_t seq);                     /* one member of an open batch is lost */
+void fake_drop_batch(struct spool *s, uint64_t batch_no); /* drop_oldest took it */
+void fake_corrupt(struct spool *s, uint64_t seq);         /* one member of an open batch is lost */
 void fake_set_window(struct spool *s, uint64_t seqs);
 void fake_set_state(struct spool *s, enum spool_state state);
 
-/* --- the rig -------------------------------------------------------------------------------------------------- */
+/* --- the rig
+ * -------------------------------------------------------------------------------------------------- */
 
 struct rig_sent {
     struct batch *batch;
@@ -80,10 +83,10 @@ struct rig {
 extern struct api rig_api;
 extern bool rig_has_probe;
 
-void rig_init(struct rig *r);      /* codec identity, 10 events a batch, 1 s, concurrency 1 */
-void rig_start(struct rig *r);     /* after changing r->config */
+void rig_init(struct rig *r);  /* codec identity, 10 events a batch, 1 s, concurrency 1 */
+void rig_start(struct rig *r); /* after changing r->config */
 void rig_deinit(struct rig *r);
-void rig_restart(struct rig *r);   /* a new output over the same spool */
+void rig_restart(struct rig *r); /* a new output over the same spool */
 void rig_offer(struct rig *r, const char *partition, const char *body);
 void rig_offer_n(struct rig *r, unsigned n); /* "1", "2", … counting on */
 /* Steps, encodes and delivers notes until nothing moves. */

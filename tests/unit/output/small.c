@@ -146,8 +146,9 @@ Test(dead, its_line_is_one_line_whatever_the_upstream_says)
                           .answer = SPAN("line one\nline\ttwo \"quoted\" \\ end")};
     char text[512];
     dead_line_format(&d, text, sizeof text);
-    cr_assert_str_eq(text, "dead letter: reason=refused status=400 attempts=2 seq=7 partition=\"p'q\" id=\"i\" "
-                           "answer=\"line one line two 'quoted' ' end\"");
+    cr_assert_str_eq(text,
+                     "dead letter: reason=refused status=400 attempts=2 seq=7 partition=\"p'q\" id=\"i\" "
+                     "answer=\"line one line two 'quoted' ' end\"");
     static char long_answer[5000];
     memset(long_answer, 'a', sizeof long_answer);
     d.answer = span_of(long_answer, sizeof long_answer);
