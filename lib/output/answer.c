@@ -227,8 +227,7 @@ void output_probed(struct output *o, const struct api_reply *reply, enum output_
     schedule_held(&o->schedule, o->probe_no, o->now_us, 0, false, &o->rng);
 }
 
-/* --- what else ends a batch
- * ----------------------------------------------------------------------------------------- */
+/* --- what else ends a batch --- */
 
 void answer_give_up(struct output *o)
 {
