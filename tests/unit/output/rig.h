@@ -1,16 +1,14 @@
 /* rig: an output over a spool in memory and an api that is scripted by status codes, with a clock of its own.
  *
  * The spool (fake_spool.c) keeps the promises of lib/spool/spool.h and checks those of its caller: every
- * member in exactly one place, assigned before it is sent, settled once. The api's judge reads the answer:
- *   2xx delivered; 207 one letter per event: d delivered, r retry, x dead, u no result (at most 3 sends);
- *   299 unreadable (again, at most 3 sends, then dead bad_response); 429 back off; 5xx back off, outcome
- * unknown; 400 split, 413 split as too large, 422 singles, 409 dead, 401 hold, 404 hold the partition, 410
- * stop, 415 without compression, 406 out of batch mode. */
+ * member in exactly one place, assigned before it is sent, settled once.
+ */
 #ifndef PENSTOCK_TESTS_OUTPUT_RIG_H
 #define PENSTOCK_TESTS_OUTPUT_RIG_H
 
 #include "lib/output/batch.h"
 #include "lib/output/output.h"
+#include "tests/unit/output/rig_api.h"
 
 /* --- the spool
  * ------------------------------------------------------------------------------------------------ */
@@ -79,9 +77,6 @@ struct rig {
     struct batch *encodes[64];
     unsigned encode_count;
 };
-
-extern struct api rig_api;
-extern bool rig_has_probe;
 
 void rig_init(struct rig *r);  /* codec identity, 10 events a batch, 1 s, concurrency 1 */
 void rig_start(struct rig *r); /* after changing r->config */
