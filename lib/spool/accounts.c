@@ -202,6 +202,7 @@ static bool apply_state(struct accounts *a, const struct op_state *s)
     fresh.identity_broken = s->identity_broken;
     fresh.torn_bytes = s->torn_bytes;
     fresh.gaps = s->gaps;
+    fresh.adopted = s->adopted;
     memcpy(fresh.dropped, s->dropped, sizeof fresh.dropped);
     memcpy(fresh.dead_total, s->dead_total, sizeof fresh.dead_total);
     fresh.user_len = 0;
@@ -256,6 +257,11 @@ static bool apply_assign(struct accounts *a, const struct op_assign *op, size_t 
             (void)intervals_add(&a->taken, first, last); /* Settled ones may be in already. */
     }
     b->unsettled = accounts_unsettled(a, b);
+    if (b->unsettled < b->count && !b->broken) {
+        /* Some were lost while it was made. */
+        b->broken = true;
+        a->identity_broken++;
+    }
     batch_insert(a, b);
     if (op->batch_no >= a->next_batch_no)
         a->next_batch_no = op->batch_no + 1;
@@ -285,14 +291,19 @@ static bool apply_done(struct accounts *a, const struct op_done *op)
 
 static bool apply_dead(struct accounts *a, const struct op_dead *op)
 {
-    if (op->letter >= a->next_letter)
-        a->next_letter = op->letter + 1;
-    if (settle(a, op->seq, op->seq) == 0)
-        return true;
-    a->dead_total[op->reason]++;
+    struct op_runs runs = op->runs;
+    struct spool_run run;
+    uint64_t fresh = 0, letters = 0;
+    while (op_run_next(&runs, &run)) {
+        fresh += settle(a, run.first, run.first + run.count - 1);
+        letters += run.count;
+    }
+    a->dead_total[op->reason] += fresh;
+    if (op->letter + letters > a->next_letter)
+        a->next_letter = op->letter + letters;
     struct batch *b = accounts_batch(a, op->batch_no);
-    if (b != NULL && b->unsettled > 0)
-        b->unsettled--;
+    if (b != NULL)
+        b->unsettled = accounts_unsettled(a, b);
     return true;
 }
 
@@ -314,8 +325,9 @@ static bool apply_letters(struct accounts *a, const struct op_drop *op)
 {
     struct op_runs runs = op->runs;
     struct spool_run run;
+    bool lost = (op->flags & OP_FLAG_LOST) != 0;
     while (op_run_next(&runs, &run)) {
-        uint64_t fresh = intervals_add(&a->marks, run.first, run.first + run.count - 1);
+        uint64_t fresh = lost ? run.count : intervals_add(&a->marks, run.first, run.first + run.count - 1);
         if (fresh > accounts_dead(a))
             return false;
         a->letters_dropped += fresh;
@@ -493,6 +505,7 @@ enum err accounts_put_state(const struct accounts *a, uint64_t next_seq, uint64_
 {
     struct op_state s = {.next_seq = next_seq,
                          .epoch = a->epoch,
+                         .name_hash = a->name_hash,
                          .refused = a->refused,
                          .base_seq = a->base_seq,
                          .low_water = a->low_water,
@@ -503,7 +516,8 @@ enum err accounts_put_state(const struct accounts *a, uint64_t next_seq, uint64_
                          .letters_dropped = a->letters_dropped,
                          .identity_broken = a->identity_broken,
                          .torn_bytes = a->torn_bytes,
-                         .gaps = a->gaps};
+                         .gaps = a->gaps,
+                         .adopted = a->adopted};
     memcpy(s.dropped, a->dropped, sizeof s.dropped);
     memcpy(s.dead_total, a->dead_total, sizeof s.dead_total);
     enum err err = op_put_state(to, &s);
@@ -531,7 +545,12 @@ uint64_t accounts_dead(const struct accounts *a)
     uint64_t total = 0;
     for (size_t i = 0; i < SPOOL_DEAD_REASONS; i++)
         total += a->dead_total[i];
-    return total - a->replayed - a->letters_dropped;
+    return total + a->adopted - a->replayed - a->letters_dropped;
+}
+
+uint64_t accounts_accepted(const struct accounts *a)
+{
+    return a->next_seq - a->base_seq + a->dropped[SPOOL_DROP_SHED] + a->adopted - a->replayed;
 }
 
 bool accounts_balanced(const struct accounts *a)
@@ -539,6 +558,5 @@ bool accounts_balanced(const struct accounts *a)
     uint64_t dropped = 0;
     for (size_t i = 0; i < OP_DROP_SLOTS; i++)
         dropped += a->dropped[i];
-    uint64_t accepted = a->next_seq - a->base_seq + a->dropped[SPOOL_DROP_SHED] - a->replayed;
-    return accepted == accounts_pending(a) + a->delivered + accounts_dead(a) + dropped;
+    return accounts_accepted(a) == accounts_pending(a) + a->delivered + accounts_dead(a) + dropped;
 }

@@ -6,9 +6,9 @@
  * finds is what the last process knew. A counter moves only by the number of seqs that an op settles newly,
  * hence applying an op over a state that has it already changes nothing.
  *
- *   accepted = next_seq - base_seq + shed - replayed
+ *   accepted = next_seq - base_seq + shed + adopted - replayed
  *   pending  = next_seq - 1 - low_water - |settled|            from structure, not counted
- *   dead     = sum of dead_total - replayed - letters_dropped  the letters that are there now
+ *   dead     = sum of dead_total + adopted - replayed - letters_dropped  the letters that are there now
  *   accepted = pending + delivered + dead + sum of dropped     accounts_balanced() */
 #ifndef PENSTOCK_SPOOL_ACCOUNTS_H
 #define PENSTOCK_SPOOL_ACCOUNTS_H
@@ -32,6 +32,7 @@ struct batch {
     bool broken;    /* members were lost: the identity cannot be kept */
     bool recovered; /* assigned by an earlier process */
     bool durable;
+    bool settling;   /* its end waits for dead letters */
     uint64_t ticket; /* of the commit that carries the ASSIGN */
     size_t op_bytes; /* of its ASSIGN in STATE */
 };
@@ -39,6 +40,7 @@ struct batch {
 struct accounts {
     uint64_t next_seq, base_seq, low_water, epoch, next_batch_no, next_letter;
     uint64_t refused, delivered, replayed, letters_dropped, identity_broken, torn_bytes, gaps;
+    uint64_t adopted; /* letters that were found without an account of them */
     uint64_t dropped[OP_DROP_SLOTS];
     uint64_t dead_total[SPOOL_DEAD_REASONS];
     struct intervals settled; /* above low_water */
@@ -49,7 +51,8 @@ struct accounts {
     size_t batch_bytes; /* of all op_bytes */
     uint8_t user[SPOOL_USER_MAX];
     size_t user_len;
-    bool clean; /* the last op was CLEAN */
+    uint32_t name_hash; /* of the output's name, for whoever looks at the files */
+    bool clean;         /* the last op was CLEAN */
     /* A batch that a policy or damage has closed (gone) or changed; may be NULL. The batch is still whole. */
     void (*lost)(void *ctx, struct batch *batch, bool gone);
     void *lost_ctx;
@@ -80,6 +83,7 @@ struct batch *accounts_batch_after(const struct accounts *a, uint64_t no);
 /* Members of the batch that are not settled. */
 uint64_t accounts_unsettled(const struct accounts *a, const struct batch *b);
 uint64_t accounts_pending(const struct accounts *a);
+uint64_t accounts_accepted(const struct accounts *a);
 uint64_t accounts_dead(const struct accounts *a);
 bool accounts_balanced(const struct accounts *a);
 

@@ -38,6 +38,12 @@ uint64_t append_space(const struct spool *s)
     return space;
 }
 
+/* Dropping the oldest makes room by itself, as long as there is something to drop. */
+static bool room_is_coming(const struct spool *s)
+{
+    return s->config.when_full == SPOOL_DROP_OLDEST && s->segment_count > 1 && !s->commit_retry;
+}
+
 static enum err check_room(const struct spool *s, unsigned count, uint64_t bytes)
 {
     if (!running(s) || s->closing)
@@ -48,41 +54,64 @@ static enum err check_room(const struct spool *s, unsigned count, uint64_t bytes
         return ERR_TOO_BIG;
     if (need > FRAME_PAYLOAD_MAX)
         return ERR_TOO_BIG;
-    if (s->state == SPOOL_FULL || s->tail.fill_bytes + need > append_space(s))
-        return ERR_FULL;
-    if (s->tail.fill_events > 0 && s->tail.fill_bytes + need > FILL_BYTES_MAX)
+    if (s->state == SPOOL_FULL || s->disk_low || s->tail.fill_bytes + need > append_space(s))
+        return room_is_coming(s) ? ERR_AGAIN : ERR_FULL;
+    if (s->stalled || (s->tail.fill_events > 0 && s->tail.fill_bytes + need > FILL_BYTES_MAX))
         return ERR_AGAIN;
     return OK;
+}
+
+static void enter_full(struct spool *s)
+{
+    struct fault why;
+    if (s->state != SPOOL_OK)
+        return;
+    if (s->disk_low)
+        (void)fault_set(&why, ERR_FULL, "the file system has only %llu bytes left",
+                        (unsigned long long)s->free_bytes); /* The state carries it, as below. */
+    else
+        (void)fault_set(&why, ERR_FULL, "the spool is full: %llu of %llu bytes",
+                        (unsigned long long)spool_allocated(s), (unsigned long long)s->config.max_bytes);
+    spool_set_state(s, SPOOL_FULL, &why);
 }
 
 static enum err want_room(struct spool *s, enum err err)
 {
     if (err == ERR_FULL || err == ERR_AGAIN)
         s->room_wanted = true;
-    if (err == ERR_FULL && s->state == SPOOL_OK) {
-        struct fault why;
-        (void)fault_set(&why, ERR_FULL, "the spool is full: %llu of %llu bytes",
-                        (unsigned long long)spool_allocated(s), (unsigned long long)s->config.max_bytes);
-        spool_set_state(s, SPOOL_FULL, &why);
+    if (err == ERR_FULL)
+        enter_full(s);
+    if (err == ERR_FULL || err == ERR_AGAIN)
         spool_pump(s);
-    }
     return err;
 }
 
-enum err spool_room(const struct spool *s, unsigned count, uint64_t bytes)
+enum err spool_room(struct spool *s, unsigned count, uint64_t bytes)
 {
     enum err err = check_room(s, count, bytes);
     if (err == ERR_FULL && s->config.when_full == SPOOL_DROP_NEWEST)
         return OK;
-    return want_room((struct spool *)(uintptr_t)s, err);
+    return want_room(s, err);
+}
+
+enum err append_room(struct spool *s, unsigned count, uint64_t bytes)
+{
+    return check_room(s, count, bytes);
+}
+
+/* FULL ends well below the limit, so that a spool at its limit does not flap. */
+static bool has_room_again(const struct spool *s)
+{
+    return !s->commit_retry && !s->prepared.no_space && !s->disk_low &&
+           spool_allocated(s) <= s->config.max_bytes / 10 * 9 && append_space(s) > s->capacity / 2;
 }
 
 void append_check_room(struct spool *s)
 {
-    if (s->state == SPOOL_FULL && !s->commit_retry && !s->prepared.no_space &&
-        spool_allocated(s) <= s->config.max_bytes / 10 * 9 && append_space(s) > 0)
+    if (s->state == SPOOL_FULL && has_room_again(s))
         spool_set_state(s, SPOOL_OK, NULL);
-    if (s->room_wanted && s->state == SPOOL_OK && s->tail.fill_bytes < FILL_BYTES_MAX / 2) {
+    if (s->room_wanted && s->state == SPOOL_OK && !s->stalled && !s->disk_low &&
+        s->tail.fill_bytes < FILL_BYTES_MAX / 2 && append_space(s) > s->tail.fill_bytes + s->capacity / 4) {
         s->room_wanted = false;
         s->note_room = true;
     }

@@ -61,7 +61,7 @@ void ctrl_apply(struct spool *s, size_t start, bool forced)
     if (forced)
         s->forced = true;
     else if (s->lazy_since_us == 0)
-        s->lazy_since_us = now_us(s) + LAZY_OPS_US;
+        s->lazy_since_us = now_us(s) + (s->state == SPOOL_FULL ? FULL_LAZY_OPS_US : LAZY_OPS_US);
     spool_check(s);
 }
 
@@ -130,11 +130,15 @@ static bool sync_due(const struct spool *s, uint64_t now)
            (s->unsynced_since_us != 0 && now >= s->unsynced_since_us + INTERVAL_SYNC_US);
 }
 
-static bool something_waits(const struct spool *s, uint64_t now)
+static bool more_than_pad(const struct spool *s, uint64_t now)
 {
     return s->tail.fill_events > 0 || s->forced || (s->lazy_since_us != 0 && now >= s->lazy_since_us) ||
-           (s->pad_due && now >= s->commit_done_us + PAD_SILENCE_US) || sync_due(s, now) ||
-           (s->closing && !s->close_written);
+           sync_due(s, now) || (s->closing && !s->close_written);
+}
+
+static bool something_waits(const struct spool *s, uint64_t now)
+{
+    return more_than_pad(s, now) || (s->pad_due && now >= s->commit_done_us + PAD_SILENCE_US);
 }
 
 static bool paced(const struct spool *s, uint64_t now)
@@ -148,8 +152,10 @@ uint64_t commit_deadline(const struct spool *s)
     uint64_t at = UINT64_MAX;
     if (!running(s) || s->commit_blocked)
         return at;
+    if (s->commit_busy && !s->commit_retry)
+        return s->stalled ? at : s->commit_started_us + STALLED_US;
     if (s->commit_busy)
-        return s->commit_retry ? s->retry_at_us : at;
+        return s->retry_at_us;
     if (s->tail.fill_events > 0 || s->forced)
         at = s->commit_started_us + COMMIT_INTERVAL_US;
     if (s->lazy_since_us != 0 && s->lazy_since_us < at)
@@ -189,7 +195,7 @@ static void put_lazy_ops(struct spool *s, uint64_t now)
     }
 }
 
-static void add_iov(struct commit_job *c, const void *at, size_t len)
+void commit_add_iov(struct commit_job *c, const void *at, size_t len)
 {
     if (len == 0)
         return;
@@ -198,16 +204,22 @@ static void add_iov(struct commit_job *c, const void *at, size_t len)
     c->bytes += len;
 }
 
-static void add_frames(struct commit_job *c, uint8_t *at, size_t len)
+void commit_add_frames(struct commit_job *c, uint8_t *at, size_t len)
 {
     if (len == 0)
         return;
-    add_iov(c, at, len);
+    commit_add_iov(c, at, len);
     c->frames[c->frame_ranges++] = (struct tail_range){at, (uint32_t)len};
 }
 
+/* A full spool keeps to sectors instead of blocks: its reserve must last for the ops that empty it. */
+static uint32_t align_now(const struct spool *s)
+{
+    return s->state == SPOOL_FULL && s->commit_align > FULL_ALIGN ? FULL_ALIGN : s->commit_align;
+}
+
 /* Events behind what the job holds already, up to `capacity`; then zeros up to the next commit's place. */
-static void add_events(struct spool *s, uint64_t capacity)
+void commit_add_events(struct spool *s, uint64_t capacity)
 {
     struct commit_job *c = &s->commit;
     struct tail_range ranges[COMMIT_IOV_MAX - 4];
@@ -215,15 +227,15 @@ static void add_events(struct spool *s, uint64_t capacity)
     unsigned count =
         tail_take(&s->tail, capacity - c->offset - c->bytes, COMMIT_IOV_MAX - 4, ranges, &first, &end);
     for (unsigned i = 0; i < count; i++)
-        add_frames(c, ranges[i].at, ranges[i].len);
+        commit_add_frames(c, ranges[i].at, ranges[i].len);
     if (count > 0)
         s->flight_end_seq = end;
     uint64_t written_end = c->offset + c->bytes;
-    uint64_t padded = align_up(written_end, s->commit_align);
-    add_iov(c, zeros, padded <= capacity ? padded - written_end : 0);
+    uint64_t padded = align_up(written_end, align_now(s));
+    commit_add_iov(c, zeros, padded <= capacity ? padded - written_end : 0);
 }
 
-static void take_ctrl(struct spool *s)
+void commit_take_ctrl(struct spool *s)
 {
     struct bytes other = s->ctrl_flight;
     s->ctrl_flight = s->ctrl;
@@ -231,7 +243,7 @@ static void take_ctrl(struct spool *s)
     bytes_clear(&s->ctrl);
 }
 
-static void submit(struct spool *s, uint64_t now)
+void commit_submit(struct spool *s, uint64_t now)
 {
     struct commit_job *c = &s->commit;
     c->err = 0;
@@ -239,7 +251,7 @@ static void submit(struct spool *s, uint64_t now)
     s->forced = s->flush = false;
     s->lazy_since_us = 0;
     s->flight_low_water = s->accounts.low_water;
-    s->flight_clean = s->closing;
+    s->close_written = s->closing;
     s->commit_busy = true;
     s->commit_retry = false;
     s->commit_started_us = s->flight_at_us = now;
@@ -250,7 +262,7 @@ static void submit(struct spool *s, uint64_t now)
 }
 
 /* First seq of the events not yet handed out, which is where the log stands. */
-static uint64_t position(const struct spool *s)
+uint64_t commit_position(const struct spool *s)
 {
     return s->written_seq + 1;
 }
@@ -264,37 +276,37 @@ static void launch(struct spool *s, uint64_t now)
 {
     struct segment *seg = active_segment(s);
     struct commit_job *c = &s->commit;
-    uint64_t start = align_up(s->active.end, s->commit_align);
+    uint64_t start = align_up(s->active.end, align_now(s));
     s->flight_rotates = false;
     s->flight_pad = false;
-    s->flight_state = state_due(s, start) && ctrl_waiting(s);
-    *c =
-        (struct commit_job){.job = c->job, .vfs = s->vfs, .fd = s->active.fd, .seal_fd = -1, .offset = start};
+    s->flight_state = (state_due(s, start) && ctrl_waiting(s)) || s->ctrl.len > seg->header.capacity / 4;
+    *c = (struct commit_job){
+        .job = c->job, .vfs = s->vfs, .fd = s->active.fd, .seal_fd = -1, .close_fd = -1, .offset = start};
     c->place = (struct frame_place){.offset = start,
                                     .durable = s->active.durable,
                                     .tag = segment_tag(seg->header.salt),
                                     .prev_hcrc = s->active.hcrc,
                                     .commit = s->active.commit};
     c->sync = !weak(s) || sync_due(s, now) || s->closing;
-    s->flight_end_seq = position(s);
-    take_ctrl(s);
+    s->flight_end_seq = commit_position(s);
+    commit_take_ctrl(s);
     if (s->flight_state) {
         /* STATE says what the ops say. */
         bytes_clear(&s->ctrl_flight);
         enum err err =
-            state_frames(&s->accounts, position(s), s->tail.fill_replayed + s->tail.launched_replayed,
-                         position(s), start, false, &s->ctrl_flight);
+            state_frames(&s->accounts, commit_position(s), dead_replayed_from(s, commit_position(s)),
+                         commit_position(s), start, false, &s->ctrl_flight);
         ensure(err == OK);
     } else if (s->ctrl_flight.len > 0) {
-        finish_ctrl(&s->ctrl_flight, 0, position(s));
+        finish_ctrl(&s->ctrl_flight, 0, commit_position(s));
     } else if (s->tail.fill_events == 0 && s->pad_due) {
-        put_pad(&s->ctrl_flight, start, position(s));
+        put_pad(&s->ctrl_flight, start, commit_position(s));
         s->flight_pad = true;
     }
     s->flight_ctrl_bytes = s->ctrl_flight.len;
-    add_frames(c, s->ctrl_flight.at, s->ctrl_flight.len);
-    add_events(s, seg->header.capacity);
-    submit(s, now);
+    commit_add_frames(c, s->ctrl_flight.at, s->ctrl_flight.len);
+    commit_add_events(s, seg->header.capacity);
+    commit_submit(s, now);
 }
 
 /* Does all that waits fit the active segment? When not, and something can be started there, rotation is due.
@@ -304,15 +316,13 @@ static bool fits(struct spool *s)
     const struct segment *seg = active_segment(s);
     uint64_t start = align_up(s->active.end, s->commit_align);
     uint64_t ctrl = s->ctrl.len + FRAME_ALIGN;
-    if (state_due(s, start))
+    if (state_due(s, start) || s->ctrl.len > seg->header.capacity / 4)
         ctrl += s->accounts.batch_bytes + s->accounts.settled.len * 8 + s->accounts.marks.len * 20 + 4096;
-    uint64_t first = tail_next_frame_bytes(&s->tail);
     uint64_t need = start + ctrl + s->tail.fill_bytes + 4096;
-    ensure(first <= s->tail.fill_bytes);
     return need <= seg->header.capacity;
 }
 
-static struct segment *new_segment(struct spool *s)
+struct segment *commit_new_segment(struct spool *s)
 {
     const struct segment *old = active_segment(s);
     struct segment *seg = must_alloc(sizeof *seg);
@@ -320,18 +330,19 @@ static struct segment *new_segment(struct spool *s)
                                           .minor = SPOOL_FORMAT_MINOR,
                                           .id = s->prepared.id,
                                           .salt = s->host.random64(s->host.ctx),
-                                          .first_seq = position(s),
+                                          .first_seq = commit_position(s),
                                           .epoch = s->accounts.epoch,
                                           .prev_id = old->header.id,
                                           .prev_end = s->active.end,
-                                          .prev_next_seq = position(s),
+                                          .prev_next_seq = commit_position(s),
                                           .prev_last_hcrc = s->active.hcrc,
                                           .commit_align = s->commit_align,
                                           .capacity = s->prepared.capacity,
-                                          .wall_ns = s->host.wall_ns(s->host.ctx)};
+                                          .wall_ns = s->host.wall_ns(s->host.ctx),
+                                          .flags = s->prepared.recycled ? SEGMENT_RECYCLED : 0};
     memcpy(seg->header.uuid, s->uuid, sizeof s->uuid);
     seg->end = SEGMENT_HEADER_AREA;
-    seg->next_seq = position(s);
+    seg->next_seq = commit_position(s);
     seg->allocated = s->prepared.allocated;
     seg->end_known = true;
     return seg;
@@ -340,16 +351,20 @@ static struct segment *new_segment(struct spool *s)
 static void launch_rotation(struct spool *s, uint64_t now)
 {
     struct commit_job *c = &s->commit;
-    struct segment *seg = new_segment(s);
-    *c = (struct commit_job){.job = c->job, .vfs = s->vfs, .fd = s->prepared.fd, .seal_fd = s->active.fd};
-    take_ctrl(s);
+    struct segment *seg = commit_new_segment(s);
+    *c = (struct commit_job){.job = c->job,
+                             .vfs = s->vfs,
+                             .fd = s->prepared.fd,
+                             .seal_fd = s->active.fd,
+                             .close_fd = s->active.fd};
+    commit_take_ctrl(s);
     bytes_clear(&s->ctrl_flight);
     enum err err = bytes_reserve(&s->ctrl_flight, SEGMENT_HEADER_AREA);
     ensure(err == OK);
     segment_header_encode(&seg->header, s->ctrl_flight.at);
     s->ctrl_flight.len = SEGMENT_HEADER_AREA;
-    err = state_frames(&s->accounts, position(s), s->tail.fill_replayed + s->tail.launched_replayed,
-                       position(s), 0, true, &s->ctrl_flight);
+    err = state_frames(&s->accounts, commit_position(s), dead_replayed_from(s, commit_position(s)),
+                       commit_position(s), 0, true, &s->ctrl_flight);
     ensure(err == OK);
     c->place = (struct frame_place){.offset = SEGMENT_HEADER_AREA,
                                     .durable = SEGMENT_HEADER_AREA,
@@ -359,18 +374,23 @@ static void launch_rotation(struct spool *s, uint64_t now)
     s->flight_rotates = s->flight_state = true;
     s->flight_pad = false;
     s->flight_segment = seg;
-    s->flight_end_seq = position(s);
+    s->flight_end_seq = commit_position(s);
     s->flight_ctrl_bytes = s->ctrl_flight.len - SEGMENT_HEADER_AREA;
-    add_iov(c, s->ctrl_flight.at, SEGMENT_HEADER_AREA);
-    add_frames(c, s->ctrl_flight.at + SEGMENT_HEADER_AREA, s->ctrl_flight.len - SEGMENT_HEADER_AREA);
-    add_events(s, seg->header.capacity);
-    submit(s, now);
+    commit_add_iov(c, s->ctrl_flight.at, SEGMENT_HEADER_AREA);
+    commit_add_frames(c, s->ctrl_flight.at + SEGMENT_HEADER_AREA, s->ctrl_flight.len - SEGMENT_HEADER_AREA);
+    commit_add_events(s, seg->header.capacity);
+    commit_submit(s, now);
 }
 
 void commit_pump(struct spool *s, uint64_t now)
 {
     if (!running(s))
         return;
+    if (s->commit_busy && !s->commit_retry && !s->stalled && now >= s->commit_started_us + STALLED_US) {
+        s->stalled = true;
+        spool_warn(s, "the disk does not answer: a commit has been under way for more than %llu seconds",
+                   (unsigned long long)(STALLED_US / US_PER_S));
+    }
     if (s->commit_busy) {
         if (s->commit_retry && now >= s->retry_at_us) {
             s->commit_retry = false;
@@ -379,13 +399,17 @@ void commit_pump(struct spool *s, uint64_t now)
         return;
     }
     s->commit_blocked = false;
+    if (s->abandoning) {
+        failure_rewrite(s, now);
+        return;
+    }
     if (!something_waits(s, now) || paced(s, now))
         return;
     put_lazy_ops(s, now);
-    if (s->closing)
-        s->close_written = true;
     if (fits(s))
         launch(s, now);
+    else if (!more_than_pad(s, now))
+        s->pad_due = false; /* Not worth a segment. */
     else if (s->prepared.fd >= 0)
         launch_rotation(s, now);
     else
@@ -448,6 +472,17 @@ static int sync_fd(const struct spool_vfs *vfs, int fd)
     return result < 0 ? -result : 0;
 }
 
+/* What stands behind the header is durable: now it may come into force. */
+static void write_header_last(struct commit_job *c, const struct spool_vfs *vfs)
+{
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)c->header_last, .iov_len = SEGMENT_HEADER_AREA};
+    c->err = write_fully(vfs, c->fd, &iov, 1, 0);
+    if (c->err != 0)
+        return;
+    c->err = sync_fd(vfs, c->fd);
+    c->sync_failed = c->err != 0;
+}
+
 static void run_commit(struct spool_job *job, const struct spool_vfs *vfs)
 {
     struct commit_job *c = CONTAINER_OF(job, struct commit_job, job);
@@ -468,8 +503,11 @@ static void run_commit(struct spool_job *job, const struct spool_vfs *vfs)
         c->err = sync_fd(vfs, c->fd);
         c->sync_failed = c->err != 0;
     }
-    if (c->err == 0 && c->seal_fd >= 0)
-        (void)vfs->close(vfs->ctx, c->seal_fd); /* It has been synced: close has nothing left to report. */
+    if (c->err == 0 && c->header_last != NULL)
+        write_header_last(c, vfs);
+    if (c->err == 0 && c->close_fd >= 0)
+        (void)vfs->close(vfs->ctx,
+                         c->close_fd); /* It has been synced, or given up: nothing is left to report. */
     if (c->err != 0)
         c->place = place; /* The same frames again, should the write be repeated. */
 }

@@ -1,17 +1,611 @@
-/* dead: dead letters. */
+/* dead: dead letters are written, and forgotten. See deadbox.h for the order of things. */
 #include "lib/spool/internal.h"
+#include <errno.h>
+#include <stdlib.h>
 
-enum err spool_dead(struct spool *s, struct spool_dead_request *request)
+#define FILE_BYTES_MAX (UINT64_C(1) << 20)
+#define WRITE_BYTES_MAX (1024 * 1024)
+#define FAILURES_MAX 2
+
+static const uint8_t zeros[4096];
+
+void dead_init(struct spool *s)
 {
-    (void)s;
-    (void)request;
-    return ERR_UNSUPPORTED;
+    s->dead.fd = -1;
+    s->dead.job.fd = -1;
+    bytes_init(&s->dead.job.prefix, SIZE_MAX);
+    bytes_init(&s->dead.job.frames, SIZE_MAX);
 }
 
-bool spool_recent_next(struct spool *s, struct span *ret_id, uint64_t *ret_wall_ns)
+void dead_deinit(struct spool *s)
 {
-    (void)s;
-    (void)ret_id;
-    (void)ret_wall_ns;
+    struct deadbox *d = &s->dead;
+    while (d->tasks != NULL) {
+        struct death_task *t = d->tasks;
+        d->tasks = t->next;
+        free(t);
+    }
+    bytes_deinit(&d->job.prefix);
+    bytes_deinit(&d->job.frames);
+    free(d->job.chunk);
+    free(d->chunk);
+    letters_deinit(&d->letters);
+    intervals_deinit(&d->flushing);
+}
+
+static uint64_t quota(const struct spool *s)
+{
+    uint64_t quarter = s->config.max_bytes / 4;
+    return s->config.dead_max_bytes < quarter ? s->config.dead_max_bytes : quarter;
+}
+
+bool dead_full(const struct spool *s)
+{
+    return s->dead_allocated >= quota(s);
+}
+
+static void recount(struct spool *s)
+{
+    s->dead_allocated = letters_allocated(&s->dead.letters);
+}
+
+/* --- the job ----------------------------------------------------------------------------------------------
+ */
+
+static int make_file(struct dead_job *j, const struct spool_vfs *vfs, const char *name)
+{
+    if (j->make_dir) {
+        int err = vfs->mkdir(vfs->ctx, DEAD_DIR);
+        if (err >= 0)
+            err = vfs->fsync_dir(vfs->ctx, ".");
+        if (err < 0)
+            return err;
+    }
+    int fd = vfs->open(vfs->ctx, name, VFS_RDWR | VFS_CREATE | VFS_EXCL);
+    if (fd != -EEXIST)
+        return fd;
+    (void)vfs->unlink(vfs->ctx, name); /* Left by an attempt that failed: nobody counted on it. */
+    return vfs->open(vfs->ctx, name, VFS_RDWR | VFS_CREATE | VFS_EXCL);
+}
+
+static void seal(struct dead_job *j, struct bytes *b, size_t at)
+{
+    while (at < b->len) {
+        uint8_t *header = b->at + at;
+        size_t bytes = (size_t)frame_bytes(frame_payload_len(header));
+        j->place.prev_hcrc = frame_seal(header, &j->place);
+        j->place.offset += bytes;
+        at += bytes;
+    }
+}
+
+static void run_write(struct dead_job *j, const struct spool_vfs *vfs)
+{
+    char name[SEGMENT_NAME_MAX];
+    struct spool_stat st;
+    dead_name(j->file_id, name);
+    if (j->create) {
+        j->fd = make_file(j, vfs, name);
+        if (j->fd < 0) {
+            j->err = -j->fd;
+            return;
+        }
+    }
+    seal(j, &j->prefix, j->create ? SEGMENT_HEADER_AREA : 0);
+    seal(j, &j->frames, 0);
+    size_t len = j->prefix.len + j->frames.len;
+    size_t pad = (size_t)(align_up(j->offset + len, 4096) - j->offset - len);
+    struct iovec iov[3];
+    int n = 0;
+    if (j->prefix.len > 0)
+        iov[n++] = (struct iovec){.iov_base = j->prefix.at, .iov_len = j->prefix.len};
+    if (j->frames.len > 0)
+        iov[n++] = (struct iovec){.iov_base = j->frames.at, .iov_len = j->frames.len};
+    if (pad > 0)
+        iov[n++] = (struct iovec){.iov_base = (void *)(uintptr_t)zeros, .iov_len = pad};
+    j->err = write_fully(vfs, j->fd, iov, n, j->offset);
+    if (j->err == 0) {
+        j->err = -vfs->fdatasync(vfs->ctx, j->fd);
+        j->sync_failed = j->err != 0;
+    }
+    if (j->err == 0 && j->create)
+        j->err = -vfs->fsync_dir(vfs->ctx, DEAD_DIR);
+    if (j->err == 0 && vfs->stat(vfs->ctx, name, &st) >= 0)
+        j->allocated = st.allocated;
+    if (j->err != 0 && j->create) {
+        (void)vfs->close(vfs->ctx, j->fd); /* The file is thrown away. */
+        (void)vfs->unlink(vfs->ctx, name);
+        j->fd = -1;
+    }
+}
+
+static void run_unlink(struct dead_job *j, const struct spool_vfs *vfs)
+{
+    char name[SEGMENT_NAME_MAX];
+    for (unsigned i = 0; i < j->unlink_count && j->err == 0; i++) {
+        dead_name(j->unlink[i], name);
+        int err = vfs->unlink(vfs->ctx, name);
+        j->err = err < 0 && err != -ENOENT ? -err : 0;
+    }
+    if (j->err == 0)
+        j->err = -vfs->fsync_dir(vfs->ctx, DEAD_DIR);
+}
+
+static void run_dead(struct spool_job *job, const struct spool_vfs *vfs)
+{
+    struct dead_job *j = CONTAINER_OF(job, struct dead_job, job);
+    j->err = 0;
+    j->sync_failed = false;
+    if (j->work == DEAD_UNLINK)
+        run_unlink(j, vfs);
+    else if (j->work == DEAD_READ)
+        dead_run_read(j, vfs);
+    else
+        run_write(j, vfs);
+}
+
+void dead_submit(struct spool *s, enum dead_work work)
+{
+    struct dead_job *j = &s->dead.job;
+    j->work = work;
+    j->job.run = run_dead;
+    j->job.spool = s;
+    memcpy(j->uuid, s->uuid, sizeof j->uuid);
+    s->dead.busy = true;
+    s->dead.retry = false;
+    s->host.submit(s->host.ctx, &j->job);
+}
+
+/* --- writing ----------------------------------------------------------------------------------------------
+ */
+
+/* A file of this process, of this size at most; it begins with all marks that matter, twice. */
+static void begin_file(struct spool *s, uint64_t first)
+{
+    struct deadbox *d = &s->dead;
+    struct dead_job *j = &d->job;
+    j->create = true;
+    j->make_dir = !d->dir_made;
+    j->file_id = d->letters.next_file++;
+    j->offset = 0;
+    struct segment_header header = {.major = SPOOL_FORMAT_MAJOR,
+                                    .minor = SPOOL_FORMAT_MINOR,
+                                    .id = j->file_id,
+                                    .salt = s->host.random64(s->host.ctx),
+                                    .first_seq = first,
+                                    .epoch = s->accounts.epoch,
+                                    .commit_align = 4096,
+                                    .capacity = DEAD_FILE_CAPACITY,
+                                    .wall_ns = s->host.wall_ns(s->host.ctx),
+                                    .flags = SEGMENT_DEAD_LETTERS};
+    memcpy(header.uuid, s->uuid, sizeof s->uuid);
+    bytes_clear(&j->prefix);
+    enum err err = bytes_reserve(&j->prefix, SEGMENT_HEADER_AREA);
+    ensure(err == OK);
+    segment_header_encode(&header, j->prefix.at);
+    j->prefix.len = SEGMENT_HEADER_AREA;
+    for (int copy = 0; copy < 2 && d->letters.gone.count > 0; copy++)
+        letters_put_marks(&j->prefix, &d->letters.gone, first);
+    d->salt = header.salt;
+    j->place = (struct frame_place){.offset = SEGMENT_HEADER_AREA,
+                                    .durable = SEGMENT_HEADER_AREA,
+                                    .tag = segment_tag(header.salt),
+                                    .prev_hcrc = header.hcrc};
+}
+
+/* Writes the frames in the job. `first` is the first letter among them, or the next to come. */
+static void submit_write(struct spool *s, enum dead_work work, uint64_t first)
+{
+    struct deadbox *d = &s->dead;
+    struct dead_job *j = &d->job;
+    uint64_t limit = quota(s) / 8 < FILE_BYTES_MAX ? quota(s) / 8 : FILE_BYTES_MAX;
+    if (d->fd >= 0 && d->end >= limit) {
+        s->drop_fds[s->drop_fd_count++] = d->fd;
+        d->fd = -1;
+    }
+    if (d->fd < 0) {
+        begin_file(s, first);
+    } else {
+        j->create = false;
+        bytes_clear(&j->prefix);
+        j->file_id = d->file_id;
+        j->fd = d->fd;
+        j->offset = align_up(d->end, 4096);
+        j->place = (struct frame_place){.offset = j->offset,
+                                        .durable = d->end,
+                                        .tag = segment_tag(d->salt),
+                                        .prev_hcrc = d->hcrc,
+                                        .commit = d->commit};
+    }
+    dead_submit(s, work);
+}
+
+/* False: it failed, and what becomes of it has been decided. */
+static bool write_succeeded(struct spool *s)
+{
+    struct deadbox *d = &s->dead;
+    struct dead_job *j = &d->job;
+    if (j->err == 0) {
+        d->failures = 0;
+        d->dir_made = true;
+        return true;
+    }
+    d->retry = true;
+    d->retry_at_us = now_us(s) + RETRY_US;
+    if (!j->sync_failed && (j->err == ENOSPC || j->err == EDQUOT)) {
+        spool_warn(s, "no space for dead letters; trying again every second");
+        return false;
+    }
+    /* Never again that inode. */
+    if (d->fd >= 0)
+        s->drop_fds[s->drop_fd_count++] = d->fd;
+    d->fd = -1;
+    if (++d->failures > FAILURES_MAX) {
+        struct fault why;
+        (void)fault_sys(&why, j->err, "write dead letters"); /* Handed on. */
+        spool_fail(s, &why);
+    }
     return false;
+}
+
+static void take_written(struct spool *s)
+{
+    struct deadbox *d = &s->dead;
+    struct dead_job *j = &d->job;
+    if (j->create) {
+        uint64_t first = d->letters.next_letter;
+        if (j->frames.len > 0)
+            first = frame_seq(j->frames.at);
+        letters_add_file(&d->letters, &(struct dead_file){.id = j->file_id, .first = first, .next = first});
+        d->fd = j->fd;
+        d->file_id = j->file_id;
+        d->look = true;
+    }
+    d->end = j->place.offset;
+    d->hcrc = j->place.prev_hcrc;
+    d->commit = j->place.commit + 1;
+    struct dead_file *f = &d->letters.files[d->letters.file_count - 1];
+    ensure(f->id == j->file_id);
+    f->allocated = j->allocated;
+    if (j->work == DEAD_WRITE_LETTERS)
+        f->next = d->letters.next_letter;
+    recount(s);
+}
+
+/* --- deaths -----------------------------------------------------------------------------------------------
+ */
+
+static size_t copy_size(const struct spool_outcome *o)
+{
+    size_t size = sizeof(struct death_task) + o->delivered_count * sizeof *o->delivered +
+                  o->dropped_count * sizeof *o->dropped +
+                  o->dead_count * (sizeof *o->dead + sizeof(uint64_t) + sizeof(bool)) +
+                  o->next_count * sizeof *o->next;
+    for (unsigned i = 0; i < o->dead_count; i++)
+        size += o->dead[i].answer.len < LETTER_ANSWER_MAX ? o->dead[i].answer.len : LETTER_ANSWER_MAX;
+    for (unsigned i = 0; i < o->next_count; i++)
+        size += o->next[i].run_count * sizeof *o->next[i].runs + o->next[i].partition.len;
+    return size;
+}
+
+static void *take(uint8_t **at, const void *from, size_t size)
+{
+    void *to = *at;
+    if (size > 0 && from != NULL)
+        memcpy(to, from, size);
+    *at += size;
+    return to;
+}
+
+/* The caller's lists are good until its call returns; ours must last. Aligned data first, bytes last. */
+static struct death_task *copy_outcome(const struct spool_outcome *o)
+{
+    struct death_task *t = must_alloc(copy_size(o));
+    uint8_t *at = (uint8_t *)(t + 1);
+    t->outcome = *o;
+    t->outcome.ret_next_ids = NULL;
+    t->outcome.delivered = take(&at, o->delivered, o->delivered_count * sizeof *o->delivered);
+    t->outcome.dropped = take(&at, o->dropped, o->dropped_count * sizeof *o->dropped);
+    struct spool_death *dead = take(&at, o->dead, o->dead_count * sizeof *o->dead);
+    struct spool_assignment *next = take(&at, o->next, o->next_count * sizeof *o->next);
+    t->letters = take(&at, NULL, o->dead_count * sizeof *t->letters);
+    for (unsigned i = 0; i < o->next_count; i++)
+        next[i].runs = take(&at, o->next[i].runs, o->next[i].run_count * sizeof *o->next[i].runs);
+    t->over_quota = take(&at, NULL, o->dead_count * sizeof *t->over_quota);
+    for (unsigned i = 0; i < o->next_count; i++)
+        next[i].partition.at = take(&at, o->next[i].partition.at, o->next[i].partition.len);
+    for (unsigned i = 0; i < o->dead_count; i++) {
+        if (dead[i].answer.len > LETTER_ANSWER_MAX)
+            dead[i].answer.len = LETTER_ANSWER_MAX;
+        dead[i].answer.at = take(&at, o->dead[i].answer.at, dead[i].answer.len);
+    }
+    t->outcome.dead = dead;
+    t->outcome.next = next;
+    return t;
+}
+
+void dead_settle(struct spool *s, struct batch *b, const struct spool_outcome *o, uint64_t first_next_no)
+{
+    struct death_task *t = copy_outcome(o), **end = &s->dead.tasks;
+    t->batch_no = b->no;
+    t->first_next_no = first_next_no;
+    b->settling = true;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = t;
+}
+
+/* Makes letters of what a task has left; false when an event must be read first. */
+static bool gather(struct spool *s, struct death_task *t)
+{
+    struct deadbox *d = &s->dead;
+    struct bytes *frames = &d->job.frames;
+    for (; t->gathered < t->outcome.dead_count && frames->len < WRITE_BYTES_MAX; t->gathered++) {
+        const struct spool_death *death = &t->outcome.dead[t->gathered];
+        struct spool_item item;
+        if (death->seq <= s->accounts.low_water || intervals_has(&s->accounts.settled, death->seq))
+            continue;
+        enum err err = cursor_get(s, &s->dead_cursor, death->seq, &item);
+        if (err == ERR_AGAIN)
+            return false;
+        if (err != OK)
+            continue;
+        if (s->config.dead_drop_newest && s->dead_allocated + frames->len >= quota(s)) {
+            t->over_quota[t->gathered] = true;
+            continue;
+        }
+        struct spool_batch_id batch = {.epoch = s->accounts.epoch, .batch_no = t->batch_no};
+        const struct batch *b = accounts_batch(&s->accounts, t->batch_no);
+        if (b != NULL)
+            batch.epoch = b->epoch;
+        t->letters[t->gathered] = d->letters.next_letter++;
+        letter_put(frames, t->letters[t->gathered], &item, death, &batch, s->host.wall_ns(s->host.ctx));
+    }
+    return true;
+}
+
+static bool unsettled(const struct spool *s, uint64_t seq)
+{
+    return seq > s->accounts.low_water && !intervals_has(&s->accounts.settled, seq);
+}
+
+/* DEAD ops for runs of letters that follow each other; the letters of events that were settled by something
+ * else meanwhile are marked as gone. */
+static void put_deaths(struct spool *s, const struct death_task *t, const struct batch *b)
+{
+    const struct spool_outcome *o = &t->outcome;
+    enum err err = OK;
+    for (unsigned i = 0; i < o->dead_count;) {
+        struct spool_run run = {.first = o->dead[i].seq, .count = 1};
+        struct op_dead dead = {.reason = o->dead[i].reason,
+                               .epoch = b == NULL ? 0 : b->epoch,
+                               .batch_no = t->batch_no,
+                               .letter = t->letters[i],
+                               .dlq_segment = s->dead.file_id};
+        bool counts = b != NULL && unsettled(s, run.first);
+        unsigned from = i++;
+        if (t->letters[from] == 0) {
+            if (t->over_quota[from] && counts)
+                err = op_put_drop(&s->ctrl, OP_DROP, SPOOL_DROP_QUOTA, 0, &run, 1);
+            ensure(err == OK);
+            continue;
+        }
+        while (i < o->dead_count && o->dead[i].reason == dead.reason &&
+               o->dead[i].seq == run.first + run.count && t->letters[i] == dead.letter + run.count &&
+               (b != NULL && unsettled(s, o->dead[i].seq)) == counts) {
+            run.count++;
+            i++;
+        }
+        if (counts) {
+            err = op_put_dead(&s->ctrl, &dead, &run, 1);
+        } else {
+            struct spool_run gone = {dead.letter, run.count};
+            (void)intervals_add(&s->dead.letters.gone, gone.first, gone.first + gone.count - 1);
+            err = op_put_runs(&s->ctrl, OP_MARKS, &gone, 1);
+        }
+        ensure(err == OK);
+    }
+}
+
+static void finish_task(struct spool *s)
+{
+    struct death_task *t = s->dead.tasks;
+    s->dead.tasks = t->next;
+    struct batch *b = accounts_batch(&s->accounts, t->batch_no);
+    size_t start = ctrl_start(s);
+    put_deaths(s, t, b);
+    if (b != NULL)
+        settle_put_outcome(s, b, &t->outcome, t->first_next_no);
+    ctrl_apply(s, start, true);
+    if (s->accounts.marks.count > 0)
+        s->dead.marks_ticket = s->ticket;
+    settle_finish(s, t->batch_no, t->first_next_no);
+    free(t);
+}
+
+static void step_task(struct spool *s)
+{
+    struct deadbox *d = &s->dead;
+    struct death_task *t = d->tasks;
+    if (!gather(s, t) && d->job.frames.len < WRITE_BYTES_MAX)
+        return;
+    if (d->job.frames.len > 0)
+        submit_write(s, DEAD_WRITE_LETTERS, frame_seq(d->job.frames.at));
+    else
+        finish_task(s);
+}
+
+/* --- marks ------------------------------------------------------------------------------------------------
+ */
+
+static void put_marked(struct spool *s, const struct intervals *marks)
+{
+    size_t start = ctrl_start(s);
+    for (size_t i = 0; i < marks->len; i++) {
+        struct spool_run run = {marks->at[i].first, marks->at[i].last - marks->at[i].first + 1};
+        enum err err = op_put_runs(&s->ctrl, OP_MARKED, &run, 1);
+        ensure(err == OK);
+    }
+    if (marks->len > 0)
+        ctrl_apply(s, start, false);
+}
+
+/* Files without living letters, but for the newest, which knows who is gone, unless it is the last one. */
+static bool unlink_empty(struct spool *s)
+{
+    struct deadbox *d = &s->dead;
+    struct dead_job *j = &d->job;
+    j->unlink_count = 0;
+    for (size_t i = 0; i < d->letters.file_count && j->unlink_count < DEAD_UNLINK_MAX; i++) {
+        const struct dead_file *f = &d->letters.files[i];
+        bool newest = i + 1 == d->letters.file_count;
+        if (letters_living_in(&d->letters, f) == 0 && (!newest || d->letters.file_count == 1))
+            j->unlink[j->unlink_count++] = f->id;
+    }
+    if (j->unlink_count == 0)
+        return false;
+    if (d->fd >= 0 && j->unlink[j->unlink_count - 1] == d->file_id) {
+        s->drop_fds[s->drop_fd_count++] = d->fd;
+        d->fd = -1;
+    }
+    dead_submit(s, DEAD_UNLINK);
+    return true;
+}
+
+static void unlink_done(struct spool *s)
+{
+    struct deadbox *d = &s->dead;
+    if (d->job.err != 0) {
+        d->retry_at_us = now_us(s) + RETRY_US;
+        d->look = true;
+        return;
+    }
+    for (unsigned i = 0; i < d->job.unlink_count; i++)
+        letters_remove_file(&d->letters, d->job.unlink[i]);
+    recount(s);
+    d->look = true; /* The newest may be the last one now. */
+    s->house_look = true;
+    append_check_room(s);
+    s->note_room = true;
+}
+
+/* Marks of letters whose files are gone need no mark. */
+static void drop_needless_marks(struct spool *s)
+{
+    struct intervals needless = {0};
+    const struct intervals *marks = &s->accounts.marks;
+    for (size_t i = 0; i < marks->len; i++) {
+        uint64_t at = marks->at[i].first, last = marks->at[i].last;
+        while (at <= last) {
+            const struct dead_file *f = letters_file_from(&s->dead.letters, at);
+            uint64_t from = f == NULL || f->first > last ? last + 1 : f->first > at ? f->first : at;
+            if (from > at)
+                (void)intervals_add(&needless, at, from - 1); /* All new. */
+            at = f == NULL || f->next > last ? last + 1 : f->next;
+        }
+    }
+    put_marked(s, &needless);
+    intervals_deinit(&needless);
+}
+
+static void step_marks(struct spool *s)
+{
+    struct deadbox *d = &s->dead;
+    if (s->done_ticket < d->marks_ticket)
+        return;
+    if (d->look) {
+        d->look = false;
+        if (unlink_empty(s))
+            return;
+    }
+    if (s->accounts.marks.count == 0)
+        return;
+    drop_needless_marks(s);
+    if (s->accounts.marks.count == 0)
+        return;
+    intervals_clear(&d->flushing);
+    for (size_t i = 0; i < s->accounts.marks.len; i++)
+        (void)intervals_add(&d->flushing, s->accounts.marks.at[i].first,
+                            s->accounts.marks.at[i].last); /* A copy. */
+    letters_put_marks(&d->job.frames, &d->flushing, d->letters.next_letter);
+    submit_write(s, DEAD_WRITE_MARKS, d->letters.next_letter);
+}
+
+void dead_marks_changed(struct spool *s)
+{
+    s->dead.look = true;
+    s->dead.marks_ticket = s->ticket;
+}
+
+void dead_replays_durable(struct spool *s, uint64_t seq)
+{
+    struct deadbox *d = &s->dead;
+    unsigned n = 0;
+    while (n < d->replayed_count && d->replayed[n].seq <= seq) {
+        (void)intervals_add(&s->accounts.marks, d->replayed[n].letter, d->replayed[n].letter); /* New. */
+        n++;
+    }
+    if (n == 0)
+        return;
+    d->replayed_count -= n;
+    memmove(d->replayed, d->replayed + n, d->replayed_count * sizeof *d->replayed);
+    d->look = true;
+}
+
+uint64_t dead_replayed_from(const struct spool *s, uint64_t seq)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < s->dead.replayed_count; i++)
+        count += s->dead.replayed[i].seq >= seq;
+    return count;
+}
+
+/* --- the pump ---------------------------------------------------------------------------------------------
+ */
+
+uint64_t dead_deadline(const struct spool *s)
+{
+    const struct deadbox *d = &s->dead;
+    if (!running(s) || d->busy || d->retry_at_us <= now_us(s))
+        return UINT64_MAX;
+    return d->retry_at_us;
+}
+
+void dead_pump(struct spool *s, uint64_t now)
+{
+    struct deadbox *d = &s->dead;
+    if (!running(s) || d->busy || now < d->retry_at_us)
+        return;
+    if (d->retry) {
+        uint64_t first = d->job.frames.len > 0 ? frame_seq(d->job.frames.at) : d->letters.next_letter;
+        submit_write(s, d->job.work, first);
+    } else if (s->closing) {
+        return;
+    } else if (d->tasks != NULL) {
+        step_task(s);
+    } else if (d->look || s->accounts.marks.count > 0) {
+        step_marks(s);
+    }
+}
+
+void dead_done(struct spool *s)
+{
+    struct deadbox *d = &s->dead;
+    d->busy = false;
+    switch (d->job.work) {
+    case DEAD_UNLINK:
+        unlink_done(s);
+        break;
+    case DEAD_READ:
+        dead_read_done(s);
+        break;
+    default:
+        if (!write_succeeded(s))
+            break;
+        take_written(s);
+        bytes_clear(&d->job.frames);
+        if (d->job.work == DEAD_WRITE_MARKS)
+            put_marked(s, &d->flushing);
+        break;
+    }
 }

@@ -15,8 +15,9 @@ static bool answers_when_written(const struct spool *s)
 static void begin_segment(struct spool *s)
 {
     struct segment *old = active_segment(s);
-    old->end = s->active.end;
+    old->end = s->flight_segment->header.prev_end;
     old->next_seq = s->flight_segment->header.prev_next_seq;
+    old->sealed_us = s->flight_at_us;
     segments_append(s, s->flight_segment);
     s->flight_segment = NULL;
     s->active.fd = s->prepared.fd;
@@ -49,9 +50,7 @@ static void note_durable_batches(struct spool *s)
 {
     for (size_t i = s->accounts.batch_count; i-- > 0;) {
         struct batch *b = s->accounts.batches[i];
-        if (b->durable)
-            break; /* Older ones are durable too. */
-        if (b->ticket <= s->done_ticket) {
+        if (!b->durable && b->ticket <= s->done_ticket) {
             b->durable = true;
             spool_note(s, NOTE_BATCH, b->no);
         }
@@ -63,6 +62,7 @@ static void all_synced(struct spool *s)
 {
     s->active.durable = s->active.end;
     s->synced_seq = s->written_seq;
+    s->house_look = s->house_look || s->durable_low_water != s->flight_low_water;
     s->durable_low_water = s->flight_low_water;
     s->unsynced_bytes = 0;
     s->unsynced_since_us = 0;
@@ -84,6 +84,9 @@ static void commit_good(struct spool *s, uint64_t now)
         begin_segment(s);
     s->flight_rotates = false;
     move_end(s);
+    dead_replays_durable(s, s->written_seq);
+    if (s->abandoning)
+        failure_recovered(s);
     s->commit_us = now - s->flight_at_us;
     s->commit_done_us = now;
     if (s->commit.sync)
@@ -110,6 +113,7 @@ void commit_done(struct spool *s)
     uint64_t now = now_us(s);
     if (s->commit.err == 0) {
         s->commit_busy = false;
+        s->stalled = false;
         commit_good(s, now);
         return;
     }

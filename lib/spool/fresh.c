@@ -202,6 +202,7 @@ enum err recovery_settle(struct recovery *r)
     struct spool_stat st;
     /* No two processes may ever share an epoch: those of headers that cannot be read are passed over too. */
     r->accounts.epoch = r->epoch_max + (BUG(13) && r->epoch_max > 0 ? 0 : 1) + r->damaged_count;
+    r->accounts.name_hash = r->name_hash;
     uint64_t need = SEGMENT_HEADER_AREA + r->kept_bytes + 2 * r->accounts.batch_bytes +
                     2 * 24 * (r->accounts.settled.len + r->accounts.marks.len) + (UINT64_C(512) << 10);
     need = align_up(need, 4096);

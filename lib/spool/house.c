@@ -61,11 +61,46 @@ int house_create(const struct spool_vfs *vfs, const char *name, uint64_t bytes, 
     return err;
 }
 
+/* A finished segment's file under the next name, its header area zeroed: its blocks are written already, so
+ * that syncs over them need no journal commit of the file system. In this order a crash leaves either the old
+ * name, whose segment was released, or a header under another name, which counts as nothing. */
+static int recycle(const struct spool_vfs *vfs, uint64_t old_id, const char *name)
+{
+    char old_name[SEGMENT_NAME_MAX];
+    segment_name(old_id, old_name);
+    int err = vfs->rename(vfs->ctx, old_name, name);
+    if (err < 0)
+        return err;
+    int fd = vfs->open(vfs->ctx, name, VFS_RDWR);
+    if (fd < 0)
+        return fd;
+    uint8_t *zeros = must_alloc(SEGMENT_HEADER_AREA);
+    struct iovec iov = {.iov_base = zeros, .iov_len = SEGMENT_HEADER_AREA};
+    err = -write_fully(vfs, fd, &iov, 1, 0);
+    free(zeros);
+    if (err >= 0)
+        err = vfs->fdatasync(vfs->ctx, fd);
+    if (err >= 0)
+        err = vfs->fsync_dir(vfs->ctx, ".");
+    if (err >= 0)
+        return fd;
+    (void)vfs->close(vfs->ctx, fd); /* The file is thrown away. */
+    (void)vfs->unlink(vfs->ctx, name);
+    return err;
+}
+
 static void run_prepare(struct house_job *h, const struct spool_vfs *vfs)
 {
     char name[SEGMENT_NAME_MAX];
     segment_name(h->prepare_id, name);
-    h->prepare_fd = house_create(vfs, name, h->prepare_bytes, &h->unsupported_fallocate);
+    h->recycled = false;
+    h->prepare_fd = -1;
+    if (h->recycle_id != 0) {
+        h->prepare_fd = recycle(vfs, h->recycle_id, name);
+        h->recycled = h->prepare_fd >= 0;
+    }
+    if (h->prepare_fd < 0)
+        h->prepare_fd = house_create(vfs, name, h->prepare_bytes, &h->unsupported_fallocate);
     h->prepare_err = h->prepare_fd < 0 ? -h->prepare_fd : 0;
     h->prepare_allocated = h->prepare_bytes;
     struct spool_stat st;
@@ -94,6 +129,8 @@ static void run_release(struct house_job *h, const struct spool_vfs *vfs)
 static void run_house(struct spool_job *job, const struct spool_vfs *vfs)
 {
     struct house_job *h = CONTAINER_OF(job, struct house_job, job);
+    for (unsigned i = 0; i < h->close_count; i++)
+        (void)vfs->close(vfs->ctx, h->close_fds[i]); /* Synced, or given up: nothing is left to report. */
     if ((h->tasks & HOUSE_RELEASE) != 0)
         run_release(h, vfs);
     if ((h->tasks & HOUSE_PREPARE) != 0)
@@ -119,27 +156,74 @@ static bool released(const struct spool *s, size_t i, bool oldest)
     return seg->next_seq == seg->header.first_seq && s->segments[i + 1]->header.prev_id != seg->header.id;
 }
 
-static unsigned find_released(struct spool *s, uint64_t ret[RELEASE_MAX])
+/* Memory of ids (spool_recent_next) reaches into segments that are finished: they stay while young, as long
+ * as there is plenty of room. */
+static bool kept_as_recent(const struct spool *s, const struct segment *seg, uint64_t now)
+{
+    uint64_t plenty = s->config.max_bytes / 8 > 4 * s->capacity ? s->config.max_bytes / 8 : 4 * s->capacity;
+    if (s->config.recent_us == 0 || s->config.recent_max == 0 || seg->next_seq == seg->header.first_seq)
+        return false;
+    return seg->sealed_us != 0 && seg->sealed_us + s->config.recent_us > now &&
+           spool_allocated(s) <= plenty && s->state == SPOOL_OK;
+}
+
+/* One finished file waits to be used again, unless room is short. */
+static bool kept_for_recycling(const struct spool *s, const struct segment *seg)
+{
+    return seg->header.capacity == s->capacity && seg->allocated >= s->capacity && s->state == SPOOL_OK &&
+           spool_allocated(s) <= s->config.max_bytes / 2;
+}
+
+/* The active segment must have a durable STATE, else those before it are still needed. */
+static bool may_release(const struct spool *s)
+{
+    return s->active.durable > SEGMENT_HEADER_AREA && !s->abandoning;
+}
+
+static unsigned find_released(struct spool *s, uint64_t now, uint64_t ret[RELEASE_MAX])
 {
     unsigned count = 0;
+    bool oldest = true, kept_one = false;
     while (s->unlink_count > 0 && count < RELEASE_MAX)
         ret[count++] = s->unlink_ids[--s->unlink_count];
-    /* The active segment must have a durable STATE, else those before it are still needed. */
-    if (s->active.durable <= SEGMENT_HEADER_AREA)
+    if (!may_release(s))
         return count;
-    bool oldest = true;
     for (size_t i = 0; i + 1 < s->segment_count && count < RELEASE_MAX; i++) {
-        if (released(s, i, oldest))
-            ret[count++] = s->segments[i]->header.id;
-        else
+        const struct segment *seg = s->segments[i];
+        if (!released(s, i, oldest) || (oldest && kept_as_recent(s, seg, now))) {
             oldest = false;
+        } else if (oldest && !kept_one && i + 2 == s->segment_count && kept_for_recycling(s, seg)) {
+            kept_one = true;
+            oldest = false;
+        } else {
+            ret[count++] = seg->header.id;
+        }
     }
     return count;
 }
 
-static bool quota_allows(const struct spool *s)
+/* The oldest segment, when it can be the next one; 0: none. */
+static uint64_t find_recyclable(const struct spool *s, uint64_t now)
 {
-    return spool_allocated(s) + s->capacity <= s->config.max_bytes;
+    const struct segment *seg = s->segments[0];
+    if (s->segment_count < 2 || !may_release(s) || !released(s, 0, true) || kept_as_recent(s, seg, now) ||
+        seg->header.capacity != s->capacity || seg->allocated < s->capacity)
+        return 0;
+    for (unsigned i = 0; i < s->house.release_count; i++)
+        if (s->house.release[i] == seg->header.id)
+            return 0;
+    return seg->header.id;
+}
+
+static bool quota_allows(const struct spool *s, uint64_t now)
+{
+    return spool_allocated(s) + s->capacity <= s->config.max_bytes || find_recyclable(s, now) != 0;
+}
+
+/* Free space is looked at while it can matter: when min_free is set, once a second while commits are made. */
+static bool space_wanted(const struct spool *s, uint64_t now)
+{
+    return s->config.min_free > 0 && now >= s->space_at_us && (s->space_commits != s->commits || s->disk_low);
 }
 
 static bool prepare_wanted(const struct spool *s, uint64_t now)
@@ -147,7 +231,7 @@ static bool prepare_wanted(const struct spool *s, uint64_t now)
     const struct segment *seg = active_segment(s);
     return s->prepared.fd < 0 && (!s->closing || s->commit_blocked) && now >= s->prepared.retry_at_us &&
            (s->commit_blocked ||
-            (quota_allows(s) && (s->active.end + s->tail.fill_bytes) * 2 >= seg->header.capacity));
+            (quota_allows(s, now) && (s->active.end + s->tail.fill_bytes) * 2 >= seg->header.capacity));
 }
 
 uint64_t house_deadline(const struct spool *s)
@@ -157,9 +241,48 @@ uint64_t house_deadline(const struct spool *s)
         return at;
     if (s->prepared.fd < 0 && s->prepared.retry_at_us > now)
         at = s->prepared.retry_at_us;
+    if (s->config.min_free > 0 && (s->space_commits != s->commits || s->disk_low) && s->space_at_us < at)
+        at = s->space_at_us;
+    const struct segment *oldest = s->segments[0];
+    if (s->segment_count > 1 && oldest->next_seq <= s->durable_low_water + 1 && oldest->sealed_us != 0 &&
+        oldest->sealed_us + s->config.recent_us > now && oldest->sealed_us + s->config.recent_us < at)
+        at = oldest->sealed_us + s->config.recent_us;
     if (s->release_retry_at_us > now && s->release_retry_at_us < at)
         at = s->release_retry_at_us;
     return at;
+}
+
+static void submit(struct spool *s)
+{
+    struct house_job *h = &s->house;
+    h->job.run = run_house;
+    h->job.spool = s;
+    s->house_busy = true;
+    s->host.submit(s->host.ctx, &h->job);
+}
+
+static void take_dropped_fds(struct spool *s)
+{
+    struct house_job *h = &s->house;
+    h->close_count = s->drop_fd_count;
+    memcpy(h->close_fds, s->drop_fds, sizeof h->close_fds);
+    s->drop_fd_count = 0;
+    if (h->close_count > 0)
+        h->tasks |= HOUSE_CLOSE;
+}
+
+void house_close_files(struct spool *s)
+{
+    s->house.tasks = 0;
+    s->house.release_count = 0;
+    if (s->active.fd >= 0)
+        s->drop_fds[s->drop_fd_count++] = s->active.fd;
+    if (s->prepared.fd >= 0)
+        s->drop_fds[s->drop_fd_count++] = s->prepared.fd;
+    s->active.fd = s->prepared.fd = -1;
+    take_dropped_fds(s);
+    if (s->house.tasks != 0)
+        submit(s);
 }
 
 void house_pump(struct spool *s, uint64_t now)
@@ -168,26 +291,62 @@ void house_pump(struct spool *s, uint64_t now)
     if (!running(s) || s->house_busy)
         return;
     h->tasks = 0;
-    h->release_count = now < s->release_retry_at_us ? 0 : find_released(s, h->release);
+    take_dropped_fds(s);
+    h->release_count = now < s->release_retry_at_us || !s->house_look ? 0 : find_released(s, now, h->release);
+    s->house_look = s->house_look && now < s->release_retry_at_us;
     if (h->release_count > 0)
         h->tasks |= HOUSE_RELEASE;
     if (prepare_wanted(s, now)) {
         h->tasks |= HOUSE_PREPARE;
-        h->prepare_id = active_segment(s)->header.id + 1;
+        h->prepare_id = s->next_segment_id;
         h->prepare_bytes = s->capacity;
+        h->recycle_id = find_recyclable(s, now);
         h->unsupported_fallocate = s->no_fallocate;
     }
-    if (h->tasks == 0)
+    if (space_wanted(s, now)) {
+        h->tasks |= HOUSE_SPACE;
+        s->space_at_us = now + RETRY_US;
+        s->space_commits = s->commits;
+    }
+    if (h->tasks != 0)
+        submit(s);
+}
+
+static void forget_segment(struct spool *s, uint64_t id)
+{
+    for (size_t i = 0; i + 1 < s->segment_count; i++) {
+        if (s->segments[i]->header.id != id)
+            continue;
+        segments_remove(s, i);
         return;
-    h->job.run = run_house;
-    h->job.spool = s;
-    s->house_busy = true;
-    s->host.submit(s->host.ctx, &h->job);
+    }
+}
+
+/* The directory is gone or read-only: no retry will help. */
+static bool hopeless(int err)
+{
+    return err == EROFS || err == ENOENT || err == ENODEV || err == EBADF;
+}
+
+/* Leaves disk_low only with a tenth to spare. */
+static void space_done(struct spool *s)
+{
+    const struct house_job *h = &s->house;
+    uint64_t need = s->config.min_free + (s->disk_low ? s->config.min_free / 10 : 0);
+    if (h->space_err != 0)
+        return;
+    s->free_bytes = h->free_bytes;
+    s->disk_low = h->free_bytes < need;
 }
 
 static void prepare_done(struct spool *s)
 {
     const struct house_job *h = &s->house;
+    if (h->recycle_id != 0) {
+        forget_segment(s, h->recycle_id);
+        if (!h->recycled && s->unlink_count < sizeof s->unlink_ids / sizeof s->unlink_ids[0])
+            s->unlink_ids[s->unlink_count++] = h->recycle_id;
+    }
     if (h->unsupported_fallocate && !s->no_fallocate) {
         s->no_fallocate = true;
         spool_warn(s, "the file system cannot allocate files ahead; they are filled with zeros instead");
@@ -198,32 +357,28 @@ static void prepare_done(struct spool *s)
             spool_warn(s, "cannot prepare the next segment (error %d); trying again every second",
                        h->prepare_err);
         s->prepared.no_space = true;
+        if (s->abandoning || hopeless(h->prepare_err)) {
+            struct fault why;
+            (void)fault_sys(&why, h->prepare_err, "create the next segment"); /* Handed on. */
+            spool_fail(s, &why);
+        }
         return;
     }
     s->prepared.no_space = false;
     s->prepared.retry_at_us = 0;
+    s->next_segment_id = h->prepare_id + 1;
     s->prepared.fd = h->prepare_fd;
     s->prepared.id = h->prepare_id;
     s->prepared.capacity = h->prepare_bytes;
     s->prepared.allocated = h->prepare_allocated;
-}
-
-static void forget_segment(struct spool *s, uint64_t id)
-{
-    for (size_t i = 0; i + 1 < s->segment_count; i++) {
-        if (s->segments[i]->header.id != id)
-            continue;
-        segment_free(s->segments[i]);
-        s->segment_count--;
-        memmove(s->segments + i, s->segments + i + 1, (s->segment_count - i) * sizeof *s->segments);
-        return;
-    }
+    s->prepared.recycled = h->recycled;
 }
 
 void house_done(struct spool *s)
 {
     const struct house_job *h = &s->house;
     s->house_busy = false;
+    s->house_look = true;
     if ((h->tasks & HOUSE_RELEASE) != 0) {
         for (unsigned i = 0; i < h->released; i++)
             forget_segment(s, h->release[i]);
@@ -234,5 +389,7 @@ void house_done(struct spool *s)
     }
     if ((h->tasks & HOUSE_PREPARE) != 0)
         prepare_done(s);
+    if ((h->tasks & HOUSE_SPACE) != 0)
+        space_done(s);
     append_check_room(s);
 }

@@ -7,6 +7,9 @@
  *   open.c      start: recovery's result becomes the running state
  *   read.c      events out: the tail in memory, cold segments on disk
  *   settle.c    batches: assign, settle, drop
+ *   dead.c      dead letters: written and forgotten; dead_request.c: listed, replayed, purged
+ *   policy.c    drop_oldest, max_age
+ *   failure.c   what happens when the disk says no
  *
  * All of it runs on the host's loop, but for the run() functions of jobs, which touch only what their job
  * owns. */
@@ -17,6 +20,7 @@
 #include "lib/base/ensure.h"
 #include "lib/base/list.h"
 #include "lib/spool/accounts.h"
+#include "lib/spool/deadbox.h"
 #include "lib/spool/format.h"
 #include "lib/spool/frame.h"
 #include "lib/spool/spool.h"
@@ -28,10 +32,13 @@
 #define LAZY_OPS_US (200 * US_PER_MS)
 #define PAD_SILENCE_US US_PER_S
 #define INTERVAL_SYNC_US US_PER_S
-#define INTERVAL_SYNC_BYTES (8 * 1024 * 1024)
+#define INTERVAL_SYNC_BYTES (8 * 1024 * 1024) /* frames stay in memory until synced */
 #define RETRY_US US_PER_S
+#define FULL_LAZY_OPS_US US_PER_S /* a full spool gathers its ops longer */
+#define FULL_ALIGN 512            /* and packs its commits closer */
+#define STALLED_US (5 * US_PER_S) /* a commit that takes longer means a stuck disk */
 #define STATE_EVERY_BYTES (4 * 1024 * 1024)
-#define COMMIT_IOV_MAX 64
+#define COMMIT_IOV_MAX 160
 #define RELEASE_MAX 16 /* files per housekeeping job */
 #define INDEX_GRAIN_BYTES (256 * 1024)
 #define PARTITION_MAX 1024
@@ -48,6 +55,7 @@ struct segment {
     uint64_t end;       /* valid bytes */
     uint64_t next_seq;  /* seqs in it are first_seq .. next_seq - 1 */
     uint64_t allocated; /* bytes on disk */
+    uint64_t sealed_us; /* when its successor began, on the monotonic clock; 0: long ago */
     bool end_known;     /* else its successor is missing, and a scan will tell */
     struct index_entry *index;
     unsigned index_len, index_cap;
@@ -56,7 +64,7 @@ struct segment {
 struct commit_job {
     struct spool_job job;
     struct spool_vfs vfs;
-    int fd, seal_fd; /* seal_fd: synced first and closed after, -1: none */
+    int fd, seal_fd; /* seal_fd: synced first, -1: none */
     struct iovec iov[COMMIT_IOV_MAX];
     int iov_count;
     uint64_t offset, bytes;                   /* of the whole write */
@@ -64,21 +72,28 @@ struct commit_job {
     unsigned frame_ranges;
     struct frame_place place; /* of the first frame; afterwards of what would follow */
     bool sync;
+    const uint8_t
+        *header_last; /* not NULL: the header area, written when the rest has been synced, and synced too */
+    int close_fd;     /* closed when all went well, -1: none */
     /* Results. */
     int err; /* 0 or a positive errno */
     bool sync_failed, wrote;
 };
 
-enum house_task { HOUSE_PREPARE = 1, HOUSE_RELEASE = 2, HOUSE_SPACE = 4 };
+enum house_task { HOUSE_PREPARE = 1, HOUSE_RELEASE = 2, HOUSE_SPACE = 4, HOUSE_CLOSE = 8 };
 struct house_job {
     struct spool_job job;
     unsigned tasks;
     uint64_t prepare_id, prepare_bytes;
     bool unsupported_fallocate;
+    uint64_t recycle_id; /* a released segment whose file is used again; 0: a new one */
     uint64_t release[RELEASE_MAX];
     unsigned release_count;
+    int close_fds[8];
+    unsigned close_count;
     /* Results. */
     int prepare_err, prepare_fd;
+    bool recycled;
     uint64_t prepare_allocated;
     int release_err;
     unsigned released;
@@ -110,6 +125,15 @@ struct read_job {
     unsigned unreadable;
 };
 
+/* How many bytes were handed out beyond low_water, to a grain of 1/16 of the window. */
+struct window {
+    uint64_t bytes; /* ever */
+    struct {
+        uint64_t seq, bytes; /* handed out before seq */
+    } marks[32];             /* a ring, oldest first */
+    unsigned first, count;
+};
+
 struct note_queue {
     struct spool_note *at;
     unsigned len, cap;
@@ -134,6 +158,7 @@ struct spool {
 
     struct segment **segments;
     size_t segment_count, segment_cap;
+    uint64_t segments_allocated, dead_allocated; /* bytes on disk */
     struct {
         int fd;
         uint64_t end;      /* of the last frame written */
@@ -144,6 +169,7 @@ struct spool {
     struct {
         int fd; /* -1: none */
         uint64_t id, capacity, allocated;
+        bool recycled;
         uint64_t retry_at_us; /* after a failure */
         bool no_space;
     } prepared;
@@ -157,9 +183,10 @@ struct spool {
     uint64_t user_written_us;
 
     struct commit_job commit;
-    bool commit_busy, commit_retry;
+    bool commit_busy, commit_retry, stalled;
+    bool abandoning;     /* the active segment failed: what is not durable goes to another inode */
     bool commit_blocked; /* nothing fits before the next segment is prepared */
-    bool flight_rotates, flight_state, flight_pad, flight_clean;
+    bool flight_rotates, flight_state, flight_pad;
     uint64_t flight_end_seq, flight_low_water, flight_at_us, flight_ctrl_bytes;
     struct segment *flight_segment; /* being started */
     uint64_t ticket, done_ticket;   /* of the next launch; of the last one that is safe */
@@ -173,20 +200,28 @@ struct spool {
 
     struct house_job house;
     bool house_busy, no_fallocate;
+    bool house_look; /* something may have become releasable */
     uint64_t release_retry_at_us;
-    uint64_t free_bytes, space_at_us;
-    uint64_t unlink_ids[64]; /* leftovers that recovery found */
+    uint64_t free_bytes, space_at_us; /* when to look again */
+    uint64_t space_commits;           /* commits when last looked */
+    bool disk_low;                    /* less than min_free */
+    uint64_t expire_at_us;
+    uint64_t next_segment_id;
+    uint64_t unlink_ids[64]; /* leftovers that recovery found, and files given up */
     unsigned unlink_count;
+    int drop_fds[8]; /* of files given up, to be closed */
+    unsigned drop_fd_count;
 
     struct read_job read;
     bool read_busy;
-    struct cursor reader, loader_cursor;
+    struct cursor reader, loader_cursor, dead_cursor;
     uint64_t read_seq; /* next to hand out */
+    struct window window;
     struct spool_loader *loaders;
     bool loaders_new, loading;
     uint64_t read_retry_at_us;
 
-    uint64_t full_since_us;
+    struct deadbox dead;
     bool room_wanted, read_wanted;
 
     struct note_queue notes;
@@ -194,6 +229,9 @@ struct spool {
     uint64_t timer_at_us;
 
     struct recovery *recovery;
+    struct bytes recent; /* what spool_recent_next() still has to give */
+    size_t recent_at;
+    uint32_t recent_left;
 };
 
 static inline uint64_t now_us(const struct spool *s)
@@ -224,6 +262,7 @@ void spool_set_state(struct spool *s, enum spool_state state, const struct fault
 void spool_fail(struct spool *s, const struct fault *why);
 void spool_check(struct spool *s); /* the ledger balances */
 void segments_append(struct spool *s, struct segment *seg);
+void segments_remove(struct spool *s, size_t i);
 struct segment *segment_of(const struct spool *s, uint64_t seq); /* NULL: none has it */
 void segment_free(struct segment *seg);
 void segment_index(struct segment *seg, uint64_t seq, uint64_t offset);
@@ -231,7 +270,8 @@ uint64_t spool_allocated(const struct spool *s);
 
 /* append.c */
 uint64_t append_space(const struct spool *s); /* bytes of frames that events may still take */
-void append_check_room(struct spool *s);      /* leaves FULL when space is back */
+MUST_USE enum err append_room(struct spool *s, unsigned count, uint64_t bytes); /* without drop_newest */
+void append_check_room(struct spool *s); /* leaves FULL when space is back */
 
 /* commit.c */
 void commit_pump(struct spool *s, uint64_t now);
@@ -247,13 +287,25 @@ MUST_USE enum err state_frames(const struct accounts *a, uint64_t next_seq, uint
                                uint64_t frame_seq, uint64_t offset, bool twice, struct bytes *to);
 int write_fully(const struct spool_vfs *vfs, int fd, struct iovec *iov, int n, uint64_t offset);
 
+/* The parts of launching that failure.c needs as well. */
+void commit_add_iov(struct commit_job *c, const void *at, size_t len);
+void commit_add_frames(struct commit_job *c, uint8_t *at, size_t len);
+void commit_add_events(struct spool *s, uint64_t capacity);
+void commit_take_ctrl(struct spool *s);
+void commit_submit(struct spool *s, uint64_t now);
+uint64_t commit_position(const struct spool *s); /* seq of the first event that is not written */
+struct segment *commit_new_segment(struct spool *s);
+
 /* failure.c */
 void failure_of_commit(struct spool *s, uint64_t now);
+void failure_rewrite(struct spool *s, uint64_t now); /* with the next segment prepared; else asks for it */
+void failure_recovered(struct spool *s);
 
 /* house.c */
 void house_pump(struct spool *s, uint64_t now);
 uint64_t house_deadline(const struct spool *s);
 void house_done(struct spool *s);
+void house_close_files(struct spool *s);
 /* Makes a file of `bytes` and reserves them; returns an fd or a negative errno. */
 int house_create(const struct spool_vfs *vfs, const char *name, uint64_t bytes, bool *no_fallocate);
 
@@ -261,10 +313,42 @@ int house_create(const struct spool_vfs *vfs, const char *name, uint64_t bytes, 
 void open_start(struct spool *s);
 void open_done(struct spool *s);
 
+/* settle.c */
+/* The ops of an outcome but for its deaths, behind s->ctrl; following batches are numbered from
+ * first_next_no. */
+void settle_put_outcome(struct spool *s, const struct batch *b, const struct spool_outcome *o,
+                        uint64_t first_next_no);
+void settle_finish(struct spool *s, uint64_t batch_no, uint64_t first_next_no);
+
+/* dead.c */
+void dead_init(struct spool *s);
+void dead_deinit(struct spool *s);
+bool dead_full(const struct spool *s);
+void dead_settle(struct spool *s, struct batch *b, const struct spool_outcome *o, uint64_t first_next_no);
+void dead_submit(struct spool *s, enum dead_work work);
+void dead_marks_changed(struct spool *s);
+void dead_replays_durable(struct spool *s, uint64_t seq);         /* replayed events up to seq are written */
+uint64_t dead_replayed_from(const struct spool *s, uint64_t seq); /* how many are not, from seq on */
+uint64_t dead_deadline(const struct spool *s);
+void dead_pump(struct spool *s, uint64_t now);
+void dead_done(struct spool *s);
+
+/* dead_request.c */
+void dead_run_read(struct dead_job *j, const struct spool_vfs *vfs);
+void dead_read_done(struct spool *s);
+void dead_request_pump(struct spool *s); /* calls back */
+
+/* policy.c */
+void policy_pump(struct spool *s, uint64_t now);
+uint64_t policy_deadline(const struct spool *s);
+
 /* read.c */
 void read_pump(struct spool *s, uint64_t now, bool may_call);
 uint64_t read_deadline(const struct spool *s);
 void read_done(struct spool *s);
 void cursor_reset(struct cursor *c);
+/* The item with exactly this seq. ERR_AGAIN: a read was asked for, or another one is under way; ERR_CORRUPT:
+ * it is lost, and that has been recorded. */
+MUST_USE enum err cursor_get(struct spool *s, struct cursor *c, uint64_t seq, struct spool_item *ret);
 
 #endif

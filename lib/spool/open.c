@@ -30,6 +30,8 @@ void open_start(struct spool *s)
     r->capacity = s->capacity;
     r->commit_align = s->config.commit_align;
     r->weak = s->config.durability != SPOOL_FSYNC;
+    r->recent_ns = s->config.recent_us * 1000;
+    r->recent_max = s->config.recent_max;
     r->name_hash = hash_name(s->name);
     r->job.run = recovery_run;
     r->job.spool = s;
@@ -44,6 +46,15 @@ static void batch_lost(void *ctx, struct batch *b, bool gone)
     spool_note(s, NOTE_LOST, b->no);
 }
 
+/* When a segment's successor began, on this process's clock; 0: long ago. */
+static uint64_t sealed_at(const struct spool *s, uint64_t successor_ns, uint64_t wall_ns)
+{
+    uint64_t age_us = successor_ns < wall_ns ? (wall_ns - successor_ns) / 1000 : 0;
+    if (age_us >= s->config.recent_us)
+        return 0;
+    return now_us(s) > age_us ? now_us(s) - age_us : 1;
+}
+
 static void take_segments(struct spool *s, const struct recovery *r)
 {
     for (size_t i = 0; i < r->valid_count; i++) {
@@ -54,6 +65,8 @@ static void take_segments(struct spool *s, const struct recovery *r)
         seg->next_seq = f->next_seq;
         seg->allocated = f->allocated;
         seg->end_known = f->sealed;
+        seg->sealed_us =
+            sealed_at(s, i + 1 < r->valid_count ? r->valid[i + 1]->header.wall_ns : r->wall_ns, r->wall_ns);
         segments_append(s, seg);
     }
     struct segment *fresh = must_alloc(sizeof *fresh);
@@ -78,6 +91,14 @@ static void take_recovery(struct spool *s, struct recovery *r)
     s->accounts.lost_ctx = s;
     accounts_init(&r->accounts);
     take_segments(s, r);
+    s->dead.letters = r->letters;
+    r->letters = (struct letters){0};
+    s->dead_allocated = letters_allocated(&s->dead.letters);
+    s->dead.look = s->dead.letters.file_count > 0;
+    s->recent = r->recent;
+    s->recent_at = r->recent_at;
+    s->recent_left = r->recent_count;
+    bytes_init(&r->recent, 0);
     s->active.fd = r->fresh_fd;
     r->fresh_fd = -1;
     s->active.end = s->active.durable = r->fresh_end;
@@ -90,6 +111,7 @@ static void take_recovery(struct spool *s, struct recovery *r)
     s->read_seq = s->accounts.low_water + 1;
     s->counts_shed = s->accounts.dropped[SPOOL_DROP_SHED];
     s->no_fallocate = r->no_fallocate;
+    s->next_segment_id = r->fresh.id + 1;
 }
 
 void open_done(struct spool *s)
@@ -107,4 +129,18 @@ void open_done(struct spool *s)
         spool_check(s);
     }
     recovery_free(r);
+}
+
+bool spool_recent_next(struct spool *s, struct span *ret_id, uint64_t *ret_wall_ns)
+{
+    if (s->recent_left == 0) {
+        bytes_deinit(&s->recent);
+        return false;
+    }
+    const uint8_t *at = s->recent.at + s->recent_at;
+    *ret_wall_ns = le64_get(at);
+    *ret_id = span_of(at + 10, le16_get(at + 8));
+    s->recent_at += 10 + ret_id->len;
+    s->recent_left--;
+    return true;
 }

@@ -9,7 +9,7 @@
 
 #define OP_HEAD_BYTES 8
 #define OP_VERSION 1
-#define STATE_BODY_BYTES (24 + 8 + 8 + 80 + 8 * OP_DROP_SLOTS + 8 * SPOOL_DEAD_REASONS)
+#define STATE_BODY_BYTES (24 + 8 + 8 + 88 + 8 * OP_DROP_SLOTS + 8 * SPOOL_DEAD_REASONS)
 #define ASSIGN_FIXED_BYTES 64
 
 /* --- writing ---------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ enum err op_put_state(struct bytes *to, const struct op_state *s)
     put32(&w, s->name_hash);
     const uint64_t fields[] = {s->base_seq,   s->low_water, s->next_batch_no,   s->next_letter,
                                s->delivered,  s->replayed,  s->letters_dropped, s->identity_broken,
-                               s->torn_bytes, s->gaps};
+                               s->torn_bytes, s->gaps,      s->adopted};
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++)
         put64(&w, fields[i]);
     for (size_t i = 0; i < OP_DROP_SLOTS; i++)
@@ -158,17 +158,16 @@ enum err op_put_done(struct bytes *to, enum op_code code, uint64_t epoch, uint64
     return op_end(&w);
 }
 
-enum err op_put_dead(struct bytes *to, const struct op_dead *d)
+enum err op_put_dead(struct bytes *to, const struct op_dead *d, const struct spool_run *runs, unsigned count)
 {
     struct writer w = op_begin(to, OP_DEAD);
     put32(&w, 0);
     put32(&w, d->reason);
     put64(&w, d->epoch);
     put64(&w, d->batch_no);
-    put64(&w, d->seq);
     put64(&w, d->letter);
     put64(&w, d->dlq_segment);
-    put64(&w, d->dlq_offset);
+    put_runs(&w, runs, count);
     return op_end(&w);
 }
 
@@ -283,7 +282,7 @@ static bool get_state(struct span body, struct op_state *s)
     s->name_hash = le32_get(at + 36);
     uint64_t *const fields[] = {&s->base_seq,   &s->low_water, &s->next_batch_no,   &s->next_letter,
                                 &s->delivered,  &s->replayed,  &s->letters_dropped, &s->identity_broken,
-                                &s->torn_bytes, &s->gaps};
+                                &s->torn_bytes, &s->gaps,      &s->adopted};
     at += 40;
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++, at += 8)
         *fields[i] = le64_get(at);
@@ -293,7 +292,7 @@ static bool get_state(struct span body, struct op_state *s)
         s->dead_total[i] = le64_get(at);
     return s->next_seq <= SEQ_MAX && s->base_seq >= 1 && s->base_seq <= s->next_seq && s->epoch <= SEQ_MAX &&
            s->low_water + 1 >= s->base_seq && s->low_water < SEQ_MAX && s->next_batch_no <= SEQ_MAX &&
-           s->next_letter <= SEQ_MAX;
+           s->next_letter >= 1 && s->next_letter <= SEQ_MAX;
 }
 
 static bool get_assign(struct span body, struct op_assign *a)
@@ -337,16 +336,15 @@ static bool get_done(struct span body, struct op_done *d)
 
 static bool get_dead(struct span body, struct op_dead *d)
 {
-    if (body.len < 56)
+    if (body.len < 40)
         return false;
     *d = (struct op_dead){.reason = le32_get(body.at + 4),
                           .epoch = le64_get(body.at + 8),
                           .batch_no = le64_get(body.at + 16),
-                          .seq = le64_get(body.at + 24),
-                          .letter = le64_get(body.at + 32),
-                          .dlq_segment = le64_get(body.at + 40),
-                          .dlq_offset = le64_get(body.at + 48)};
-    return d->reason < SPOOL_DEAD_REASONS && d->seq >= 1 && d->seq < SEQ_MAX && d->letter < SEQ_MAX;
+                          .letter = le64_get(body.at + 24),
+                          .dlq_segment = le64_get(body.at + 32)};
+    return d->reason < SPOOL_DEAD_REASONS && d->letter >= 1 && d->letter < SEQ_MAX &&
+           get_runs(body, 40, &d->runs);
 }
 
 static bool get_drop(struct span body, struct op_drop *d)

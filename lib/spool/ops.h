@@ -9,22 +9,30 @@
  * of numbers; the first gap counts from `first` (0), each further one from the end of the range before it.
  *
  *  STATE   everything as of its place; ops before it no longer matter. The ops SETTLED, ASSIGN, MARKS and
- * USER that follow in the same frame are part of it: u64 next_seq, epoch, refused | u32 upstreams (1), u32
- * zero | u32 upstream (0), u32 name hash | u64 base_seq, low_water, next_batch_no, next_letter, delivered,
- * replayed, letters_dropped, identity_broken, torn_bytes, gaps | u64 dropped[8] | u64 dead_total[16] SETTLED
- * u32 upstream, u32 zero, runs above low_water ASSIGN  u32 upstream, u32 flags (1: identity broken) | u64
- * epoch, batch_no, first_seq | u32 count, raw_len, raw_crc32c, envelope version | u64 envelope hash | u8
- * codec, level | u16 n | u32 zero | partition (varint length, bytes) | n times (varint gap, varint length)
- * from first_seq DONE    u32 upstream, u32 flags (1: all members) | u64 epoch, batch_no | u32 result, u32
- * zero | runs: delivered; members not yet settled by then are unassigned again SPLIT   as DONE; the ASSIGNs
- * of the following batches stand behind it in the same frame DEAD    u32 upstream, u32 reason | u64 epoch,
- * batch_no, seq, letter, dlq segment, dlq offset DROP    u32 upstream, u32 reason | u32 flags (1: batches
- * with members in it are dropped whole), u32 zero | runs GAP     u64 segment, offset, length, first lost seq,
- * count COUNTS  u64 shed, torn_bytes, identity_broken: as they are now USER    u32 len, u32 zero, bytes: the
- * caller's own counters LETTERS u32 upstream, u32 reason | runs of letter ids that are gone from the dead
- * letters as dropped MARKS   u32 upstream, u32 zero | runs of letter ids that are gone, which their files may
- * not say yet MARKED  u32 upstream, u32 zero | runs of letter ids: now their files say so CLEAN   nothing: an
- * orderly stop */
+ *          USER that follow in the same frame are part of it:
+ *          u64 next_seq, epoch, refused | u32 upstreams (1), u32 zero | u32 upstream (0), u32 name hash |
+ *          u64 base_seq, low_water, next_batch_no, next_letter, delivered, replayed, letters_dropped,
+ *          identity_broken, torn_bytes, gaps, adopted | u64 dropped[8] | u64 dead_total[16]
+ *  SETTLED u32 upstream, u32 zero | runs above low_water
+ *  ASSIGN  u32 upstream, u32 flags (1: identity broken) | u64 epoch, batch_no, first_seq |
+ *          u32 count, raw_len, raw_crc32c, envelope version | u64 envelope hash | u8 codec, level |
+ *          u16 n | u32 zero | partition (varint length, bytes) | n times (varint gap, varint length)
+ *          from first_seq
+ *  DONE    u32 upstream, u32 flags (1: all members) | u64 epoch, batch_no | u32 result, u32 zero |
+ *          runs: delivered; members not settled by then are unassigned again
+ *  SPLIT   as DONE; the ASSIGNs of the following batches stand behind it in the same frame
+ *  DEAD    u32 upstream, u32 reason | u64 epoch, batch_no, first letter, dlq segment |
+ *          runs of seqs, whose letters are numbered on from the first
+ *  DROP    u32 upstream, u32 reason | u32 flags (1: batches with members in it are dropped whole),
+ *          u32 zero | runs
+ *  GAP     u64 segment, offset, length, first lost seq, count
+ *  COUNTS  u64 shed, torn_bytes, identity_broken: as they are now
+ *  USER    u32 len, u32 zero | bytes: the caller's own counters
+ *  LETTERS u32 upstream, u32 reason | u32 flags (1: lost ones, of which only the number is known), u32 zero |
+ *          runs of letter ids that have left the dead letters as dropped
+ *  MARKS   u32 upstream, u32 zero | runs of letter ids that are gone, which their files may not say yet
+ *  MARKED  u32 upstream, u32 zero | runs of letter ids: now their files say so
+ *  CLEAN   nothing: an orderly stop */
 #ifndef PENSTOCK_SPOOL_OPS_H
 #define PENSTOCK_SPOOL_OPS_H
 
@@ -50,7 +58,7 @@ enum op_code {
     OP_IGNORABLE = 0x80,
 };
 
-enum { OP_FLAG_BROKEN = 1, OP_FLAG_ALL = 1, OP_FLAG_WHOLE_BATCHES = 1 };
+enum { OP_FLAG_BROKEN = 1, OP_FLAG_ALL = 1, OP_FLAG_WHOLE_BATCHES = 1, OP_FLAG_LOST = 1 };
 #define OP_DROP_SLOTS 8 /* drop reasons that STATE has room for */
 
 /* An encoded list of runs: iterate with ops_run_next(). */
@@ -64,7 +72,7 @@ struct op_state {
     uint64_t next_seq, epoch, refused;
     uint32_t name_hash;
     uint64_t base_seq, low_water, next_batch_no, next_letter, delivered, replayed, letters_dropped;
-    uint64_t identity_broken, torn_bytes, gaps;
+    uint64_t identity_broken, torn_bytes, gaps, adopted;
     uint64_t dropped[OP_DROP_SLOTS];
     uint64_t dead_total[SPOOL_DEAD_REASONS];
 };
@@ -87,7 +95,8 @@ struct op_done {
 
 struct op_dead {
     uint32_t reason;
-    uint64_t epoch, batch_no, seq, letter, dlq_segment, dlq_offset;
+    uint64_t epoch, batch_no, letter, dlq_segment;
+    struct op_runs runs;
 };
 
 struct op_drop {
@@ -132,7 +141,8 @@ MUST_USE enum err op_put_assign(struct bytes *to, uint64_t epoch, uint64_t batch
                                 const struct spool_assignment *a);
 MUST_USE enum err op_put_done(struct bytes *to, enum op_code code, uint64_t epoch, uint64_t batch_no,
                               bool all, const struct spool_run *delivered, unsigned count);
-MUST_USE enum err op_put_dead(struct bytes *to, const struct op_dead *dead);
+MUST_USE enum err op_put_dead(struct bytes *to, const struct op_dead *dead, const struct spool_run *runs,
+                              unsigned count);
 MUST_USE enum err op_put_drop(struct bytes *to, enum op_code code, uint32_t reason, uint32_t flags,
                               const struct spool_run *runs, unsigned count);
 MUST_USE enum err op_put_gap(struct bytes *to, const struct op_gap *gap);

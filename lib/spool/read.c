@@ -6,6 +6,7 @@
  * finds the next good frame, and the seqs between are recorded as lost (GAP). */
 #include "lib/spool/internal.h"
 
+#include "lib/spool/quarantine.h"
 #include "lib/spool/scan.h"
 
 #include <errno.h>
@@ -103,6 +104,7 @@ static void run_read(struct spool_job *job, const struct spool_vfs *vfs)
         scan_seek(&scan, r->offset);
     read_frames(r, &scan);
     r->unreadable = scan.unreadable;
+    quarantine_range(vfs, fd, r->header.id, r->damage_at, r->damage_bytes);
     scan_deinit(&scan);
     (void)vfs->close(vfs->ctx, fd); /* Nothing was written. */
 }
@@ -164,9 +166,7 @@ static void lose_unstored(struct spool *s, uint64_t seq)
         lose_range(s, &(struct op_gap){.first = seq, .count = end - seq});
 }
 
-/* The item with exactly this seq. ERR_AGAIN: a read was asked for, or another one is under way; ERR_CORRUPT:
- * it is lost, and that has been recorded. */
-static enum err cursor_get(struct spool *s, struct cursor *c, uint64_t seq, struct spool_item *ret)
+enum err cursor_get(struct spool *s, struct cursor *c, uint64_t seq, struct spool_item *ret)
 {
     if (c->waiting)
         return ERR_AGAIN;
@@ -233,6 +233,34 @@ void read_done(struct spool *s)
         s->note_readable = true;
 }
 
+/* Bytes handed out that may still be open. */
+static uint64_t window_bytes(struct spool *s)
+{
+    struct window *w = &s->window;
+    while (w->count > 1 && w->marks[(w->first + 1) % 32].seq <= s->accounts.low_water + 1) {
+        w->first = (w->first + 1) % 32;
+        w->count--;
+    }
+    if (w->count == 0 || s->read_seq <= s->accounts.low_water + 1) {
+        w->count = 0;
+        return 0;
+    }
+    return w->bytes - w->marks[w->first].bytes;
+}
+
+static void window_add(struct spool *s, const struct spool_item *item)
+{
+    struct window *w = &s->window;
+    uint64_t grain = s->config.window_bytes / 16;
+    if (w->count == 0 ||
+        (w->count < 32 && w->bytes - w->marks[(w->first + w->count - 1) % 32].bytes >= grain)) {
+        unsigned at = (w->first + w->count++) % 32;
+        w->marks[at].seq = item->seq;
+        w->marks[at].bytes = w->bytes;
+    }
+    w->bytes += item->body.len + item->id.len;
+}
+
 enum err spool_next(struct spool *s, struct spool_item *ret)
 {
     if (s->state == SPOOL_OPENING || s->state == SPOOL_CLOSED)
@@ -242,7 +270,8 @@ enum err spool_next(struct spool *s, struct spool_item *ret)
             s->read_seq = s->accounts.low_water + 1;
         uint64_t seq = intervals_next_free(&s->accounts.taken, s->read_seq);
         enum err err = ERR_AGAIN;
-        if (seq <= s->acked_seq && seq <= s->accounts.low_water + s->config.window_seqs)
+        if (seq <= s->acked_seq && seq <= s->accounts.low_water + s->config.window_seqs &&
+            window_bytes(s) < s->config.window_bytes)
             err = cursor_get(s, &s->reader, seq, ret);
         if (err == ERR_CORRUPT)
             continue;
@@ -251,6 +280,7 @@ enum err spool_next(struct spool *s, struct spool_item *ret)
             spool_pump(s);
             return err;
         }
+        window_add(s, ret);
         s->read_seq = seq + 1;
         return OK;
     }

@@ -25,6 +25,8 @@ void recovery_free(struct recovery *r)
     if (r->fresh_fd >= 0)
         (void)r->vfs.close(r->vfs.ctx, r->fresh_fd); /* Not handed over: opening failed, and that was said. */
     accounts_deinit(&r->accounts);
+    letters_deinit(&r->letters);
+    bytes_deinit(&r->recent);
     free(r->found);
     free(r->valid);
     free(r->kept);
@@ -247,10 +249,16 @@ void recovery_run(struct spool_job *job, const struct spool_vfs *vfs)
         err = recovery_replay(r);
     }
     if (err == OK)
+        err = recovery_letters(r);
+    if (err == OK)
         err = recovery_settle(r);
+    if (err == OK) {
+        recovery_recent(r);
+        recovery_quarantine(r);
+    }
+    r->fault.err = err;
     if (err != OK && r->fresh_fd >= 0) {
         (void)vfs->close(vfs->ctx, r->fresh_fd); /* Never to be used. */
         r->fresh_fd = -1;
     }
-    r->fault.err = err;
 }

@@ -10,9 +10,11 @@
 
 #include "lib/spool/accounts.h"
 #include "lib/spool/format.h"
+#include "lib/spool/letters.h"
 #include "lib/spool/scan.h"
 
 #define RECOVERY_WARNINGS 16
+#define RECOVERY_DAMAGE 16 /* ranges that are copied to quarantine */
 
 /* A seg-* file. */
 struct found {
@@ -42,6 +44,8 @@ struct recovery {
     uint8_t uuid[16]; /* for a new spool; afterwards the spool's */
     uint64_t salt, wall_ns, capacity;
     uint32_t commit_align, name_hash;
+    uint64_t recent_ns; /* spool_recent_next() reaches this far back */
+    uint32_t recent_max;
     bool weak; /* events beyond a torn place may have been answered for */
     /* In between. */
     struct found *found;
@@ -57,6 +61,11 @@ struct recovery {
     uint64_t proven, proven_next_seq; /* of the newest segment */
     uint32_t proven_hcrc;
     bool other_names;
+    struct {
+        uint64_t segment, at, len;
+    } damage[RECOVERY_DAMAGE];
+    unsigned damage_count;
+    bool accounts_were_reset;
     /* For the loop. */
     struct fault fault; /* err OK: good */
     struct accounts accounts;
@@ -65,6 +74,10 @@ struct recovery {
     uint64_t fresh_end, fresh_allocated;
     uint32_t fresh_hcrc;
     bool no_fallocate;
+    struct letters letters;
+    struct bytes recent; /* u64 wall_ns, u16 len, id; from recent_at on, recent_count of them */
+    size_t recent_at;
+    uint32_t recent_count;
     struct fault warnings[RECOVERY_WARNINGS];
     unsigned warning_count;
 };
@@ -75,6 +88,10 @@ void recovery_run(struct spool_job *job, const struct spool_vfs *vfs);
 
 /* replay.c: steps 6 and 7, from r->valid to r->accounts, r->kept and r->proven. */
 MUST_USE enum err recovery_replay(struct recovery *r);
+/* reconcile.c: dead letters; ids of the last minutes; damaged bytes into quarantine. */
+MUST_USE enum err recovery_letters(struct recovery *r);
+void recovery_recent(struct recovery *r);
+void recovery_quarantine(struct recovery *r);
 /* fresh.c: step 8. */
 MUST_USE enum err recovery_settle(struct recovery *r);
 void recovery_warn(struct recovery *r, const char *format, ...) PRINTF_LIKE(2, 3);

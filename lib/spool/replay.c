@@ -99,6 +99,7 @@ static void apply_ctrl(struct recovery *r, const struct frame *f, const uint8_t 
         return;
     recovery_warn(r, "control records contradict each other: everything stored counts as undelivered again");
     accounts_reset(&r->accounts, r->valid[0]->header.first_seq);
+    r->accounts_were_reset = true;
     accounts_stored(&r->accounts, r->accounts.base_seq, r->expected - r->accounts.base_seq);
 }
 
@@ -118,6 +119,18 @@ static void apply(struct recovery *r, const struct frame *f, const uint8_t *payl
     }
 }
 
+/* Bytes that were once good. */
+static void note_damage(struct recovery *r, const struct found *f, uint64_t from, uint64_t to)
+{
+    recovery_warn(r, "segment %llu is damaged from byte %llu to %llu", (unsigned long long)f->id,
+                  (unsigned long long)from, (unsigned long long)to);
+    if (r->damage_count < RECOVERY_DAMAGE) {
+        r->damage[r->damage_count].segment = f->id;
+        r->damage[r->damage_count].at = from;
+        r->damage[r->damage_count++].len = to - from;
+    }
+}
+
 static void replay_sealed(struct recovery *r, struct found *found, const struct found *next)
 {
     struct scan scan;
@@ -129,9 +142,15 @@ static void replay_sealed(struct recovery *r, struct found *found, const struct 
         scan_init(&scan, &r->vfs, fd, &found->header, found->end);
         for (;;) {
             enum scan_result result = scan_next(&scan, &f, &payload);
-            if (result == SCAN_FRAME)
+            if (result == SCAN_FRAME) {
                 apply(r, &f, payload, false);
-            else if (result == SCAN_END || !scan_resync(&scan))
+                continue;
+            }
+            uint64_t from = scan.at;
+            bool more = result == SCAN_BAD && scan_resync(&scan);
+            if (result == SCAN_BAD && found->sealed)
+                note_damage(r, found, from, scan.at);
+            if (!more)
                 break;
         }
         scan_deinit(&scan);
@@ -201,7 +220,11 @@ static void replay_newest(struct recovery *r, struct found *found)
             if (!r->weak)
                 break;
         }
-        if (!scan_resync(&scan))
+        uint64_t from = scan.at;
+        bool more = scan_resync(&scan);
+        if (from < r->proven)
+            note_damage(r, found, from, scan.at);
+        if (!more)
             break;
     }
     scan_deinit(&scan);
@@ -216,6 +239,7 @@ static size_t first_to_replay(struct recovery *r)
             return i;
     uint64_t first = r->valid[0]->header.first_seq;
     accounts_reset(&r->accounts, first);
+    r->accounts_were_reset = true;
     if (r->valid_count > 1 || first > 1)
         recovery_warn(r, "no usable state record: everything stored counts as undelivered again");
     return 0;

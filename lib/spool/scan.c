@@ -137,7 +137,7 @@ enum scan_result scan_next(struct scan *s, struct frame *ret, const uint8_t **re
     const uint8_t *whole = window(s, at, FRAME_HEADER_BYTES + (size_t)f.payload_len);
     const uint8_t *payload = whole == NULL ? NULL : whole + FRAME_HEADER_BYTES;
     if (payload == NULL || !frame_payload_good(&f, s->tag, payload) ||
-        (f.type == FRAME_DATA && (s->header.flags & SEGMENT_DEAD_LETTERS) == 0 &&
+        (f.type == FRAME_DATA &&
          !frame_events_check(span_of(payload, f.payload_len), f.seq, f.count, NULL))) {
         s->at = at;
         s->bad_payload = true;

@@ -25,17 +25,15 @@ static bool state_has_room(const struct spool *s)
            s->ctrl.len < ctrl_max(s) / 2;
 }
 
-static enum err put_assign(struct spool *s, const struct spool_assignment *a, struct spool_batch_id *ret_id)
+static enum err put_assign(struct spool *s, const struct spool_assignment *a, uint64_t no,
+                           struct spool_batch_id *ret_id)
 {
-    uint64_t no = s->accounts.next_batch_no;
     enum err err = op_put_assign(&s->ctrl, s->accounts.epoch, no, 0, a);
-    if (err != OK)
+    if (err != OK || ret_id == NULL)
         return err;
     memcpy(ret_id->uuid, s->uuid, sizeof s->uuid);
     ret_id->epoch = s->accounts.epoch;
     ret_id->batch_no = no;
-    /* apply() raises it as well; several in one frame need it now. */
-    s->accounts.next_batch_no = no + 1;
     return OK;
 }
 
@@ -43,7 +41,8 @@ static void set_tickets(struct spool *s, uint64_t from_no)
 {
     for (struct batch *b = accounts_batch_after(&s->accounts, from_no - 1); b != NULL;
          b = accounts_batch_after(&s->accounts, b->no))
-        b->ticket = s->ticket;
+        if (b->ticket == 0 && !b->durable)
+            b->ticket = s->ticket;
 }
 
 enum err spool_assign(struct spool *s, const struct spool_assignment *a, struct spool_batch_id *ret_id)
@@ -60,7 +59,7 @@ enum err spool_assign(struct spool *s, const struct spool_assignment *a, struct 
             return ERR_NOT_FOUND;
     }
     size_t start = ctrl_start(s);
-    enum err err = put_assign(s, a, ret_id);
+    enum err err = put_assign(s, a, s->accounts.next_batch_no, ret_id);
     if (err != OK)
         return err;
     ctrl_apply(s, start, true);
@@ -97,6 +96,7 @@ enum err spool_drop(struct spool *s, struct spool_run run, enum spool_drop reaso
 void spool_rewind(struct spool *s)
 {
     s->read_seq = s->accounts.low_water + 1;
+    s->window.count = 0;
     if (s->read_wanted)
         s->note_readable = true;
 }
@@ -129,25 +129,20 @@ bool spool_open_batch_next(const struct spool *s, uint64_t after_batch_no, struc
     return true;
 }
 
-static enum err put_outcome(struct spool *s, const struct batch *b, const struct spool_outcome *o)
+void settle_put_outcome(struct spool *s, const struct batch *b, const struct spool_outcome *o,
+                        uint64_t first_next_no)
 {
     enum err err = OK;
     if (o->dropped_count > 0)
         err = op_put_drop(&s->ctrl, OP_DROP, o->drop_reason, 0, o->dropped, o->dropped_count);
-    for (unsigned i = 0; err == OK && i < o->dead_count; i++) {
-        struct op_dead dead = {.reason = o->dead[i].reason,
-                               .epoch = b->epoch,
-                               .batch_no = b->no,
-                               .seq = o->dead[i].seq,
-                               .letter = s->accounts.next_letter++};
-        err = op_put_dead(&s->ctrl, &dead);
+    ensure(err == OK); /* A batch's ASSIGN fitted, so do the lists of its members. */
+    err = op_put_done(&s->ctrl, o->next_count > 0 ? OP_SPLIT : OP_DONE, b->epoch, b->no, o->all_delivered,
+                      o->delivered, o->delivered_count);
+    ensure(err == OK);
+    for (unsigned i = 0; i < o->next_count; i++) {
+        err = put_assign(s, &o->next[i], first_next_no + i, NULL);
+        ensure(err == OK);
     }
-    if (err == OK)
-        err = op_put_done(&s->ctrl, o->next_count > 0 ? OP_SPLIT : OP_DONE, b->epoch, b->no, o->all_delivered,
-                          o->delivered, o->delivered_count);
-    for (unsigned i = 0; err == OK && i < o->next_count; i++)
-        err = put_assign(s, &o->next[i], &o->ret_next_ids[i]);
-    return err;
 }
 
 /* Every member that is still unsettled must be named exactly once: the caller's books agree with ours. */
@@ -163,28 +158,46 @@ static void check_outcome(const struct spool *s, const struct batch *b, const st
     ensure(named <= b->count);
 }
 
+void settle_finish(struct spool *s, uint64_t batch_no, uint64_t first_next_no)
+{
+    set_tickets(s, first_next_no);
+    spool_note(s, NOTE_SETTLED, batch_no);
+    after_settling(s);
+}
+
+static void name_next(struct spool *s, const struct spool_outcome *o)
+{
+    for (unsigned i = 0; i < o->next_count; i++) {
+        memcpy(o->ret_next_ids[i].uuid, s->uuid, sizeof s->uuid);
+        o->ret_next_ids[i].epoch = s->accounts.epoch;
+        o->ret_next_ids[i].batch_no = s->accounts.next_batch_no + i;
+    }
+}
+
 enum err spool_settle(struct spool *s, uint64_t batch_no, const struct spool_outcome *outcome)
 {
-    if (!running(s))
+    if (!running(s) || s->closing)
         return ERR_CLOSED;
     struct batch *b = accounts_batch(&s->accounts, batch_no);
     if (b == NULL)
         return ERR_NOT_FOUND;
+    ensure(!b->settling);
     check_outcome(s, b, outcome);
-    if (outcome->next_count > 0 && !state_has_room(s))
+    if ((outcome->next_count > 0 && !state_has_room(s)) || s->ctrl.len > ctrl_max(s))
+        return ERR_FULL;
+    if (outcome->dead_count > 0 && dead_full(s) && !s->config.dead_drop_newest)
         return ERR_FULL;
     uint64_t next_no = s->accounts.next_batch_no;
-    size_t start = ctrl_start(s);
-    enum err err = put_outcome(s, b, outcome);
-    if (err != OK) {
-        s->ctrl.len = start;
-        s->accounts.next_batch_no = next_no;
-        return err;
+    name_next(s, outcome);
+    if (outcome->dead_count > 0) {
+        s->accounts.next_batch_no += outcome->next_count;
+        dead_settle(s, b, outcome, next_no);
+    } else {
+        size_t start = ctrl_start(s);
+        settle_put_outcome(s, b, outcome, next_no);
+        ctrl_apply(s, start, outcome->next_count > 0 || outcome->dropped_count > 0);
+        settle_finish(s, batch_no, next_no);
     }
-    ctrl_apply(s, start, outcome->next_count > 0 || outcome->dropped_count > 0);
-    set_tickets(s, next_no);
-    spool_note(s, NOTE_SETTLED, batch_no);
-    after_settling(s);
     spool_pump(s);
     return OK;
 }

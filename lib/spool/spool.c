@@ -20,6 +20,17 @@ void segments_append(struct spool *s, struct segment *seg)
         s->segments = must_realloc(s->segments, s->segment_cap * sizeof *s->segments);
     }
     s->segments[s->segment_count++] = seg;
+    s->segments_allocated += seg->allocated;
+    s->house_look = true;
+}
+
+void segments_remove(struct spool *s, size_t i)
+{
+    ensure(i + 1 < s->segment_count);
+    s->segments_allocated -= s->segments[i]->allocated;
+    segment_free(s->segments[i]);
+    s->segment_count--;
+    memmove(s->segments + i, s->segments + i + 1, (s->segment_count - i) * sizeof *s->segments);
 }
 
 void segment_free(struct segment *seg)
@@ -57,10 +68,7 @@ void segment_index(struct segment *seg, uint64_t seq, uint64_t offset)
 
 uint64_t spool_allocated(const struct spool *s)
 {
-    uint64_t sum = s->prepared.fd >= 0 ? s->prepared.allocated : 0;
-    for (size_t i = 0; i < s->segment_count; i++)
-        sum += s->segments[i]->allocated;
-    return sum;
+    return s->segments_allocated + s->dead_allocated + (s->prepared.fd >= 0 ? s->prepared.allocated : 0);
 }
 
 /* --- notes ------------------------------------------------------------------------------------------------
@@ -101,6 +109,7 @@ void spool_set_state(struct spool *s, enum spool_state state, const struct fault
     if (s->state == state || s->state == SPOOL_FAILED)
         return;
     s->state = state;
+    s->house_look = true;
     if (why != NULL)
         s->fault = *why;
     note_with_fault(s, NOTE_STATE, why);
@@ -172,7 +181,11 @@ static void arm_timer(struct spool *s)
     at = other < at ? other : at;
     other = read_deadline(s);
     at = other < at ? other : at;
-    if (notes_wait(s) && !s->noting)
+    other = policy_deadline(s);
+    at = other < at ? other : at;
+    other = dead_deadline(s);
+    at = other < at ? other : at;
+    if ((notes_wait(s) || s->dead.request_new) && !s->noting)
         at = 1; /* at once, but not inside this call */
     if (at == UINT64_MAX)
         at = 0;
@@ -184,16 +197,7 @@ static void arm_timer(struct spool *s)
 
 static bool jobs_out(const struct spool *s)
 {
-    return (s->commit_busy && !s->commit_retry) || s->house_busy || s->read_busy;
-}
-
-static void close_files(struct spool *s)
-{
-    if (s->active.fd >= 0)
-        (void)s->vfs.close(s->vfs.ctx, s->active.fd); /* Synced, or failed long ago. */
-    if (s->prepared.fd >= 0)
-        (void)s->vfs.close(s->vfs.ctx, s->prepared.fd); /* It holds nothing. */
-    s->active.fd = s->prepared.fd = -1;
+    return (s->commit_busy && !s->commit_retry) || s->house_busy || s->read_busy || s->dead.busy;
 }
 
 static void finish_close(struct spool *s)
@@ -202,7 +206,13 @@ static void finish_close(struct spool *s)
                    (s->close_written && !s->commit_busy && s->tail.fill_events == 0);
     if (!s->closing || s->state == SPOOL_CLOSED || s->state == SPOOL_OPENING || !written || jobs_out(s))
         return;
-    close_files(s);
+    if (s->dead.fd >= 0)
+        s->drop_fds[s->drop_fd_count++] = s->dead.fd;
+    s->dead.fd = -1;
+    if (s->active.fd >= 0 || s->prepared.fd >= 0 || s->drop_fd_count > 0) {
+        house_close_files(s);
+        return;
+    }
     s->state = SPOOL_CLOSED;
     spool_note(s, NOTE_CLOSED, 0);
 }
@@ -210,8 +220,10 @@ static void finish_close(struct spool *s)
 void spool_pump(struct spool *s)
 {
     uint64_t now = now_us(s);
+    policy_pump(s, now);
     house_pump(s, now);
     commit_pump(s, now);
+    dead_pump(s, now);
     read_pump(s, now, false);
     finish_close(s);
     arm_timer(s);
@@ -220,9 +232,11 @@ void spool_pump(struct spool *s)
 void spool_tick(struct spool *s)
 {
     s->timer_at_us = 0;
+    s->house_look = true;
     append_check_room(s);
     spool_pump(s);
     read_pump(s, now_us(s), true);
+    dead_request_pump(s);
     deliver_notes(s);
     spool_pump(s);
 }
@@ -236,10 +250,13 @@ void spool_job_done(struct spool_job *job)
         house_done(s);
     else if (job == &s->read.job)
         read_done(s);
+    else if (job == &s->dead.job.job)
+        dead_done(s);
     else
         open_done(s);
     spool_pump(s);
     read_pump(s, now_us(s), true);
+    dead_request_pump(s);
     deliver_notes(s);
     if (s->state != SPOOL_CLOSED)
         spool_pump(s);
@@ -286,6 +303,7 @@ struct spool *spool_new(const struct spool_config *config, const struct spool_vf
     accounts_init(&s->accounts);
     tail_init(&s->tail);
     commit_init(s);
+    dead_init(s);
     return s;
 }
 
@@ -306,7 +324,15 @@ void spool_free(struct spool *s)
     if (s == NULL)
         return;
     ensure(!jobs_out(s) && s->recovery == NULL);
-    close_files(s);
+    if (s->active.fd >= 0)
+        (void)s->vfs.close(s->vfs.ctx,
+                           s->active.fd); /* Only after a failure; it was never to be synced again. */
+    if (s->prepared.fd >= 0)
+        (void)s->vfs.close(s->vfs.ctx, s->prepared.fd); /* It holds nothing. */
+    if (s->dead.fd >= 0)
+        (void)s->vfs.close(s->vfs.ctx, s->dead.fd); /* Synced after each write. */
+    for (unsigned i = 0; i < s->drop_fd_count; i++)
+        (void)s->vfs.close(s->vfs.ctx, s->drop_fds[i]); /* Given up long ago. */
     spool_abandon(s);
 }
 
@@ -327,6 +353,9 @@ void spool_abandon(struct spool *s)
     bytes_deinit(&s->ctrl_flight);
     cursor_reset(&s->reader);
     cursor_reset(&s->loader_cursor);
+    cursor_reset(&s->dead_cursor);
+    dead_deinit(s);
+    bytes_deinit(&s->recent);
     free(s->name);
     free(s);
 }
@@ -356,8 +385,7 @@ void spool_check(struct spool *s)
 void spool_ledger(const struct spool *s, struct spool_ledger *ret)
 {
     const struct accounts *a = &s->accounts;
-    *ret = (struct spool_ledger){.accepted =
-                                     a->next_seq - a->base_seq + a->dropped[SPOOL_DROP_SHED] - a->replayed,
+    *ret = (struct spool_ledger){.accepted = accounts_accepted(a),
                                  .pending = accounts_pending(a),
                                  .delivered = a->delivered,
                                  .dead = accounts_dead(a),
@@ -365,6 +393,7 @@ void spool_ledger(const struct spool *s, struct spool_ledger *ret)
                                  .torn_bytes = a->torn_bytes,
                                  .gaps = a->gaps,
                                  .allocated_bytes = spool_allocated(s),
+                                 .dead_bytes = s->dead_allocated,
                                  .commits = s->commits,
                                  .commit_bytes = s->commit_bytes,
                                  .segments = s->segment_count};

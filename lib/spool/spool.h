@@ -29,20 +29,14 @@ enum spool_when_full { SPOOL_BLOCK, SPOOL_DROP_OLDEST, SPOOL_DROP_NEWEST };
 enum spool_state { SPOOL_OPENING, SPOOL_OK, SPOOL_FULL, SPOOL_DEGRADED, SPOOL_FAILED, SPOOL_CLOSED };
 
 /* Why an accepted event was dropped; the names are the metric's reason labels. */
-enum spool_drop {
-    SPOOL_DROP_QUOTA,
-    SPOOL_DROP_SHED,
-    SPOOL_DROP_EXPIRED,
-    SPOOL_DROP_CORRUPT,
-    SPOOL_DROP_PURGED,
-    SPOOL_DROP_REASONS
-};
+enum spool_drop { SPOOL_DROP_QUOTA, SPOOL_DROP_SHED, SPOOL_DROP_EXPIRED, SPOOL_DROP_CORRUPT, SPOOL_DROP_PURGED,
+                  SPOOL_DROP_REASONS };
 #define SPOOL_DEAD_REASONS 16 /* reasons of death are the caller's small numbers below this */
 #define SPOOL_USER_MAX 2048   /* bytes of the caller's own counters kept in each STATE */
 
 struct spool_config {
-    const char *name;   /* for notes; copied */
-    uint64_t max_bytes; /* quota: allocated bytes of the directory */
+    const char *name;        /* for notes; copied */
+    uint64_t max_bytes;      /* quota: allocated bytes of the directory */
     uint64_t segment_bytes;
     uint64_t min_free;       /* treat the disk as full below this many free bytes */
     uint64_t max_age_us;     /* 0: never */
@@ -50,13 +44,13 @@ struct spool_config {
     bool dead_drop_newest;   /* dead letters full: count as dropped; else spool_settle() answers ERR_FULL */
     enum spool_durability durability;
     enum spool_when_full when_full;
-    uint32_t commit_align; /* 0: 4096 with SPOOL_FSYNC, else 16 */
-    uint32_t window_seqs;  /* read-ahead bound beyond low_water; 0: 65,536 */
-    uint64_t window_bytes; /* 0: 16 MiB */
-    uint64_t cache_bytes;  /* tail cache, allocated on use; 0: 4 MiB */
-    uint16_t api_version;  /* stamped on the records appended from now on */
-    uint64_t recent_us;    /* spool_recent() reaches this far back; released segments are kept for it */
-    uint32_t recent_max;   /* and at most this many records */
+    uint32_t commit_align;   /* 0: 4096 with SPOOL_FSYNC, else 16 */
+    uint32_t window_seqs;    /* read-ahead bound beyond low_water; 0: 65,536 */
+    uint64_t window_bytes;   /* 0: 16 MiB */
+    uint64_t cache_bytes;    /* tail cache, allocated on use; 0: 4 MiB */
+    uint16_t api_version;    /* stamped on the records appended from now on */
+    uint64_t recent_us;      /* spool_recent() reaches this far back; released segments are kept for it */
+    uint32_t recent_max;     /* and at most this many records */
 };
 
 /* --- the host --------------------------------------------------------------------------------------- */
@@ -90,8 +84,7 @@ struct spool_note {
 
 struct spool_host {
     void *ctx;
-    void (*submit)(void *ctx,
-                   struct spool_job *job); /* run it off the loop, then spool_job_done() on the loop */
+    void (*submit)(void *ctx, struct spool_job *job); /* run it off the loop, then spool_job_done() on the loop */
     uint64_t (*mono_us)(void *ctx);
     uint64_t (*wall_ns)(void *ctx);
     uint64_t (*random64)(void *ctx);
@@ -105,19 +98,15 @@ void spool_tick(struct spool *s);
 /* --- life ------------------------------------------------------------------------------------------- */
 
 /* The vfs and host are copied (their ctx stay the caller's and must outlive the spool). */
-struct spool *spool_new(const struct spool_config *config, const struct spool_vfs *vfs,
-                        const struct spool_host *host);
-void spool_open(struct spool *s); /* starts recovery; NOTE_OPENED or NOTE_FAILED follows */
-void spool_close(
-    struct spool *s); /* refuses appends, finishes what is in flight, writes CLEAN; NOTE_CLOSED follows */
-void spool_free(struct spool *s); /* only before spool_open(), after NOTE_CLOSED, or after a NOTE_FAILED with
-                                     no job out */
+struct spool *spool_new(const struct spool_config *config, const struct spool_vfs *vfs, const struct spool_host *host);
+void spool_open(struct spool *s);  /* starts recovery; NOTE_OPENED or NOTE_FAILED follows */
+void spool_close(struct spool *s); /* refuses appends, finishes what is in flight, writes CLEAN; NOTE_CLOSED follows */
+void spool_free(struct spool *s);  /* only before spool_open(), after NOTE_CLOSED, or after a NOTE_FAILED with no job out */
 /* For tests and simulators, where the process "dies": frees all memory at any moment, with jobs out that will
  * never be run or reported; touches no file. */
 void spool_abandon(struct spool *s);
 enum spool_state spool_state(const struct spool *s);
-void spool_reconfigure(struct spool *s,
-                       const struct spool_config *config); /* sizes and policies take effect from now on */
+void spool_reconfigure(struct spool *s, const struct spool_config *config); /* sizes and policies take effect from now on */
 
 /* --- in --------------------------------------------------------------------------------------------- */
 
@@ -125,20 +114,18 @@ struct spool_record {
     struct span partition; /* at most 1 KiB */
     struct span id;        /* at most 1,100 bytes; opaque */
     struct span body;
-    uint64_t wall_ns; /* when it was received */
+    uint64_t wall_ns;      /* when it was received */
 };
 
-/* Would spool_append() take these many records and bytes of partition, id and body now? Used to make sure of
- * room in every output before appending to any. Answers OK, ERR_FULL (quota, min_free or disk; NOTE_ROOM
- * follows), ERR_AGAIN (the fill buffer is full; NOTE_ROOM follows), ERR_TOO_BIG (can never fit) or
- * ERR_CLOSED. */
-enum err spool_room(const struct spool *s, unsigned count, uint64_t bytes);
+/* Would spool_append() take these many records and bytes of partition, id and body now? Used to make sure of room
+ * in every output before appending to any. Answers OK, ERR_FULL (quota, min_free or disk; NOTE_ROOM follows),
+ * ERR_AGAIN (the fill buffer is full; NOTE_ROOM follows), ERR_TOO_BIG (can never fit) or ERR_CLOSED. */
+enum err spool_room(struct spool *s, unsigned count, uint64_t bytes);
 
 /* All or nothing. Copies. *ret_seq is the seq of the last record: the sender may be answered when
  * spool_acked() >= *ret_seq. With drop_newest and no room the records are counted as shed, and *ret_seq is
  * spool_acked() already. Errors as spool_room(). */
-MUST_USE enum err spool_append(struct spool *s, const struct spool_record *records, unsigned count,
-                               uint64_t *ret_seq);
+MUST_USE enum err spool_append(struct spool *s, const struct spool_record *records, unsigned count, uint64_t *ret_seq);
 
 uint64_t spool_acked(const struct spool *s);
 void spool_flush(struct spool *s); /* start the next commit without pacing */
@@ -194,7 +181,7 @@ MUST_USE enum err spool_drop(struct spool *s, struct spool_run run, enum spool_d
 struct spool_open_batch {
     struct spool_batch_id id;
     struct spool_assignment assignment;
-    uint64_t count; /* members */
+    uint64_t count;       /* members */
     bool durable;
     bool recovered;       /* assigned by an earlier process: may have been sent */
     bool identity_broken; /* members were lost; must be settled into a new batch */
@@ -215,10 +202,10 @@ void spool_load(struct spool *s, uint64_t batch_no, struct spool_loader *loader)
 
 struct spool_death {
     uint64_t seq;
-    uint8_t reason;  /* below SPOOL_DEAD_REASONS */
-    uint32_t status; /* HTTP status or 0 */
+    uint8_t reason;      /* below SPOOL_DEAD_REASONS */
+    uint32_t status;     /* HTTP status or 0 */
     uint32_t attempts;
-    struct span answer; /* the upstream's words, at most 1 KiB kept */
+    struct span answer;  /* the upstream's words, at most 1 KiB kept */
 };
 
 /* The end of a batch. Every member is named in exactly one of the lists, or all_delivered is set. */
@@ -236,8 +223,8 @@ struct spool_outcome {
     struct spool_batch_id *ret_next_ids; /* next_count of them */
 };
 
-/* Applied to memory at once when there are no dead letters; else when they are durable: NOTE_SETTLED either
- * way, and NOTE_BATCH per following batch. One control record closes the old batch and opens the next ones.
+/* Applied to memory at once when there are no dead letters; else when they are durable: NOTE_SETTLED either way,
+ * and NOTE_BATCH per following batch. One control record closes the old batch and opens the next ones.
  * ERR_FULL: no room for dead letters (dead_letter.when_full block) or control; the batch stays open. */
 MUST_USE enum err spool_settle(struct spool *s, uint64_t batch_no, const struct spool_outcome *outcome);
 
@@ -249,9 +236,9 @@ struct spool_ledger {
     uint64_t dead_total[SPOOL_DEAD_REASONS]; /* ever, by reason */
     uint64_t dropped[SPOOL_DROP_REASONS];
     uint64_t identity_broken, torn_bytes, gaps;
-    uint64_t allocated_bytes; /* of the directory */
+    uint64_t allocated_bytes;   /* of the directory */
     uint64_t dead_bytes;
-    uint64_t oldest_wall_ns; /* receive time of the oldest pending record; 0 when none */
+    uint64_t oldest_wall_ns;    /* receive time of the oldest pending record; 0 when none */
     uint64_t commits, commit_bytes;
     uint64_t segments;
 };
@@ -274,7 +261,7 @@ bool spool_recent_next(struct spool *s, struct span *ret_id, uint64_t *ret_wall_
 struct spool_letter {
     uint64_t letter_id; /* stable name of this letter: "penstock dead show OUTPUT ID" */
     uint64_t seq;
-    uint64_t wall_ns; /* of death */
+    uint64_t wall_ns;   /* of death */
     uint64_t received_wall_ns;
     struct spool_batch_id batch;
     uint8_t reason;
@@ -288,13 +275,13 @@ struct spool_dead_request {
     enum { DEAD_LIST, DEAD_REPLAY, DEAD_PURGE } kind;
     const uint64_t *ids; /* good until done() */
     unsigned id_count;
-    uint64_t after_id; /* DEAD_LIST: only letters beyond this one, at most `limit` */
+    uint64_t after_id;   /* DEAD_LIST: only letters beyond this one, at most `limit` */
     unsigned limit;
     void (*letter)(void *ctx, const struct spool_letter *letter); /* DEAD_LIST */
     void (*done)(void *ctx, enum err err, uint64_t count, const struct fault *why);
 };
-/* ERR_AGAIN: another request is under way. Replay appends the event as a new record and marks the letter in
- * one commit: a crash leaves either the letter or the pending event. */
+/* ERR_AGAIN: another request is under way. Replay appends the event as a new record and marks the letter in one
+ * commit: a crash leaves either the letter or the pending event. */
 MUST_USE enum err spool_dead(struct spool *s, struct spool_dead_request *request);
 
 #endif

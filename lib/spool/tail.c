@@ -89,10 +89,11 @@ static uint32_t chunk_room(const struct tail *t)
                            : c->cap - (uint32_t)(open_payload(t) + t->payload_len - c->data);
 }
 
-static void open_frame(struct tail *t, const struct spool_record *r, uint16_t api_version, uint64_t seq)
+static void open_frame(struct tail *t, const struct spool_record *r, uint16_t api_version, uint64_t seq,
+                       size_t extra)
 {
     uint64_t need = FRAME_HEADER_BYTES + DATA_HEAD_BYTES + r->partition.len + r->id.len + r->body.len +
-                    EVENT_OVERHEAD + FRAME_ALIGN;
+                    EVENT_OVERHEAD + FRAME_ALIGN + extra;
     if (t->last == NULL || chunk_room(t) < need) {
         struct chunk *c = take_chunk(t, need);
         if (t->last == NULL)
@@ -157,16 +158,16 @@ void tail_append(struct tail *t, const struct spool_record *r, uint16_t api_vers
 {
     uint64_t need = r->partition.len + r->id.len + r->body.len + EVENT_OVERHEAD;
     if (t->open != NULL && !fits_open_frame(t, need, api_version))
-        tail_close_frame(t, (struct span){0});
+        tail_close_frame(t);
     if (t->open == NULL)
-        open_frame(t, r, api_version, seq);
+        open_frame(t, r, api_version, seq, 0);
     unsigned partition = 0;
     uint64_t before = frame_bytes(t->payload_len);
     if (r->partition.len > 0) {
         partition = find_partition(t, r->partition);
         if (partition == FRAME_PARTITIONS) {
-            tail_close_frame(t, (struct span){0});
-            open_frame(t, r, api_version, seq);
+            tail_close_frame(t);
+            open_frame(t, r, api_version, seq, 0);
             before = frame_bytes(t->payload_len);
             partition = 0;
         }
@@ -193,10 +194,8 @@ void tail_append(struct tail *t, const struct spool_record *r, uint16_t api_vers
     t->fill_events++;
 }
 
-void tail_close_frame(struct tail *t, struct span extension)
+static void close_frame(struct tail *t, struct span extension)
 {
-    if (t->open == NULL)
-        return;
     uint64_t before = frame_bytes(t->payload_len);
     if (extension.len > 0) {
         ensure(chunk_room(t) >= extension.len + FRAME_ALIGN);
@@ -214,6 +213,21 @@ void tail_close_frame(struct tail *t, struct span extension)
     t->open = NULL;
 }
 
+void tail_close_frame(struct tail *t)
+{
+    if (t->open != NULL)
+        close_frame(t, (struct span){0});
+}
+
+void tail_append_alone(struct tail *t, const struct spool_record *r, uint16_t api_version, uint64_t seq,
+                       struct span extension)
+{
+    tail_close_frame(t);
+    open_frame(t, r, api_version, seq, extension.len);
+    tail_append(t, r, api_version, seq);
+    close_frame(t, extension);
+}
+
 /* --- handing out -----------------------------------------------------------------------------------------
  */
 
@@ -229,7 +243,7 @@ static struct tail_mark mark_next(const struct tail *t, struct tail_mark m)
 
 uint64_t tail_next_frame_bytes(struct tail *t)
 {
-    tail_close_frame(t, (struct span){0});
+    tail_close_frame(t);
     struct tail_mark m = mark_next(t, t->launched);
     return m.chunk == NULL ? 0 : frame_bytes(frame_payload_len(m.chunk->data + m.at));
 }
@@ -239,7 +253,7 @@ unsigned tail_take(struct tail *t, uint64_t max_bytes, unsigned max_ranges, stru
 {
     unsigned count = 0;
     uint64_t total = 0;
-    tail_close_frame(t, (struct span){0});
+    tail_close_frame(t);
     for (struct tail_mark m = mark_next(t, t->launched); m.chunk != NULL && count < max_ranges;
          m = mark_next(t, t->launched)) {
         struct tail_range *r = &ranges[count];
@@ -265,20 +279,17 @@ unsigned tail_take(struct tail *t, uint64_t max_bytes, unsigned max_ranges, stru
             break;
     }
     t->fill_bytes -= total;
-    t->launched_replayed += t->fill_replayed;
-    t->fill_replayed = 0;
     return count;
 }
 
 void tail_settle(struct tail *t)
 {
     t->settled = t->launched;
-    t->launched_replayed = 0;
 }
 
 void tail_unlaunch(struct tail *t)
 {
-    tail_close_frame(t, (struct span){0});
+    tail_close_frame(t);
     for (struct tail_mark m = mark_next(t, t->settled);
          m.chunk != NULL && !(m.chunk == t->launched.chunk && m.at >= t->launched.at); m = mark_next(t, m)) {
         const uint8_t *header = m.chunk->data + m.at;
@@ -288,8 +299,6 @@ void tail_unlaunch(struct tail *t)
         m.at += bytes;
     }
     t->launched = t->settled;
-    t->fill_replayed += t->launched_replayed;
-    t->launched_replayed = 0;
 }
 
 void tail_forget(struct tail *t, size_t keep_bytes, uint64_t done_seq)

@@ -42,8 +42,6 @@ struct tail {
         settled;         /* frames before it are safe on disk: the failure path writes from here on again */
     uint64_t fill_bytes; /* of frames behind `launched`, the open one included */
     uint64_t fill_events;
-    uint64_t fill_replayed;     /* letters that went back into the log behind `launched` */
-    uint64_t launched_replayed; /* and between `settled` and `launched` */
 
     uint8_t *open; /* header of the open frame, NULL: none */
     uint32_t payload_len, events_at;
@@ -61,8 +59,10 @@ void tail_deinit(struct tail *t);
 /* Bytes that these records can take in frames at most. */
 uint64_t tail_bound(unsigned count, uint64_t bytes);
 void tail_append(struct tail *t, const struct spool_record *r, uint16_t api_version, uint64_t seq);
-/* Closes the open frame, if any. `extension` (usually empty) goes behind its last event. */
-void tail_close_frame(struct tail *t, struct span extension);
+/* In a frame of its own, with this extension behind the event. */
+void tail_append_alone(struct tail *t, const struct spool_record *r, uint16_t api_version, uint64_t seq,
+                       struct span extension);
+void tail_close_frame(struct tail *t); /* when one is open */
 
 /* Hands out closed frames behind `launched`, at most max_bytes and max_ranges; returns the number of ranges.
  * *ret_first and *ret_end are the seqs covered: [first, end). */

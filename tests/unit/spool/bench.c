@@ -106,19 +106,25 @@ void bench_settle(struct bench *b)
         cr_assert_lt(++turns, 100000, "the spool never comes to rest");
 }
 
+static void turn_clock(struct bench *b, uint64_t to)
+{
+    if (to <= b->mono_us)
+        return;
+    b->wall_ns += (to - b->mono_us) * 1000;
+    b->mono_us = to;
+}
+
 void bench_sleep(struct bench *b, uint64_t us)
 {
     uint64_t until = b->mono_us + us;
     unsigned turns = 0;
     bench_settle(b);
     while (b->timer_us != 0 && b->timer_us <= until) {
-        if (b->timer_us > b->mono_us)
-            b->mono_us = b->timer_us;
+        turn_clock(b, b->timer_us);
         bench_settle(b);
         cr_assert_lt(++turns, 100000, "timers fire without end");
     }
-    b->mono_us = until;
-    b->wall_ns += us * 1000;
+    turn_clock(b, until);
     bench_settle(b);
 }
 

@@ -231,6 +231,7 @@ Test(spool, a_split_batch_lives_on_in_its_halves)
 
 Test(spool, rotates_and_releases_segments)
 {
+    b.config.recent_us = 0;
     must_open();
     uint64_t delivered = 0;
     for (int round = 0; round < 10; round++) {

@@ -1,0 +1,151 @@
+/* reconcile: the parts of a start beyond the segments themselves: dead letters, the ids of the last minutes,
+ * and damaged files out of the way. See recover.h. */
+#include "lib/base/ensure.h"
+#include "lib/spool/quarantine.h"
+#include "lib/spool/recover.h"
+
+#include <stdlib.h>
+
+#define RECENT_SCAN_BYTES (UINT64_C(64) << 20)
+
+/* --- dead letters -----------------------------------------------------------------------------------------
+ */
+
+/* Letters that were written just before a crash that came before their DEAD: nobody counted them. */
+static void mark_orphans(struct recovery *r)
+{
+    struct letters *l = &r->letters;
+    for (size_t i = 0; i < l->file_count; i++) {
+        uint64_t first = l->files[i].first, next = l->files[i].next;
+        if (first < r->accounts.next_letter)
+            first = r->accounts.next_letter;
+        if (first >= next)
+            continue;
+        (void)intervals_add(&l->gone, first, next - 1); /* Counted by file. */
+        (void)intervals_add(&r->accounts.marks, first, next - 1);
+    }
+}
+
+enum err recovery_letters(struct recovery *r)
+{
+    struct accounts *a = &r->accounts;
+    struct letters *l = &r->letters;
+    struct fault why = {0};
+    enum err err = letters_scan(l, &r->vfs, r->uuid, &why);
+    if (err != OK) {
+        r->fault = why;
+        return err;
+    }
+    if (l->damaged > 0)
+        recovery_warn(r, "%u files of dead letters cannot be used: %s", l->damaged, why.text);
+    for (size_t i = 0; i < a->marks.len; i++)
+        (void)intervals_add(&l->gone, a->marks.at[i].first, a->marks.at[i].last); /* Counted by file. */
+    if (!r->accounts_were_reset)
+        mark_orphans(r);
+    if (l->next_letter > a->next_letter)
+        a->next_letter = l->next_letter;
+    l->next_letter = a->next_letter;
+    uint64_t living = letters_living(l), dead = accounts_dead(a);
+    if (living < dead) {
+        recovery_warn(r, "%llu dead letters are lost", (unsigned long long)(dead - living));
+        a->letters_dropped += dead - living;
+        a->dropped[SPOOL_DROP_CORRUPT] += dead - living;
+    } else if (living > dead) {
+        a->adopted += living - dead;
+    }
+    return OK;
+}
+
+/* --- the ids of the last minutes --------------------------------------------------------------------------
+ */
+
+static void remember(struct recovery *r, const struct spool_item *item)
+{
+    uint8_t head[10];
+    if (item->id.len == 0 || item->id.len > UINT16_MAX || item->wall_ns + r->recent_ns < r->wall_ns)
+        return;
+    le64_put(head, item->wall_ns);
+    le16_put(head + 8, (uint16_t)item->id.len);
+    if (bytes_append(&r->recent, span_of(head, sizeof head)) != OK ||
+        bytes_append(&r->recent, item->id) != OK)
+        return;
+    r->recent_count++;
+    if (r->recent_count > r->recent_max) {
+        /* The oldest makes room; its bytes go when half of the buffer is of that kind. */
+        r->recent_at += sizeof head + le16_get(r->recent.at + r->recent_at + 8);
+        r->recent_count--;
+        if (r->recent_at > r->recent.len / 2) {
+            bytes_consume(&r->recent, r->recent_at);
+            r->recent_at = 0;
+        }
+    }
+}
+
+static void remember_segment(struct recovery *r, const struct found *f, uint64_t end)
+{
+    char name[SEGMENT_NAME_MAX];
+    struct scan scan;
+    struct frame frame;
+    const uint8_t *payload;
+    segment_name(f->id, name);
+    int fd = r->vfs.open(r->vfs.ctx, name, VFS_RDONLY);
+    if (fd < 0)
+        return;
+    scan_init(&scan, &r->vfs, fd, &f->header, end);
+    for (;;) {
+        struct frame_events events;
+        struct spool_item item;
+        enum scan_result result = scan_next(&scan, &frame, &payload);
+        if (result == SCAN_END || (result == SCAN_BAD && !scan_resync(&scan)))
+            break;
+        if (result == SCAN_BAD || frame.type != FRAME_DATA ||
+            !frame_events_open(&events, span_of(payload, frame.payload_len), frame.seq, frame.count))
+            continue;
+        while (frame_events_next(&events, &item))
+            remember(r, &item);
+    }
+    scan_deinit(&scan);
+    (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
+}
+
+void recovery_recent(struct recovery *r)
+{
+    uint64_t bytes = 0;
+    size_t from = r->valid_count;
+    if (r->recent_max == 0 || r->recent_ns == 0)
+        return;
+    bytes_init(&r->recent, (size_t)r->recent_max * 2 * (10 + 1100) + 4096);
+    while (from > 0 && bytes < RECENT_SCAN_BYTES) {
+        /* What a segment holds is no younger than its successor's beginning. */
+        if (from < r->valid_count && r->valid[from]->header.wall_ns + r->recent_ns < r->wall_ns)
+            break;
+        from--;
+        bytes += r->valid[from]->end;
+    }
+    for (; from < r->valid_count; from++) {
+        bool newest = from + 1 == r->valid_count;
+        remember_segment(r, r->valid[from], newest ? r->valid[from]->size : r->valid[from]->end);
+    }
+}
+
+/* --- damage -----------------------------------------------------------------------------------------------
+ */
+
+void recovery_quarantine(struct recovery *r)
+{
+    char name[SEGMENT_NAME_MAX];
+    for (unsigned i = 0; i < r->damage_count; i++) {
+        segment_name(r->damage[i].segment, name);
+        int fd = r->vfs.open(r->vfs.ctx, name, VFS_RDONLY);
+        if (fd < 0)
+            continue;
+        quarantine_range(&r->vfs, fd, r->damage[i].segment, r->damage[i].at, r->damage[i].len);
+        (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
+    }
+    for (size_t i = 0; i < r->found_count; i++) {
+        if (r->found[i].kind != SEGMENT_DAMAGED)
+            continue;
+        segment_name(r->found[i].id, name);
+        quarantine_file(&r->vfs, name);
+    }
+}

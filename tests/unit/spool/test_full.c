@@ -1,0 +1,319 @@
+/* Bounds: quotas, policies, ages, windows. */
+#include "tests/unit/spool/bench.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+
+static struct bench b;
+static char body[20000];
+
+static void setup(void)
+{
+    bench_init(&b);
+    b.config.max_bytes = 8 * BENCH_MIB;
+    memset(body, 'y', sizeof body);
+}
+
+static void teardown(void)
+{
+    bench_deinit(&b);
+}
+
+TestSuite(spool_full, .init = setup, .fini = teardown);
+
+/* Appends until it is refused for good; returns how many were taken. */
+static unsigned fill_up(enum err *ret_err)
+{
+    unsigned taken = 0, again = 0;
+    for (;;) {
+        uint64_t seq;
+        enum err err = bench_append_body(&b, body, sizeof body, &seq);
+        if (err == OK) {
+            taken++;
+            again = 0;
+        } else if (err != ERR_AGAIN || ++again > 10) {
+            *ret_err = err;
+            return taken;
+        }
+        bench_sleep(&b, 1000);
+        if (taken > 5000)
+            return taken;
+    }
+}
+
+Test(spool_full, block_refuses_and_takes_again_when_drained)
+{
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    enum err err = OK;
+    unsigned taken = fill_up(&err);
+    cr_assert_eq(err, ERR_FULL);
+    cr_assert_eq(spool_state(b.spool), SPOOL_FULL);
+    cr_assert_gt(taken, 200);
+    cr_assert_leq(memfs_allocated(&b.fs), 9 * BENCH_MIB);
+    cr_assert_eq(spool_room(b.spool, 1, 100), ERR_FULL);
+    b.notes[NOTE_ROOM] = 0;
+    cr_assert_eq(bench_drain(&b), taken);
+    bench_sleep(&b, 2000000);
+    cr_assert_eq(spool_state(b.spool), SPOOL_OK);
+    cr_assert_geq(b.notes[NOTE_ROOM], 1);
+    cr_assert_neq(bench_append(&b, 1), 0);
+    cr_assert_leq(b.fs.allocated_max, 9 * BENCH_MIB);
+}
+
+Test(spool_full, stays_within_bounds_over_many_rounds)
+{
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    for (int round = 0; round < 5; round++) {
+        enum err err = OK;
+        unsigned taken = fill_up(&err);
+        cr_assert_gt(taken, 100, "round %d", round);
+        cr_assert_eq(bench_drain(&b), taken);
+        bench_sleep(&b, 2000000);
+        if (round == 2) {
+            bench_crash(&b, true);
+            cr_assert_eq(bench_open(&b), SPOOL_OK);
+        }
+    }
+    cr_assert_leq(b.fs.allocated_max, 9 * BENCH_MIB);
+}
+
+Test(spool_full, drop_newest_accepts_and_sheds)
+{
+    b.config.when_full = SPOOL_DROP_NEWEST;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    uint64_t seq = 0;
+    for (int i = 0; i < 600; i++) {
+        enum err err = bench_append_body(&b, body, sizeof body, &seq);
+        cr_assert_eq(err, OK);
+        bench_sleep(&b, 1000);
+    }
+    struct spool_ledger l = bench_ledger(&b);
+    cr_assert_eq(l.accepted, 600);
+    cr_assert_gt(l.dropped[SPOOL_DROP_SHED], 100);
+    cr_assert_leq(seq, spool_acked(b.spool));
+    bench_sleep(&b, 2000000);
+    bench_crash(&b, true);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(bench_ledger(&b).dropped[SPOOL_DROP_SHED], l.dropped[SPOOL_DROP_SHED]);
+}
+
+Test(spool_full, drop_oldest_makes_room_and_counts)
+{
+    b.config.when_full = SPOOL_DROP_OLDEST;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    uint64_t no = 0;
+    for (int i = 0; i < 1000; i++) {
+        uint64_t seq;
+        enum err err = bench_append_body(&b, body, sizeof body, &seq);
+        for (int k = 0; err == ERR_AGAIN && k < 20; k++) {
+            bench_sleep(&b, 1000);
+            err = bench_append_body(&b, body, sizeof body, &seq);
+        }
+        cr_assert_eq(err, OK, "event %d: %s", i, err_name(err));
+        bench_sleep(&b, 1000);
+        if (i == 20)
+            no = bench_assign(&b, 10);
+    }
+    struct spool_ledger l = bench_ledger(&b);
+    cr_assert_eq(l.accepted, 1000);
+    cr_assert_gt(l.dropped[SPOOL_DROP_QUOTA], 500);
+    cr_assert_geq(b.notes[NOTE_LOST], 1);
+    struct spool_open_batch open;
+    cr_assert_not(spool_open_batch_next(b.spool, 0, &open), "batch %llu was dropped whole",
+                  (unsigned long long)no);
+    cr_assert_leq(b.fs.allocated_max, 9 * BENCH_MIB);
+    uint64_t pending = l.pending;
+    cr_assert_eq(bench_drain(&b), pending);
+    struct spool_outcome o = {.all_delivered = true};
+    cr_assert_eq(spool_settle(b.spool, no, &o), ERR_NOT_FOUND, "a late success finds nothing");
+}
+
+Test(spool_full, a_lower_limit_deletes_nothing)
+{
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 200, sizeof body);
+    bench_crash(&b, true);
+    b.config.max_bytes = 4 * BENCH_MIB;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    enum err err = OK;
+    cr_assert_leq(fill_up(&err), 40);
+    cr_assert_eq(err, ERR_FULL);
+    cr_assert_geq(bench_drain(&b), 200);
+    bench_sleep(&b, 2000000);
+    cr_assert_eq(spool_state(b.spool), SPOOL_OK);
+}
+
+Test(spool_full, stops_before_the_disk_does)
+{
+    b.fs.free_bytes = 6 * BENCH_MIB;
+    b.config.min_free = 2 * BENCH_MIB;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    enum err err = OK;
+    for (unsigned i = 0; i < 300 && err != ERR_FULL; i++) {
+        uint64_t seq;
+        err = bench_append_body(&b, body, sizeof body, &seq);
+        bench_sleep(&b, 100000);
+    }
+    cr_assert_eq(err, ERR_FULL);
+    cr_assert_leq(memfs_allocated(&b.fs), 5 * BENCH_MIB);
+    (void)bench_drain(&b);
+    bench_sleep(&b, 5000000);
+    cr_assert_eq(spool_state(b.spool), SPOOL_OK);
+    cr_assert_neq(bench_append(&b, 1), 0);
+}
+
+Test(spool_full, a_full_disk_is_left_without_restart)
+{
+    b.fs.free_bytes = 4 * BENCH_MIB + 4096;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    for (int round = 0; round < 3; round++) {
+        enum err err = OK;
+        unsigned taken = fill_up(&err);
+        cr_assert_eq(err, ERR_FULL);
+        cr_assert_gt(taken, 20, "round %d", round);
+        cr_assert_eq(bench_drain(&b), taken);
+        bench_sleep(&b, 3000000);
+        cr_assert_eq(spool_state(b.spool), SPOOL_OK, "round %d", round);
+    }
+    bench_crash(&b, true);
+    cr_assert_eq(bench_open(&b), SPOOL_OK, "%s", b.last_fault.text);
+}
+
+Test(spool_full, old_segments_expire_when_their_successors_are_old_too)
+{
+    b.config.max_age_us = 60 * UINT64_C(1000000);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 150, sizeof body);
+    cr_assert_eq(bench_ledger(&b).dropped[SPOOL_DROP_EXPIRED], 0);
+    bench_sleep(&b, 70 * 1000000);
+    struct spool_ledger l = bench_ledger(&b);
+    cr_assert_gt(l.dropped[SPOOL_DROP_EXPIRED], 50);
+    cr_assert_gt(l.pending, 0, "the active segment has no successor");
+}
+
+Test(spool_full, the_window_bounds_reading_ahead)
+{
+    b.config.window_seqs = 10;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 30, 10);
+    struct spool_item item;
+    for (int i = 0; i < 10; i++)
+        cr_assert(bench_next(&b, &item));
+    cr_assert_not(bench_next(&b, &item));
+    struct spool_run run = {1, 5};
+    b.notes[NOTE_READABLE] = 0;
+    cr_assert_eq(spool_drop(b.spool, run, SPOOL_DROP_EXPIRED), OK);
+    bench_settle(&b);
+    cr_assert_eq(b.notes[NOTE_READABLE], 1);
+    cr_assert(bench_next(&b, &item));
+    cr_assert_eq(item.seq, 11);
+}
+
+Test(spool_full, the_window_bounds_bytes_too)
+{
+    b.config.window_bytes = 200000;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 30, sizeof body);
+    struct spool_item item;
+    unsigned n = 0;
+    while (bench_next(&b, &item))
+        n++;
+    cr_assert_geq(n, 9);
+    cr_assert_leq(n, 15);
+    bench_sleep(&b, 10000);
+    struct spool_run run = {1, n};
+    cr_assert_eq(spool_drop(b.spool, run, SPOOL_DROP_EXPIRED), OK);
+    cr_assert(bench_next(&b, &item));
+}
+
+Test(spool_full, too_large_is_told_from_full)
+{
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    uint64_t seq;
+    char *huge = calloc(1, 300000);
+    cr_assert_eq(bench_append_body(&b, huge, 300000, &seq), ERR_TOO_BIG);
+    cr_assert_eq(bench_append_body(&b, huge, 200000, &seq), OK);
+    cr_assert_eq(spool_room(b.spool, 1, 300000), ERR_TOO_BIG);
+    free(huge);
+}
+
+Test(spool_full, a_busy_fill_buffer_says_again_and_then_room)
+{
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    enum err err = OK;
+    uint64_t seq;
+    for (int i = 0; i < 200 && err == OK; i++)
+        err = bench_append_body(&b, body, sizeof body, &seq);
+    cr_assert_eq(err, ERR_AGAIN);
+    bench_sleep(&b, 10000);
+    cr_assert_geq(b.notes[NOTE_ROOM], 1);
+    cr_assert_eq(bench_append_body(&b, body, sizeof body, &seq), OK);
+}
+
+Test(spool_full, finished_files_are_used_again)
+{
+    b.config.max_bytes = 64 * BENCH_MIB;
+    b.config.segment_bytes = BENCH_MIB;
+    b.config.recent_us = 0;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    for (int round = 0; round < 20; round++) {
+        bench_fill(&b, 60, 10000);
+        (void)bench_drain(&b);
+    }
+    cr_assert_gt(b.fs.calls[MEMFS_RENAME], 5);
+    for (int i = 0; i < 5; i++) {
+        bench_fill(&b, 20, 10000);
+        bench_crash(&b, i % 2 == 0);
+        cr_assert_eq(bench_open(&b), SPOOL_OK);
+        cr_assert_eq(bench_ledger(&b).dropped[SPOOL_DROP_CORRUPT], 0, "stale frames were taken for damage");
+        cr_assert_eq(bench_drain(&b), 20);
+    }
+}
+
+Test(spool_full, remembers_ids_of_the_last_minutes)
+{
+    b.config.max_bytes = 64 * BENCH_MIB;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 20, 100);
+    bench_sleep(&b, 400 * 1000000);
+    bench_fill(&b, 30, 100);
+    (void)bench_drain(&b);
+    bench_sleep(&b, 60 * 1000000);
+    for (int i = 0; i < 3; i++) {
+        bench_crash(&b, true);
+        cr_assert_eq(bench_open(&b), SPOOL_OK);
+        unsigned n = 0;
+        struct span id;
+        uint64_t wall_ns;
+        while (spool_recent_next(b.spool, &id, &wall_ns)) {
+            cr_assert(span_is(id, "id"));
+            n++;
+        }
+        cr_assert_eq(n, 30, "start %d", i);
+        bench_sleep(&b, 1000000);
+    }
+    bench_sleep(&b, 400 * 1000000);
+    (void)bench_append(&b, 1);
+    bench_sleep(&b, 1000000);
+    cr_assert_leq(bench_ledger(&b).segments, 2, "they go when they are old");
+}
+
+Test(spool_full, user_counters_survive)
+{
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    spool_set_user(b.spool, SPAN("counters 1"));
+    (void)bench_append(&b, 1);
+    bench_sleep(&b, 1000);
+    spool_set_user(b.spool, SPAN("counters 2"));
+    (void)bench_append(&b, 2);
+    bench_sleep(&b, 3000000);
+    (void)bench_append(&b, 3);
+    bench_sleep(&b, 1000);
+    bench_crash(&b, true);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert(span_is(spool_user(b.spool), "counters 2"));
+    spool_set_user(b.spool, SPAN("counters 3"));
+    bench_close(&b);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert(span_is(spool_user(b.spool), "counters 3"));
+}
