@@ -86,12 +86,13 @@ static enum err want_room(struct spool *s, enum err err)
     return err;
 }
 
-enum err spool_room(struct spool *s, unsigned count, uint64_t bytes)
+/* Asking changes nothing that the caller knows of, but a no is remembered: NOTE_ROOM is owed for it. */
+enum err spool_room(const struct spool *s, unsigned count, uint64_t bytes)
 {
     enum err err = check_room(s, count, bytes);
     if (err == ERR_FULL && s->config.when_full == SPOOL_DROP_NEWEST)
         return OK;
-    return want_room(s, err);
+    return want_room((struct spool *)(uintptr_t)s, err);
 }
 
 enum err append_room(struct spool *s, unsigned count, uint64_t bytes)

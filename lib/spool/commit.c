@@ -147,25 +147,30 @@ static bool paced(const struct spool *s, uint64_t now)
            now < s->commit_started_us + COMMIT_INTERVAL_US;
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* When the pump must look again: never before a commit could start, or the timer would spin. */
 uint64_t commit_deadline(const struct spool *s)
 {
-    uint64_t at = UINT64_MAX;
-    if (!running(s) || s->commit_blocked)
+    uint64_t at = UINT64_MAX, may_start = s->commit_started_us + COMMIT_INTERVAL_US;
+    if (!running(s) || s->commit_blocked || s->files_closed)
         return at;
     if (s->commit_busy && !s->commit_retry)
         return s->stalled ? at : s->commit_started_us + STALLED_US;
     if (s->commit_busy)
         return s->retry_at_us;
     if (s->tail.fill_events > 0 || s->forced)
-        at = s->commit_started_us + COMMIT_INTERVAL_US;
-    if (s->lazy_since_us != 0 && s->lazy_since_us < at)
-        at = s->lazy_since_us;
-    if (s->pad_due && s->commit_done_us + PAD_SILENCE_US < at)
-        at = s->commit_done_us + PAD_SILENCE_US;
-    if (s->config.durability == SPOOL_INTERVAL && s->unsynced_since_us != 0 &&
-        s->unsynced_since_us + INTERVAL_SYNC_US < at)
-        at = s->unsynced_since_us + INTERVAL_SYNC_US;
-    return at;
+        at = may_start;
+    if (s->lazy_since_us != 0)
+        at = earlier(at, s->lazy_since_us);
+    if (s->pad_due)
+        at = earlier(at, s->commit_done_us + PAD_SILENCE_US);
+    if (s->config.durability == SPOOL_INTERVAL && s->unsynced_since_us != 0)
+        at = earlier(at, s->unsynced_since_us + INTERVAL_SYNC_US);
+    return at < may_start ? may_start : at;
 }
 
 /* Ops that every commit takes along when they have news. */
@@ -384,7 +389,7 @@ static void launch_rotation(struct spool *s, uint64_t now)
 
 void commit_pump(struct spool *s, uint64_t now)
 {
-    if (!running(s))
+    if (!running(s) || s->files_closed)
         return;
     if (s->commit_busy && !s->commit_retry && !s->stalled && now >= s->commit_started_us + STALLED_US) {
         s->stalled = true;

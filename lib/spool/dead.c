@@ -419,7 +419,8 @@ static void finish_task(struct spool *s)
     ctrl_apply(s, start, true);
     if (s->accounts.marks.count > 0)
         s->dead.marks_ticket = s->ticket;
-    settle_finish(s, t->batch_no, t->first_next_no);
+    settle_applied(s, t->first_next_no);
+    spool_note(s, NOTE_SETTLED, t->batch_no);
     free(t);
 }
 
@@ -574,7 +575,7 @@ uint64_t dead_deadline(const struct spool *s)
 void dead_pump(struct spool *s, uint64_t now)
 {
     struct deadbox *d = &s->dead;
-    if (!running(s) || d->busy || now < d->retry_at_us)
+    if (!running(s) || d->busy || s->files_closed || now < d->retry_at_us)
         return;
     if (d->retry) {
         uint64_t first = d->job.frames.len > 0 ? frame_seq(d->job.frames.at) : d->letters.next_letter;

@@ -280,6 +280,7 @@ void house_close_files(struct spool *s)
     if (s->prepared.fd >= 0)
         s->drop_fds[s->drop_fd_count++] = s->prepared.fd;
     s->active.fd = s->prepared.fd = -1;
+    s->files_closed = true;
     take_dropped_fds(s);
     if (s->house.tasks != 0)
         submit(s);

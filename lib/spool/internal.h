@@ -149,6 +149,8 @@ struct spool {
     enum spool_state state;
     struct fault fault; /* of FAILED and DEGRADED */
     bool closing, close_written;
+    bool files_closed; /* nothing is written any more */
+    bool just_opened; /* the caller has not seen the open batches yet: no policy may end one */
 
     uint8_t uuid[16];
     struct accounts accounts;
@@ -257,6 +259,7 @@ static inline bool running(const struct spool *s)
 /* spool.c */
 void spool_pump(struct spool *s); /* starts whatever can be started, arms the timer; from every public call */
 void spool_note(struct spool *s, enum spool_note_kind kind, uint64_t batch_no);
+void spool_deliver_notes(struct spool *s); /* calls back */
 void spool_warn(struct spool *s, const char *format, ...) PRINTF_LIKE(2, 3);
 void spool_set_state(struct spool *s, enum spool_state state, const struct fault *why);
 void spool_fail(struct spool *s, const struct fault *why);
@@ -318,7 +321,7 @@ void open_done(struct spool *s);
  * first_next_no. */
 void settle_put_outcome(struct spool *s, const struct batch *b, const struct spool_outcome *o,
                         uint64_t first_next_no);
-void settle_finish(struct spool *s, uint64_t batch_no, uint64_t first_next_no);
+void settle_applied(struct spool *s, uint64_t first_next_no); /* what follows when its ops are applied */
 
 /* dead.c */
 void dead_init(struct spool *s);

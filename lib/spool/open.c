@@ -43,7 +43,8 @@ static void batch_lost(void *ctx, struct batch *b, bool gone)
 {
     struct spool *s = ctx;
     (void)gone; /* The reader looks: the batch is gone, or there with identity_broken. */
-    spool_note(s, NOTE_LOST, b->no);
+    if (!b->settling) /* else NOTE_SETTLED follows */
+        spool_note(s, NOTE_LOST, b->no);
 }
 
 /* When a segment's successor began, on this process's clock; 0: long ago. */
@@ -124,6 +125,7 @@ void open_done(struct spool *s)
         spool_fail(s, &r->fault);
     } else {
         take_recovery(s, r);
+        s->just_opened = true;
         spool_set_state(s, SPOOL_OK, NULL);
         spool_note(s, NOTE_OPENED, 0);
         spool_check(s);

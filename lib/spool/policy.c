@@ -72,17 +72,21 @@ static void expire(struct spool *s, uint64_t now)
     }
 }
 
+static bool at_rest(const struct spool *s)
+{
+    return !running(s) || s->closing || s->abandoning || s->just_opened;
+}
+
 uint64_t policy_deadline(const struct spool *s)
 {
-    if (!running(s) || s->config.max_age_us == 0 || s->segment_count < 2 ||
-        accounts_pending(&s->accounts) == 0)
+    if (at_rest(s) || s->config.max_age_us == 0 || s->segment_count < 2 || accounts_pending(&s->accounts) == 0)
         return UINT64_MAX;
     return s->expire_at_us;
 }
 
 void policy_pump(struct spool *s, uint64_t now)
 {
-    if (!running(s) || s->closing || s->abandoning)
+    if (at_rest(s))
         return;
     drop_oldest(s);
     expire(s, now);

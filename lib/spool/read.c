@@ -324,6 +324,7 @@ static void finish_loader(struct spool *s, enum err err)
     struct spool_loader *l = s->loaders;
     s->loaders = l->next;
     cursor_reset(&s->loader_cursor);
+    spool_deliver_notes(s); /* What became of the batch is known before. */
     l->done(l->ctx, err);
 }
 
@@ -335,7 +336,7 @@ static bool load_some(struct spool *s)
     bool broken_before = b != NULL && b->broken;
     for (;;) {
         if (b == NULL) {
-            finish_loader(s, ERR_CORRUPT);
+            finish_loader(s, ERR_NOT_FOUND);
             return true;
         }
         uint64_t seq = member_from(s, b, l->seq);
@@ -348,7 +349,9 @@ static bool load_some(struct spool *s)
         if (err == ERR_AGAIN)
             return false;
         b = accounts_batch(&s->accounts, l->batch_no);
-        if (err == ERR_CORRUPT || b == NULL || b->broken != broken_before) {
+        if (b == NULL)
+            continue;
+        if (err == ERR_CORRUPT || b->broken != broken_before) {
             finish_loader(s, ERR_CORRUPT);
             return true;
         }

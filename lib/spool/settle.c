@@ -158,10 +158,9 @@ static void check_outcome(const struct spool *s, const struct batch *b, const st
     ensure(named <= b->count);
 }
 
-void settle_finish(struct spool *s, uint64_t batch_no, uint64_t first_next_no)
+void settle_applied(struct spool *s, uint64_t first_next_no)
 {
     set_tickets(s, first_next_no);
-    spool_note(s, NOTE_SETTLED, batch_no);
     after_settling(s);
 }
 
@@ -196,7 +195,8 @@ enum err spool_settle(struct spool *s, uint64_t batch_no, const struct spool_out
         size_t start = ctrl_start(s);
         settle_put_outcome(s, b, outcome, next_no);
         ctrl_apply(s, start, outcome->next_count > 0 || outcome->dropped_count > 0);
-        settle_finish(s, batch_no, next_no);
+        settle_applied(s, next_no);
+        spool_note(s, NOTE_SETTLED, batch_no);
     }
     spool_pump(s);
     return OK;

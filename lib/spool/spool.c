@@ -136,7 +136,7 @@ static bool take_flag(bool *flag)
     return was;
 }
 
-static void deliver_notes(struct spool *s)
+void spool_deliver_notes(struct spool *s)
 {
     static const struct spool_note acked = {.kind = NOTE_ACKED}, readable = {.kind = NOTE_READABLE},
                                    room = {.kind = NOTE_ROOM};
@@ -185,7 +185,7 @@ static void arm_timer(struct spool *s)
     at = other < at ? other : at;
     other = dead_deadline(s);
     at = other < at ? other : at;
-    if ((notes_wait(s) || s->dead.request_new) && !s->noting)
+    if ((notes_wait(s) || s->dead.request_new || s->just_opened) && !s->noting)
         at = 1; /* at once, but not inside this call */
     if (at == UINT64_MAX)
         at = 0;
@@ -203,7 +203,7 @@ static bool jobs_out(const struct spool *s)
 static void finish_close(struct spool *s)
 {
     bool written = s->state == SPOOL_FAILED || s->commit_retry ||
-                   (s->close_written && !s->commit_busy && s->tail.fill_events == 0);
+                   (s->close_written && !s->commit_busy && !s->forced && s->tail.fill_events == 0);
     if (!s->closing || s->state == SPOOL_CLOSED || s->state == SPOOL_OPENING || !written || jobs_out(s))
         return;
     if (s->dead.fd >= 0)
@@ -221,8 +221,8 @@ void spool_pump(struct spool *s)
 {
     uint64_t now = now_us(s);
     policy_pump(s, now);
-    house_pump(s, now);
     commit_pump(s, now);
+    house_pump(s, now); /* A commit may wait for the next segment. */
     dead_pump(s, now);
     read_pump(s, now, false);
     finish_close(s);
@@ -232,18 +232,21 @@ void spool_pump(struct spool *s)
 void spool_tick(struct spool *s)
 {
     s->timer_at_us = 0;
+    s->just_opened = false;
     s->house_look = true;
     append_check_room(s);
     spool_pump(s);
+    spool_deliver_notes(s);
     read_pump(s, now_us(s), true);
     dead_request_pump(s);
-    deliver_notes(s);
+    spool_deliver_notes(s);
     spool_pump(s);
 }
 
 void spool_job_done(struct spool_job *job)
 {
     struct spool *s = job->spool;
+    s->just_opened = false;
     if (job == &s->commit.job)
         commit_done(s);
     else if (job == &s->house.job)
@@ -255,9 +258,10 @@ void spool_job_done(struct spool_job *job)
     else
         open_done(s);
     spool_pump(s);
+    spool_deliver_notes(s);
     read_pump(s, now_us(s), true);
     dead_request_pump(s);
-    deliver_notes(s);
+    spool_deliver_notes(s);
     if (s->state != SPOOL_CLOSED)
         spool_pump(s);
 }

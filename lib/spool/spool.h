@@ -120,7 +120,7 @@ struct spool_record {
 /* Would spool_append() take these many records and bytes of partition, id and body now? Used to make sure of room
  * in every output before appending to any. Answers OK, ERR_FULL (quota, min_free or disk; NOTE_ROOM follows),
  * ERR_AGAIN (the fill buffer is full; NOTE_ROOM follows), ERR_TOO_BIG (can never fit) or ERR_CLOSED. */
-enum err spool_room(struct spool *s, unsigned count, uint64_t bytes);
+enum err spool_room(const struct spool *s, unsigned count, uint64_t bytes);
 
 /* All or nothing. Copies. *ret_seq is the seq of the last record: the sender may be answered when
  * spool_acked() >= *ret_seq. With drop_newest and no room the records are counted as shed, and *ret_seq is
@@ -190,7 +190,7 @@ bool spool_open_batch_next(const struct spool *s, uint64_t after_batch_no, struc
 
 /* Reads a batch's members again, in seq order, for sending after a restart or when the payload was let go.
  * item() and done() run from spool_job_done() or spool_tick(). The loader is the caller's and stays put
- * until done(). err OK, or ERR_CORRUPT with the batch changed (NOTE_LOST), or ERR_IO. */
+ * until done(). err OK, or ERR_CORRUPT with the batch changed (NOTE_LOST), or ERR_NOT_FOUND: it is gone. */
 struct spool_loader {
     void *ctx;
     void (*item)(void *ctx, const struct spool_item *item);

@@ -371,6 +371,7 @@ static void lost(struct world *w, struct flight *f)
         return;
     }
     model_lost(w, f->batch);
+    w->model.batches[f->batch].lost = true;
     if (f->loading)
         f->doomed = true; /* the loader is the spool's until it says so */
     else

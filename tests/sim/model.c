@@ -239,9 +239,8 @@ void model_settled(struct world *w, unsigned batch)
 {
     struct m_batch *b = &w->model.batches[batch];
     if (b->state == B_SETTLING) {
+        /* The letters are durable, the word that they count is on its way: a crash may still bring the batch back. */
         apply(&w->model, b, batch);
-        /* Dead letters are durable, and so is the word that they are dead. */
-        b->firm = w->knobs.spool.durability == SPOOL_FSYNC;
     } else if (b->state != B_SETTLED) {
         world_fail(w, "batch %" PRIu64 " settled in state %u", b->id.batch_no, b->state);
     }

@@ -81,13 +81,14 @@ static void batch_is_there(struct world *w, unsigned index, const struct spool_o
 {
     struct model *m = &w->model;
     struct m_batch *b = &m->batches[index];
-    if (!m->loose && (b->state == B_GONE || b->firm))
+    if (!m->loose && ((b->state == B_GONE && !b->lost) || b->firm))
         world_fail(w, "batch %" PRIu64 ".%" PRIu64 " came back after its end was on disk", b->id.epoch, b->id.batch_no);
     if (b->state == B_SETTLED)
         world_met(w, MET_REOPENED_BATCH);
     compare_members(w, index, found);
-    if (b->state == B_SETTLED || b->state == B_SETTLING || m->loose)
+    if (b->state == B_SETTLED || b->state == B_SETTLING || b->lost || m->loose)
         reopen(m, index);
+    b->lost = false;
     b->state = B_OPEN;
     world_met(w, MET_RECOVERED_BATCH);
 }
