@@ -31,8 +31,9 @@ const char *const api_dead_names[DEAD_REASONS] = {
 
 const struct api *const *api_all(void)
 {
-    static const struct api *const all[] = {&cloudevents_api, &honeycomb_api, &langfuse_api,
-                                            &monk_api, &segops_api, &otlp_api, &plain_http_api, NULL};
+    static const struct api *const all[] = {&cloudevents_api,  &honeycomb_api,  &langfuse_api,
+                                            &launchdarkly_api, &monk_api,       &segops_api,
+                                            &otlp_api,         &plain_http_api, NULL};
     return all;
 }
 

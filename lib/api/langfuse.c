@@ -1,14 +1,14 @@
 /* langfuse: the Ingestion API of Langfuse and its OTLP path, towards the service.
  *
- * Two kinds of records, told apart by their partition: events for POST /api/public/ingestion, whose partition is empty,
- * and whole OTLP requests (opaque.h). The answer to events is 207 with results by id, in no order; each event is taken
- * for itself, and since the server overwrites by id, sending again is harmless without a time limit. An id is never twice
- * in a batch (struct api, unique_ids). Nothing is compressed: the server's parser in front of /ingestion never inflates,
- * and OTLP requests stay as they were received.
- * A v4 server answers /ingestion but refuses all events except scores and logs, each by itself: those are dead with a
+ * Two kinds of records, told apart by their partition: events for POST /api/public/ingestion, whose partition
+ * is empty, and whole OTLP requests (opaque.h). The answer to events is 207 with results by id, in no order;
+ * each event is taken for itself, and since the server overwrites by id, sending again is harmless without a
+ * time limit. An id is never twice in a batch (struct api, unique_ids). Nothing is compressed: the server's
+ * parser in front of /ingestion never inflates, and OTLP requests stay as they were received. A v4 server
+ * answers /ingestion but refuses all events except scores and logs, each by itself: those are dead with a
  * reason of their own.
- * Facts: langfuse/langfuse web/src/pages/api/public/ingestion.ts, packages/shared/src/server/ingestion, apiAuth.ts,
- * RateLimitService.ts, pages/api/public/otel; the SDKs for JavaScript and Python. */
+ * Facts: langfuse/langfuse web/src/pages/api/public/ingestion.ts, packages/shared/src/server/ingestion,
+ * apiAuth.ts, RateLimitService.ts, pages/api/public/otel; the SDKs for JavaScript and Python. */
 #include "lib/api/langfuse.h"
 #include "lib/api/opaque.h"
 #include "lib/api/otlp.h"
@@ -17,7 +17,10 @@
 #include "lib/codec/base64.h"
 
 static const struct api_path paths[] = {
-    {.method = "POST", .pattern = "/api/public/ingestion", .auth = AUTH_BASIC_SECRET, .tag = LANGFUSE_INGESTION},
+    {.method = "POST",
+     .pattern = "/api/public/ingestion",
+     .auth = AUTH_BASIC_SECRET,
+     .tag = LANGFUSE_INGESTION},
     {.method = "POST",
      .pattern = "/api/public/otel/v1/traces",
      .auth = AUTH_BASIC_SECRET,
@@ -38,7 +41,8 @@ static void envelope(const struct api_settings *s, struct span partition, struct
 {
     (void)s;
     if (opaque_is(partition))
-        *ret = (struct api_envelope){.before = SPAN(""), .between = SPAN(""), .after = SPAN(""), .version = 2};
+        *ret =
+            (struct api_envelope){.before = SPAN(""), .between = SPAN(""), .after = SPAN(""), .version = 2};
     else
         *ret = (struct api_envelope){
             .before = SPAN("{\"batch\":["), .between = SPAN(","), .after = SPAN("]}"), .version = 1};
@@ -67,7 +71,8 @@ static enum err request(const struct api_settings *s, const struct api_batch *b,
         send_header(ret, "Authorization", basic(s, arena));
         return err;
     }
-    *ret = (struct api_send){.method = "POST", .target = target_join(s, arena, SPAN("/api/public/ingestion"))};
+    *ret =
+        (struct api_send){.method = "POST", .target = target_join(s, arena, SPAN("/api/public/ingestion"))};
     send_header(ret, "Authorization", basic(s, arena));
     send_header(ret, "Content-Type", SPAN("application/json"));
     send_header(ret, "X-Langfuse-Sdk-Name", SPAN("penstock"));
@@ -85,7 +90,7 @@ static bool probe(const struct api_settings *s, struct arena *arena, struct api_
     return true;
 }
 
-/* --- results by id ---- */
+/* --- results by id ------------------------------------------------------------------------------ */
 
 /* Which event an id belongs to: open addressing over hashes of the members' ids. */
 struct ids {
@@ -114,7 +119,8 @@ static bool ids_init(struct ids *ids, const struct api_batch *b, struct arena *a
     return true;
 }
 
-static struct api_event_verdict *ids_find(const struct ids *ids, struct span id, struct api_event_verdict *events)
+static struct api_event_verdict *ids_find(const struct ids *ids, struct span id,
+                                          struct api_event_verdict *events)
 {
     for (size_t place = hash64(id, 0) & ids->mask; ids->table[place] != 0; place = (place + 1) & ids->mask) {
         unsigned i = ids->table[place] - 1;
@@ -152,7 +158,8 @@ static void judge_entry(struct api_event_verdict *v, unsigned status, struct spa
         ret->backoff = true;
     } else if (status >= 400) {
         v->action = ACT_DEAD;
-        v->reason = span_starts(message, SPAN("Event type not accepted")) ? DEAD_LANGFUSE_LEGACY_REMOVED : DEAD_REFUSED;
+        v->reason = span_starts(message, SPAN("Event type not accepted")) ? DEAD_LANGFUSE_LEGACY_REMOVED
+                                                                          : DEAD_REFUSED;
     } else {
         v->unknown = true; /* as if nothing had been said */
     }
@@ -180,8 +187,8 @@ static bool judge_list(struct results *rs, struct json_reader *r)
             rs->unknown_id = true;
         /* An id with two results: the worse one counts, so that nothing is lost. */
         if (v != NULL && !(v->action == ACT_DEAD))
-            judge_entry(v, (unsigned)status, text_of(rs->arena, json_find(members, count, "message")), value.text,
-                        rs->ret);
+            judge_entry(v, (unsigned)status, text_of(rs->arena, json_find(members, count, "message")),
+                        value.text, rs->ret);
     }
     return err == ERR_NOT_FOUND;
 }
@@ -210,7 +217,8 @@ static bool is_sdk_log(struct span body)
     struct json_value value;
     size_t count = 0;
     enum err err = json_check_object(body, members, 8, &count, &value, NULL);
-    const struct json_member *type = err == OK || err == ERR_TOO_BIG ? json_find(members, count, "type") : NULL;
+    const struct json_member *type =
+        err == OK || err == ERR_TOO_BIG ? json_find(members, count, "type") : NULL;
     return type != NULL && json_string_is(&type->value, "sdk-log");
 }
 
@@ -243,7 +251,8 @@ static void judge_results(const struct api_batch *b, const struct api_reply *rep
     json_reader_init(&r, reply->body);
     verdict_set(ret, ACT_PER_EVENT, DEAD_NO_RESULT);
     ret->unknown_max = 3;
-    bool ready = verdict_per_event(ret, b, arena, ACT_RETRY, reply->status) != NULL && ids_init(&rs.ids, b, arena);
+    bool ready =
+        verdict_per_event(ret, b, arena, ACT_RETRY, reply->status) != NULL && ids_init(&rs.ids, b, arena);
     for (unsigned i = 0; ready && i < b->count; i++)
         ret->events[i].unknown = true;
     if (!ready || reply->body_cut || !judge_lists(&rs, &r)) {
@@ -291,7 +300,10 @@ const struct api langfuse_api = {
     .neutral = true,
     .repeat = REPEAT_STORE,
     .default_endpoint = "https://cloud.langfuse.com",
-    .limits = {.event_bytes = 1000000, .batch_events = 10000, .batch_raw_bytes = 3500000, .local_events = 10000},
+    .limits = {.event_bytes = 1000000,
+               .batch_events = 10000,
+               .batch_raw_bytes = 3500000,
+               .local_events = 10000},
     .batch = {.max_events = 1000, .max_bytes = 2500000, .max_wait_us = US_PER_S, .concurrency = 4},
     .paths = paths,
     .path_count = sizeof paths / sizeof paths[0],

@@ -1,8 +1,9 @@
 /* langfuse_check: is this an event that the Ingestion API takes? Its envelope and the bodies by type.
  *
- * Facts: langfuse/langfuse packages/shared/src/server/ingestion/types.ts and the API definition in fern/. Checked is
- * what the server refuses or silently loses: required fields, types of the known fields, ids. Unknown fields of a body
- * are ignored by the server and pass; unknown members of the envelope are refused. */
+ * Facts: langfuse/langfuse packages/shared/src/server/ingestion/types.ts and the API definition in fern/.
+ * Checked is what the server refuses or silently loses: required fields, types of the known fields, ids.
+ * Unknown fields of a body are ignored by the server and pass; unknown members of the envelope are refused.
+ */
 #include "lib/api/langfuse.h"
 
 #include "lib/codec/rfc3339.h"
@@ -46,7 +47,7 @@ bool langfuse_id_ok(struct span id)
     return characters >= 1 && characters <= LANGFUSE_ID_MAX;
 }
 
-/* --- bodies ---- */
+/* --- bodies ------------------------------------------------------------------------------------- */
 
 enum rule { ANY, STRING, NAME, ID, TIME, LEVEL, BOOL, STRINGS, OBJECT, INTEGER, VALUE };
 
@@ -114,7 +115,8 @@ static bool strings_ok(const struct json_value *v)
     return true;
 }
 
-/* Characters of a checked string, escapes counted as one each (a pair of surrogates as two: never too few). */
+/* Characters of a checked string, escapes counted as one each (a pair of surrogates as two: never too few).
+ */
 static size_t characters(const struct json_value *v)
 {
     struct span raw = json_raw_string(v);
@@ -137,7 +139,9 @@ static const char *id_fault(const struct json_value *v)
         return langfuse_id_ok(raw) ? NULL : "must have 1 to 800 characters and no CR";
     if (raw.len > sizeof text)
         return "longer than 800 characters";
-    return langfuse_id_ok(span_of(text, json_unescape(raw, text))) ? NULL : "must have 1 to 800 characters and no CR";
+    return langfuse_id_ok(span_of(text, json_unescape(raw, text)))
+               ? NULL
+               : "must have 1 to 800 characters and no CR";
 }
 
 static const char *rule_fault(enum rule rule, const struct json_value *v)
@@ -149,7 +153,9 @@ static const char *rule_fault(enum rule rule, const struct json_value *v)
     case STRING:
         return v->type == JSON_STRING ? NULL : "must be a string";
     case NAME:
-        return v->type != JSON_STRING ? "must be a string" : characters(v) > 1000 ? "longer than 1000 characters" : NULL;
+        return v->type != JSON_STRING ? "must be a string"
+               : characters(v) > 1000 ? "longer than 1000 characters"
+                                      : NULL;
     case ID:
         return id_fault(v);
     case TIME:
@@ -186,7 +192,8 @@ static void note(struct body *b, const struct json_key *key, const struct json_v
     b->value = b->value || json_key_is(key, "value");
     b->prompt_name = b->prompt_name || json_key_is(key, "promptName");
     b->prompt_version = b->prompt_version || json_key_is(key, "promptVersion");
-    b->targets += json_key_is(key, "traceId") || json_key_is(key, "sessionId") || json_key_is(key, "datasetRunId");
+    b->targets +=
+        json_key_is(key, "traceId") || json_key_is(key, "sessionId") || json_key_is(key, "datasetRunId");
 }
 
 static enum err refuse(struct fault *why, const char *name, const char *text)
@@ -194,8 +201,8 @@ static enum err refuse(struct fault *why, const char *name, const char *text)
     return fault_set(why, ERR_UNSUPPORTED, "body.%s: %s", name, text);
 }
 
-static enum err check_field(const struct langfuse_type *type, const struct json_key *key, const struct json_value *v,
-                            struct fault *why)
+static enum err check_field(const struct langfuse_type *type, const struct json_key *key,
+                            const struct json_value *v, struct fault *why)
 {
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         if ((fields[i].kinds & 1u << type->kind) == 0 || !json_key_is(key, fields[i].name))
@@ -214,21 +221,24 @@ static enum err check_whole(const struct langfuse_type *type, const struct body 
     case LANGFUSE_OBSERVATION:
         if (!b->id)
             return refuse(why, "id", "required: without it the server stores nothing");
-        return b->prompt_name == b->prompt_version ? OK : refuse(why, "promptName", "goes with promptVersion");
+        return b->prompt_name == b->prompt_version ? OK
+                                                   : refuse(why, "promptName", "goes with promptVersion");
     case LANGFUSE_SCORE:
         if (!b->name)
             return refuse(why, "name", "required");
         if (!b->value)
             return refuse(why, "value", "required");
-        return b->targets == 1 ? OK : refuse(why, "traceId", "give exactly one of traceId, sessionId, datasetRunId");
+        return b->targets == 1
+                   ? OK
+                   : refuse(why, "traceId", "give exactly one of traceId, sessionId, datasetRunId");
     case LANGFUSE_SDK_LOG:
         return b->log ? OK : refuse(why, "log", "required");
     }
     return OK;
 }
 
-enum err langfuse_check_body(const struct langfuse_type *type, struct span text, bool *ret_id, bool *ret_id_null,
-                             struct fault *why)
+enum err langfuse_check_body(const struct langfuse_type *type, struct span text, bool *ret_id,
+                             bool *ret_id_null, struct fault *why)
 {
     struct json_reader r;
     struct json_key key;
@@ -256,18 +266,20 @@ enum err langfuse_check_body(const struct langfuse_type *type, struct span text,
     return check_whole(type, &b, why);
 }
 
-/* --- envelopes ---- */
+/* --- envelopes ---------------------------------------------------------------------------------- */
 
 enum { SEEN_ID = 1, SEEN_TIMESTAMP = 2, SEEN_TYPE = 4, SEEN_BODY = 8, SEEN_METADATA = 16 };
 
-static enum err take_id(struct arena *arena, const struct json_value *v, struct langfuse_event *e, struct fault *why)
+static enum err take_id(struct arena *arena, const struct json_value *v, struct langfuse_event *e,
+                        struct fault *why)
 {
     if (v->type != JSON_STRING)
         return fault_set(why, ERR_UNSUPPORTED, "id: must be a string");
     if (json_decode_string(arena, v, &e->id) != OK)
         return fault_set(why, ERR_TOO_BIG, "the request's events need too much memory");
-    return langfuse_id_ok(e->id) ? OK
-                                 : fault_set(why, ERR_UNSUPPORTED, "id: must have 1 to 800 characters and no CR");
+    return langfuse_id_ok(e->id)
+               ? OK
+               : fault_set(why, ERR_UNSUPPORTED, "id: must have 1 to 800 characters and no CR");
 }
 
 static enum err take_type(const struct json_value *v, struct langfuse_event *e, struct fault *why)
@@ -299,8 +311,9 @@ static enum err take_member(struct arena *arena, const struct json_member *m, un
     case SEEN_ID:
         return take_id(arena, v, e, why);
     case SEEN_TIMESTAMP:
-        return time_ok(v) ? OK
-                          : fault_set(why, ERR_UNSUPPORTED, "timestamp: must be ISO 8601 with Z or an offset");
+        return time_ok(v)
+                   ? OK
+                   : fault_set(why, ERR_UNSUPPORTED, "timestamp: must be ISO 8601 with Z or an offset");
     case SEEN_TYPE:
         return take_type(v, e, why);
     case SEEN_BODY:
@@ -336,7 +349,8 @@ enum err langfuse_read_event(struct json_reader *r, struct arena *arena, struct 
         }
     }
     if (err != OK)
-        return fault_set(why, ERR_UNSUPPORTED, r->too_deep ? "nested deeper than 64 levels" : "unknown members");
+        return fault_set(why, ERR_UNSUPPORTED,
+                         r->too_deep ? "nested deeper than 64 levels" : "unknown members");
     if (first != OK)
         return first;
     if ((seen & (SEEN_ID | SEEN_TIMESTAMP | SEEN_TYPE | SEEN_BODY)) != 15)

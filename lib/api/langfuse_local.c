@@ -1,10 +1,10 @@
 /* langfuse_local: what Langfuse's SDKs need when only their base URL was changed.
  *
- * /ingestion is answered 207 with both lists, always: JavaScript's SDK 3 parses the body of every answer and resends
- * when it cannot, and it and Python's resend the whole batch, with the same ids, when errors is not empty; what was
- * stored the first time is known by its id then and answered 201 again. Logs of an SDK are in neither list, as with
- * the vendor. A missing body.id of a trace or score is made here, since the server answers 201 and stores nothing
- * without one; the rest stays byte for byte. */
+ * /ingestion is answered 207 with both lists, always: JavaScript's SDK 3 parses the body of every answer and
+ * resends when it cannot, and it and Python's resend the whole batch, with the same ids, when errors is not
+ * empty; what was stored the first time is known by its id then and answered 201 again. Logs of an SDK are in
+ * neither list, as with the vendor. A missing body.id of a trace or score is made here, since the server
+ * answers 201 and stores nothing without one; the rest stays byte for byte. */
 #include "lib/api/langfuse.h"
 #include "lib/api/otlp.h"
 #include "lib/api/render.h"
@@ -22,7 +22,8 @@ static const struct answer_row rows[COND_COUNT] = {
                            "Invalid credentials. Confirm that you've configured the correct host."},
     [COND_TOO_LARGE] = {413, 0, "too_large", "the request is larger than this agent takes"},
     [COND_BAD_ENCODING] = {415, 0, "unsupported_encoding", "Content-Encoding is not gzip, deflate or zstd"},
-    [COND_BAD_COMPRESSION] = {400, 0, "bad_compression", "the body does not decode as its Content-Encoding says"},
+    [COND_BAD_COMPRESSION] = {400, 0, "bad_compression",
+                              "the body does not decode as its Content-Encoding says"},
     [COND_BAD_METHOD] = {405, 0, "MethodNotAllowedError", "this path takes other methods"},
     [COND_BUSY] = {429, 1, "rate_limited", "too many requests are waiting; come back later"},
     [COND_CONFLICT] = {400, 0, "conflict", "this id was given to other content"},
@@ -83,7 +84,8 @@ static struct span with_body_id(struct api_exchange *x, const struct langfuse_ev
 }
 
 /* False: the arena is full. */
-static bool take_event(struct api_exchange *x, enum err err, const struct langfuse_event *e, const struct fault *why)
+static bool take_event(struct api_exchange *x, enum err err, const struct langfuse_event *e,
+                       const struct fault *why)
 {
     if (err != OK)
         return api_reject(x, x->offered, REJECT_MALFORMED, why->text);
@@ -160,8 +162,12 @@ static void read_ingestion(struct api_exchange *x)
 
 void langfuse_read(struct api_exchange *x)
 {
-    static const char *const kept[] = {"User-Agent", "X-Langfuse-Sdk-Name", "X-Langfuse-Sdk-Version",
-                                       "X-Langfuse-Public-Key", "X-Langfuse-Ingestion-Version", NULL};
+    static const char *const kept[] = {"User-Agent",
+                                       "X-Langfuse-Sdk-Name",
+                                       "X-Langfuse-Sdk-Version",
+                                       "X-Langfuse-Public-Key",
+                                       "X-Langfuse-Ingestion-Version",
+                                       NULL};
     switch ((enum langfuse_tag)x->path->tag) {
     case LANGFUSE_INGESTION:
         read_ingestion(x);
@@ -170,10 +176,12 @@ void langfuse_read(struct api_exchange *x)
         otlp_read_to(x, SPAN("/api/public/otel/v1/traces"), kept);
         break;
     case LANGFUSE_HEALTH:
-        answer_json(&x->answer, 200, SPAN("{\"status\":\"OK\",\"version\":\"penstock-" PENSTOCK_VERSION "\"}"));
+        answer_json(&x->answer, 200,
+                    SPAN("{\"status\":\"OK\",\"version\":\"penstock-" PENSTOCK_VERSION "\"}"));
         break;
     case LANGFUSE_PROJECTS:
-        answer_json(&x->answer, 200, SPAN("{\"data\":[{\"id\":\"penstock\",\"name\":\"penstock\",\"metadata\":{}}]}"));
+        answer_json(&x->answer, 200,
+                    SPAN("{\"data\":[{\"id\":\"penstock\",\"name\":\"penstock\",\"metadata\":{}}]}"));
         break;
     case LANGFUSE_NOT_OURS:
         answer_error(x, shape, 404, "NotFoundError", "this agent takes events only");
@@ -183,7 +191,7 @@ void langfuse_read(struct api_exchange *x)
         x->item_count = x->rejection_count = 0;
 }
 
-/* --- answers ---- */
+/* --- answers ------------------------------------------------------------------------------------ */
 
 static void write_id(struct writer *w, const struct seen *seen)
 {
@@ -231,7 +239,8 @@ static struct span results(struct api_exchange *x)
     return writer_finish(&w);
 }
 
-void langfuse_answer(struct api_exchange *x, enum api_condition condition, struct span text, struct api_answer *ret)
+void langfuse_answer(struct api_exchange *x, enum api_condition condition, struct span text,
+                     struct api_answer *ret)
 {
     if (x->path->tag == LANGFUSE_OTEL) {
         otlp_answer(x, condition, text, ret);

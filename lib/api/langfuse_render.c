@@ -6,12 +6,10 @@
  *     time           timestamp; body.timestamp (trace), body.startTime (observation) if absent
  *     subject        body.userId (trace) if absent, else body.metadata.subject
  *     source         body.metadata.source          sampledrate > 1   body.metadata.sampledrate
- *     traceparent    body.traceId, body.parentObservationId of an observation if absent; body.traceId of a score
- *                    that has no other target
- *     severity       body.level of an observation if absent
- *     environment    body.environment if absent
- *     other extensions, dataschema   body.metadata.<name>
- * data's own metadata keeps its members; one that is not an object goes under metadata.value. */
+ *     traceparent    body.traceId, body.parentObservationId of an observation if absent; body.traceId of a
+ * score that has no other target severity       body.level of an observation if absent environment
+ * body.environment if absent other extensions, dataschema   body.metadata.<name> data's own metadata keeps
+ * its members; one that is not an object goes under metadata.value. */
 #include "lib/api/langfuse.h"
 #include "lib/api/render.h"
 
@@ -58,13 +56,14 @@ static void look(const struct event *e, struct given *g)
 
 static const char *level_of(const struct event *e)
 {
-    const struct event_ext *number = event_ext_find(e, "severitynumber"), *text = event_ext_find(e, "severitytext");
+    const struct event_ext *number = event_ext_find(e, "severitynumber"),
+                           *text = event_ext_find(e, "severitytext");
     int64_t n;
     if (number != NULL && json_int64(number->value, &n))
         return n <= 8 ? "DEBUG" : n <= 12 ? "DEFAULT" : n <= 16 ? "WARNING" : "ERROR";
     if (text == NULL)
         return NULL;
-    static const char *const words[][2] = {{"TRACE", "DEBUG"},  {"DEBUG", "DEBUG"},   {"INFO", "DEFAULT"},
+    static const char *const words[][2] = {{"TRACE", "DEBUG"},  {"DEBUG", "DEBUG"},     {"INFO", "DEFAULT"},
                                            {"WARN", "WARNING"}, {"WARNING", "WARNING"}, {"ERROR", "ERROR"},
                                            {"FATAL", "ERROR"}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
@@ -73,7 +72,8 @@ static const char *level_of(const struct event *e)
     return "DEFAULT";
 }
 
-static void add_context(struct writer *w, const struct event *e, enum langfuse_kind kind, const struct given *g)
+static void add_context(struct writer *w, const struct event *e, enum langfuse_kind kind,
+                        const struct given *g)
 {
     struct span trace, parent;
     const struct event_ext *environment = e->ext_count == 0 ? NULL : event_ext_find(e, "environment");
@@ -101,12 +101,14 @@ static bool begin_metadata(struct writer *w, const struct given *g, struct span 
     return true;
 }
 
-static void add_metadata(struct writer *w, const struct event *e, enum langfuse_kind kind, const struct given *g)
+static void add_metadata(struct writer *w, const struct event *e, enum langfuse_kind kind,
+                         const struct given *g)
 {
     write_text(w, ",\"metadata\":{");
     if (begin_metadata(w, g, SPAN("source")))
         write_string(w, e->source);
-    if (e->subject.at != NULL && (kind != LANGFUSE_TRACE || g->user_id) && begin_metadata(w, g, SPAN("subject")))
+    if (e->subject.at != NULL && (kind != LANGFUSE_TRACE || g->user_id) &&
+        begin_metadata(w, g, SPAN("subject")))
         write_string(w, e->subject);
     if (e->sampledrate > 1 && begin_metadata(w, g, SPAN("sampledrate")))
         write_number(w, e->sampledrate);

@@ -96,7 +96,8 @@ static struct span user_agent(struct arena *arena, struct span given)
     return bytes_finish_arena(&out, arena);
 }
 
-enum err opaque_request(const struct api_settings *s, struct span partition, struct arena *arena, struct api_send *ret)
+enum err opaque_request(const struct api_settings *s, struct span partition, struct arena *arena,
+                        struct api_send *ret)
 {
     struct span line, left, right, agent = SPAN("");
     *ret = (struct api_send){.method = "POST", .target = target_join(s, arena, opaque_target(partition))};

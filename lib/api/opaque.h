@@ -1,12 +1,12 @@
 /* opaque: requests that are stored whole and sent alone, unchanged: LaunchDarkly's SDK events, OTLP.
  *
- * Where such a request goes and the headers that belong to it are its partition, so that what is on disk is the body
- * alone, and what differs in path or headers never meets:
+ * Where such a request goes and the headers that belong to it are its partition, so that what is on disk is
+ * the body alone, and what differs in path or headers never meets:
  *
  *   METHOD SP target LF (name ": " value LF)*        at most 1,024 bytes
  *
- * No other partition holds a LF. Headers that do not fit are left out, the last first; credentials are never among
- * them. Private to lib/api. */
+ * No other partition holds a LF. Headers that do not fit are left out, the last first; credentials are never
+ * among them. Private to lib/api. */
 #ifndef PENSTOCK_API_OPAQUE_H
 #define PENSTOCK_API_OPAQUE_H
 
@@ -32,7 +32,8 @@ bool opaque_is(struct span partition);
 struct span opaque_target(struct span partition);
 /* The value of a header in it; .at NULL: none. */
 struct span opaque_header_of(struct span partition, const char *name);
-/* Request line and headers of the partition; a User-Agent gets our own product behind it, or is ours alone. */
+/* Request line and headers of the partition; a User-Agent gets our own product behind it, or is ours alone.
+ */
 MUST_USE enum err opaque_request(const struct api_settings *s, struct span partition, struct arena *arena,
                                  struct api_send *ret);
 

@@ -1,9 +1,9 @@
 /* otlp: OTLP/HTTP export requests (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP"), opaque.
  *
- * A request is taken as it is, JSON or protobuf, compressed or not, stored whole and sent alone to the same path of the
- * upstream: a trace's spans are not ours to cut or merge. Its unit in every count is the request. Exporters retry 429,
- * 502, 503 and 504 and nothing else, which is what the answers to passing conditions are chosen from; towards the
- * upstream every 5xx is retried. */
+ * A request is taken as it is, JSON or protobuf, compressed or not, stored whole and sent alone to the same
+ * path of the upstream: a trace's spans are not ours to cut or merge. Its unit in every count is the request.
+ * Exporters retry 429, 502, 503 and 504 and nothing else, which is what the answers to passing conditions are
+ * chosen from; towards the upstream every 5xx is retried. */
 #include "lib/api/otlp.h"
 
 #include "lib/base/hash.h"
@@ -53,9 +53,11 @@ static struct span shape_status(struct arena *arena, unsigned status, struct spa
 {
     struct bytes out;
     (void)status;
-    if (!bytes_init_arena(&out, arena, code.len + text.len + 32) || bytes_append(&out, SPAN("{\"code\":")) != OK ||
-        bytes_append(&out, span_of(code.at + 1, code.len - 2)) != OK || bytes_append(&out, SPAN(",\"message\":")) != OK ||
-        bytes_append(&out, text) != OK || bytes_append_byte(&out, '}') != OK)
+    if (!bytes_init_arena(&out, arena, code.len + text.len + 32) ||
+        bytes_append(&out, SPAN("{\"code\":")) != OK ||
+        bytes_append(&out, span_of(code.at + 1, code.len - 2)) != OK ||
+        bytes_append(&out, SPAN(",\"message\":")) != OK || bytes_append(&out, text) != OK ||
+        bytes_append_byte(&out, '}') != OK)
         return SPAN("{}");
     return bytes_finish_arena(&out, arena);
 }
@@ -75,7 +77,8 @@ static void answer_row_as_sent(struct api_exchange *x, enum api_condition condit
     ret->body = protobuf_status(x->arena, (uint8_t)code, text);
 }
 
-void otlp_answer(struct api_exchange *x, enum api_condition condition, struct span text, struct api_answer *ret)
+void otlp_answer(struct api_exchange *x, enum api_condition condition, struct span text,
+                 struct api_answer *ret)
 {
     if (condition == COND_STORED && x->rejection_count > 0)
         condition = x->rejections[0].reason == REJECT_FULL ? COND_FULL : COND_TOO_LARGE;
@@ -144,7 +147,7 @@ static void read_export(struct api_exchange *x)
     otlp_read_to(x, target, kept);
 }
 
-/* --- upstream ---- */
+/* --- upstream ----------------------------------------------------------------------------------- */
 
 static bool alone(const struct api_settings *s, struct span partition)
 {

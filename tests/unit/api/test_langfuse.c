@@ -8,13 +8,16 @@ TestSuite(langfuse, .init = fixture_init, .fini = fixture_deinit);
 
 #define ORDER \
     "{\"specversion\":\"1.0\",\"id\":\"o-19\",\"source\":\"/shop/eu\",\"type\":\"com.acme.OrderPlaced\"," \
-    "\"subject\":\"u-7\",\"time\":\"2026-05-04T11:12:33.004+02:00\",\"sampledrate\":1,\"data\":{\"total\":89.95," \
+    "\"subject\":\"u-7\",\"time\":\"2026-05-04T11:12:33.004+02:00\",\"sampledrate\":1,\"data\":{\"total\":" \
+    "89.95," \
     "\"items\":[1,2],\"ship\":{\"days\":2}}}"
 #define EVENT(type, rest) \
     "{\"id\":\"1\",\"source\":\"/s\",\"type\":\"" type "\",\"time\":\"2026-05-04T09:12:33Z\"" rest "}"
 #define BARE(rest) EVENT("t", rest)
 #define T "\"2026-05-04T09:12:33Z\""
-#define HEAD "{\"id\":\"1\",\"type\":\"event-create\",\"timestamp\":" T ",\"body\":{\"id\":\"1\",\"name\":\"t\",\"startTime\":" T
+#define HEAD \
+    "{\"id\":\"1\",\"type\":\"event-create\",\"timestamp\":" T \
+    ",\"body\":{\"id\":\"1\",\"name\":\"t\",\"startTime\":" T
 #define META ",\"metadata\":{\"source\":\"/s\""
 
 static struct api_item item;
@@ -43,10 +46,12 @@ static void expect_refused(const char *event, const char *reason)
 
 Test(langfuse, renders_the_example)
 {
-    expect_rendered(ORDER, "{\"id\":\"o-19\",\"type\":\"event-create\",\"timestamp\":\"2026-05-04T09:12:33.004Z\",\"body\":{"
-                           "\"id\":\"o-19\",\"name\":\"com.acme.OrderPlaced\",\"startTime\":\"2026-05-04T09:12:33.004Z\","
-                           "\"input\":{\"total\":89.95,\"items\":[1,2],\"ship\":{\"days\":2}},\"metadata\":{"
-                           "\"source\":\"/shop/eu\",\"subject\":\"u-7\"}}}");
+    expect_rendered(
+        ORDER,
+        "{\"id\":\"o-19\",\"type\":\"event-create\",\"timestamp\":\"2026-05-04T09:12:33.004Z\",\"body\":{"
+        "\"id\":\"o-19\",\"name\":\"com.acme.OrderPlaced\",\"startTime\":\"2026-05-04T09:12:33.004Z\","
+        "\"input\":{\"total\":89.95,\"items\":[1,2],\"ship\":{\"days\":2}},\"metadata\":{"
+        "\"source\":\"/shop/eu\",\"subject\":\"u-7\"}}}");
     EXPECT_SPAN(item.id, "o-19");
 }
 
@@ -56,24 +61,29 @@ Test(langfuse, renders_each_row_of_the_table)
     expect_rendered(BARE(",\"data\":null"), HEAD META "}}}");
     expect_rendered(BARE(",\"data\":7"), HEAD ",\"input\":7" META "}}}");
     expect_rendered(BARE(",\"data\":[1]"), HEAD ",\"input\":[1]" META "}}}");
-    expect_rendered(EVENT("langfuse.unknown", ""),
-                    "{\"id\":\"1\",\"type\":\"event-create\",\"timestamp\":" T ",\"body\":{\"id\":\"1\",\"name\":"
-                    "\"langfuse.unknown\",\"startTime\":" T META "}}}");
-    expect_rendered(BARE(",\"severitynumber\":13,\"severitytext\":\"FATAL\",\"environment\":\"prod\",\"x\":true,"
-                         "\"sampledrate\":4,\"partitionkey\":\"p\",\"dataschema\":\"a:b\","
-                         "\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\""),
-                    HEAD ",\"traceId\":\"0af7651916cd43dd8448eb211c80319c\",\"parentObservationId\":"
-                         "\"b7ad6b7169203331\",\"level\":\"WARNING\",\"environment\":\"prod\"" META
-                         ",\"sampledrate\":4,\"dataschema\":\"a:b\",\"x\":true}}}");
-    expect_rendered(EVENT("langfuse.trace-create", ",\"subject\":\"u\",\"data\":{\"name\":\"n\",\"tags\":[\"a\"]}"),
-                    "{\"id\":\"1\",\"type\":\"trace-create\",\"timestamp\":" T ",\"body\":{\"id\":\"1\",\"timestamp\":" T
-                    ",\"userId\":\"u\",\"name\":\"n\",\"tags\":[\"a\"]" META "}}}");
-    expect_rendered(EVENT("trace-create", ",\"subject\":\"u\",\"data\":{\"id\":\"tr\",\"userId\":\"v\",\"timestamp\":" T "}"),
-                    "{\"id\":\"1\",\"type\":\"trace-create\",\"timestamp\":" T ",\"body\":{\"id\":\"tr\",\"userId\":\"v\","
+    expect_rendered(EVENT("langfuse.unknown", ""), "{\"id\":\"1\",\"type\":\"event-create\",\"timestamp\":" T
+                                                   ",\"body\":{\"id\":\"1\",\"name\":"
+                                                   "\"langfuse.unknown\",\"startTime\":" T META "}}}");
+    expect_rendered(
+        BARE(",\"severitynumber\":13,\"severitytext\":\"FATAL\",\"environment\":\"prod\",\"x\":true,"
+             "\"sampledrate\":4,\"partitionkey\":\"p\",\"dataschema\":\"a:b\","
+             "\"traceparent\":\"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\""),
+        HEAD ",\"traceId\":\"0af7651916cd43dd8448eb211c80319c\",\"parentObservationId\":"
+             "\"b7ad6b7169203331\",\"level\":\"WARNING\",\"environment\":\"prod\"" META
+             ",\"sampledrate\":4,\"dataschema\":\"a:b\",\"x\":true}}}");
+    expect_rendered(
+        EVENT("langfuse.trace-create", ",\"subject\":\"u\",\"data\":{\"name\":\"n\",\"tags\":[\"a\"]}"),
+        "{\"id\":\"1\",\"type\":\"trace-create\",\"timestamp\":" T ",\"body\":{\"id\":\"1\",\"timestamp\":" T
+        ",\"userId\":\"u\",\"name\":\"n\",\"tags\":[\"a\"]" META "}}}");
+    expect_rendered(EVENT("trace-create",
+                          ",\"subject\":\"u\",\"data\":{\"id\":\"tr\",\"userId\":\"v\",\"timestamp\":" T "}"),
+                    "{\"id\":\"1\",\"type\":\"trace-create\",\"timestamp\":" T
+                    ",\"body\":{\"id\":\"tr\",\"userId\":\"v\","
                     "\"timestamp\":" T META ",\"subject\":\"u\"}}}");
-    expect_rendered(EVENT("score-create", ",\"data\":{\"name\":\"n\",\"value\":0.8,\"traceId\":\"tr\",\"metadata\":7}"),
-                    "{\"id\":\"1\",\"type\":\"score-create\",\"timestamp\":" T ",\"body\":{\"id\":\"1\",\"name\":\"n\","
-                    "\"value\":0.8,\"traceId\":\"tr\"" META ",\"value\":7}}}");
+    expect_rendered(
+        EVENT("score-create", ",\"data\":{\"name\":\"n\",\"value\":0.8,\"traceId\":\"tr\",\"metadata\":7}"),
+        "{\"id\":\"1\",\"type\":\"score-create\",\"timestamp\":" T ",\"body\":{\"id\":\"1\",\"name\":\"n\","
+        "\"value\":0.8,\"traceId\":\"tr\"" META ",\"value\":7}}}");
     expect_rendered(EVENT("span-update", ",\"data\":{\"id\":\"s\",\"metadata\":{\"source\":1}}"),
                     "{\"id\":\"1\",\"type\":\"span-update\",\"timestamp\":" T ",\"body\":{\"startTime\":" T
                     ",\"id\":\"s\",\"metadata\":{\"source\":1}}}");
@@ -84,7 +94,8 @@ Test(langfuse, renders_each_row_of_the_table)
 Test(langfuse, refuses_what_the_server_would_lose)
 {
     expect_refused(BARE(",\"data_base64\":\"AA==\""), "data_base64: this output cannot carry binary data");
-    expect_refused(EVENT("langfuse.span-create", ",\"data\":[]"), "data: must be an object, the body of span-create");
+    expect_refused(EVENT("langfuse.span-create", ",\"data\":[]"),
+                   "data: must be an object, the body of span-create");
     expect_refused(EVENT("trace-create", ""), "data: must be an object, the body of trace-create");
     expect_refused(EVENT("span-update", ",\"data\":{}"),
                    "data: body.id: required: without it the server stores nothing");
@@ -100,7 +111,7 @@ Test(langfuse, refuses_what_the_server_would_lose)
     }
 }
 
-/* --- local ---- */
+/* --- local -------------------------------------------------------------------------------------- */
 
 #define INGEST "/api/public/ingestion"
 #define ENVELOPE(id, type, body) \
@@ -108,17 +119,32 @@ Test(langfuse, refuses_what_the_server_would_lose)
 
 Test(langfuse, a_batch_of_all_kinds)
 {
-    const char *body = "{\"batch\":[" ENVELOPE("e1", "trace-create", "{\"id\":\"tr-9\",\"input\":{\"q\":\"?\"}}") ","
-                       ENVELOPE("e2", "event-create", "{\"id\":\"ob-1\",\"traceId\":\"tr-9\"}") ","
-                       ENVELOPE("e3", "score-create", "{\"id\":\"sc\",\"name\":\"helpful\",\"value\":0.8}") ","
-                       ENVELOPE("e4", "sdk-log", "{\"log\":\"hello\"}") "],\"metadata\":{\"sdk\":1}}";
+    const char *body =
+        "{\"batch\":[" ENVELOPE("e1", "trace-create", "{\"id\":\"tr-9\",\"input\":{\"q\":\"?\"}}") "," ENVELOPE(
+            "e2", "event-create",
+            "{\"id\":\"ob-1\",\"traceId\":\"tr-9\"}") "," ENVELOPE("e3", "score-create",
+                                                                   "{\"id\":\"sc\",\"name\":\"helpful\","
+                                                                   "\"value\":0.8}") "," ENVELOPE("e4",
+                                                                                                  "sdk-log",
+                                                                                                  "{\"log\":"
+                                                                                                  "\"hello\""
+                                                                                                  "}") "],"
+                                                                                                       "\"met"
+                                                                                                       "adata"
+                                                                                                       "\":{"
+                                                                                                       "\"sdk"
+                                                                                                       "\":1}"
+                                                                                                       "}";
     cr_expect_eq(fixture_post(INGEST, "application/json", body), 207);
-    EXPECT_SPAN(fix.answer.body,
-                "{\"successes\":[{\"id\":\"e1\",\"status\":201},{\"id\":\"e2\",\"status\":201}],\"errors\":[{\"id\":\"e3\","
-                "\"status\":400,\"message\":\"Invalid request data\",\"error\":\"body.traceId: give exactly one of "
-                "traceId, sessionId, datasetRunId\"}]}");
+    EXPECT_SPAN(
+        fix.answer.body,
+        "{\"successes\":[{\"id\":\"e1\",\"status\":201},{\"id\":\"e2\",\"status\":201}],\"errors\":[{\"id\":"
+        "\"e3\","
+        "\"status\":400,\"message\":\"Invalid request data\",\"error\":\"body.traceId: give exactly one of "
+        "traceId, sessionId, datasetRunId\"}]}");
     cr_assert_eq(fix.x.item_count, 3);
-    EXPECT_SPAN(fix.x.items[0].body, ENVELOPE("e1", "trace-create", "{\"id\":\"tr-9\",\"input\":{\"q\":\"?\"}}"));
+    EXPECT_SPAN(fix.x.items[0].body,
+                ENVELOPE("e1", "trace-create", "{\"id\":\"tr-9\",\"input\":{\"q\":\"?\"}}"));
     EXPECT_SPAN(fix.x.items[0].id, "e1");
     cr_expect_neq(fix.x.items[0].key_hash, 0);
     cr_expect_neq(fix.x.items[0].key_hash, fix.x.items[1].key_hash);
@@ -158,7 +184,8 @@ Test(langfuse, bad_events_are_errors_by_id)
         {ENVELOPE("x", "event-create", "{}"), "x", "body.id: required: without it the server stores nothing"},
         {ENVELOPE("x", "event-create", "[]"), "x", "body: must be an object"},
         {"{\"type\":\"no\",\"id\":\"x\"}", "x", "type: \\\"no\\\" is not one that is taken"},
-        {"{\"id\":\"x\",\"timestamp\":\"2026-05-04T09:12:33\"}", "x", "timestamp: must be ISO 8601 with Z or an offset"},
+        {"{\"id\":\"x\",\"timestamp\":\"2026-05-04T09:12:33\"}", "x",
+         "timestamp: must be ISO 8601 with Z or an offset"},
         {"{\"id\":\"x\",\"id\":\"y\"}", "x", "id: appears twice"},
         {"{\"id\":\"x\",\"extra\":1}", "x", "extra: not a member of an event"},
         {"{\"id\":\"x\",\"metadata\":null}", "x", "metadata: must not be null"},
@@ -166,8 +193,10 @@ Test(langfuse, bad_events_are_errors_by_id)
         {ENVELOPE("x", "trace-create", "{\"public\":1}"), "x", "body.public: must be true or false"},
         {ENVELOPE("x", "span-create", "{\"id\":\"1\",\"startTime\":\"now\"}"), "x",
          "body.startTime: must be ISO 8601 with Z or an offset"},
-        {ENVELOPE("x", "span-create", "{\"id\":\"1\",\"promptName\":\"p\"}"), "x", "body.promptName: goes with promptVersion"},
-        {ENVELOPE("x", "score-create", "{\"name\":\"\",\"value\":1,\"traceId\":\"t\"}"), "x", "body.name: required"},
+        {ENVELOPE("x", "span-create", "{\"id\":\"1\",\"promptName\":\"p\"}"), "x",
+         "body.promptName: goes with promptVersion"},
+        {ENVELOPE("x", "score-create", "{\"name\":\"\",\"value\":1,\"traceId\":\"t\"}"), "x",
+         "body.name: required"},
         {ENVELOPE("x", "score-create", "{\"name\":\"n\",\"value\":true,\"traceId\":\"t\"}"), "x",
          "body.value: must be a number or a string"},
         {ENVELOPE("x", "sdk-log", "{}"), "x", "body.log: required"},
@@ -176,7 +205,8 @@ Test(langfuse, bad_events_are_errors_by_id)
         char body[512], expected[512];
         snprintf(body, sizeof body, "{\"batch\":[%s]}", rows[i][0]);
         snprintf(expected, sizeof expected,
-                 "{\"successes\":[],\"errors\":[{\"id\":\"%s\",\"status\":400,\"message\":\"Invalid request data\","
+                 "{\"successes\":[],\"errors\":[{\"id\":\"%s\",\"status\":400,\"message\":\"Invalid request "
+                 "data\","
                  "\"error\":\"%s\"}]}",
                  rows[i][1], rows[i][2]);
         cr_expect_eq(fixture_post(INGEST, "application/json", body), 207, "%s", body);
@@ -187,12 +217,19 @@ Test(langfuse, bad_events_are_errors_by_id)
 
 Test(langfuse, whole_requests_that_are_refused)
 {
-    static const char *const bodies[] = {"", "[]", "{}", "{\"batch\":7}", "{\"batch\":[{}", "{\"batch\":[]} x",
-                                         "{\"other\":1,\"batch\":[]}", "nonsense"};
+    static const char *const bodies[] = {"",
+                                         "[]",
+                                         "{}",
+                                         "{\"batch\":7}",
+                                         "{\"batch\":[{}",
+                                         "{\"batch\":[]} x",
+                                         "{\"other\":1,\"batch\":[]}",
+                                         "nonsense"};
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
         unsigned status = fixture_post(INGEST, "application/json", bodies[i]);
         cr_expect_eq(status, 400, "%s: %u", bodies[i], status);
-        cr_expect(span_starts(fix.answer.body, SPAN("{\"message\":\"Invalid ")), "%.*s", SPAN_FMT(fix.answer.body));
+        cr_expect(span_starts(fix.answer.body, SPAN("{\"message\":\"Invalid ")), "%.*s",
+                  SPAN_FMT(fix.answer.body));
         cr_expect_eq(fix.x.item_count, 0);
     }
     cr_expect_eq(fixture_post(INGEST, "application/json", "{\"metadata\":1,\"batch\":[]}"), 207);
@@ -211,10 +248,11 @@ Test(langfuse, the_other_paths)
 
 Test(langfuse, otel_requests_are_opaque)
 {
-    const char *headers[] = {"Content-Type",  "application/json", "Authorization", "Basic c2VjcmV0", "User-Agent", "x/1",
-                             "x-langfuse-sdk-name", "javascript", NULL};
-    cr_expect_eq(fixture_request("POST", "/api/public/otel/v1/traces", headers, "{\"resourceSpans\":[]}", (size_t)-1,
-                                 COND_STORED),
+    const char *headers[] = {"Content-Type",        "application/json", "Authorization",
+                             "Basic c2VjcmV0",      "User-Agent",       "x/1",
+                             "x-langfuse-sdk-name", "javascript",       NULL};
+    cr_expect_eq(fixture_request("POST", "/api/public/otel/v1/traces", headers, "{\"resourceSpans\":[]}",
+                                 (size_t)-1, COND_STORED),
                  200);
     EXPECT_SPAN(fix.answer.body, "{}");
     cr_assert_eq(fix.x.item_count, 1);
@@ -251,30 +289,36 @@ Test(langfuse, conditions_that_its_sdks_survive)
     const char *json[] = {"Content-Type", "application/json", NULL};
     const char *protobuf[] = {"Content-Type", "application/x-protobuf", NULL};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        cr_expect_eq(fixture_request("POST", INGEST, json, "{\"batch\":[]}", (size_t)-1, rows[i].condition), rows[i].status);
+        cr_expect_eq(fixture_request("POST", INGEST, json, "{\"batch\":[]}", (size_t)-1, rows[i].condition),
+                     rows[i].status);
         cr_expect_eq(fixture_answer_header("Retry-After").at != NULL, rows[i].passing);
         cr_expect_eq(json_check(fix.answer.body, NULL, NULL), OK);
         cr_expect_eq(fixture_request("POST", "/api/public/otel/v1/traces", json, "{}", 2, rows[i].condition),
                      rows[i].status);
         cr_expect_eq(fixture_answer_header("Retry-After").at != NULL, rows[i].passing);
-        cr_expect_eq(fixture_request("POST", "/api/public/otel/v1/traces", protobuf, "", 0, rows[i].condition),
-                     rows[i].status);
+        cr_expect_eq(
+            fixture_request("POST", "/api/public/otel/v1/traces", protobuf, "", 0, rows[i].condition),
+            rows[i].status);
         EXPECT_SPAN(fix.answer.content_type, "application/x-protobuf");
         cr_expect_eq(fix.answer.body.at[0], 8);
     }
 }
 
-/* --- upstream ---- */
+/* --- upstream ----------------------------------------------------------------------------------- */
 
 #define BODY(type) "{\"id\":\"x\",\"type\":\"" type "\",\"timestamp\":\"t\",\"body\":{}}"
 
 static struct api_verdict judged(const char *body)
 {
     static const struct api_member members[] = {
-        {.id = {(const uint8_t *)"e0", 2}, .body = {(const uint8_t *)BODY("trace-create"), sizeof(BODY("trace-create")) - 1}},
-        {.id = {(const uint8_t *)"e1", 2}, .body = {(const uint8_t *)BODY("span-create"), sizeof(BODY("span-create")) - 1}},
-        {.id = {(const uint8_t *)"e2", 2}, .body = {(const uint8_t *)BODY("sdk-log"), sizeof(BODY("sdk-log")) - 1}},
-        {.id = {(const uint8_t *)"e3", 2}, .body = {(const uint8_t *)BODY("span-create"), sizeof(BODY("span-create")) - 1}},
+        {.id = {(const uint8_t *)"e0", 2},
+         .body = {(const uint8_t *)BODY("trace-create"), sizeof(BODY("trace-create")) - 1}},
+        {.id = {(const uint8_t *)"e1", 2},
+         .body = {(const uint8_t *)BODY("span-create"), sizeof(BODY("span-create")) - 1}},
+        {.id = {(const uint8_t *)"e2", 2},
+         .body = {(const uint8_t *)BODY("sdk-log"), sizeof(BODY("sdk-log")) - 1}},
+        {.id = {(const uint8_t *)"e3", 2},
+         .body = {(const uint8_t *)BODY("span-create"), sizeof(BODY("span-create")) - 1}},
     };
     struct api_batch b = {.members = members, .count = 4, .attempts = 1};
     struct api_reply reply = {.status = 207, .body = span_str(body), .wall_ns = WALL_NS};
@@ -283,9 +327,10 @@ static struct api_verdict judged(const char *body)
 
 Test(langfuse, results_are_matched_by_id)
 {
-    struct api_verdict v = judged(
-        "{\"successes\":[{\"id\":\"e3\",\"status\":201},{\"id\":\"other\",\"status\":201}],\"errors\":[{\"id\":\"e1\","
-        "\"status\":400,\"message\":\"Invalid request data\",\"error\":\"no\"},{\"id\":\"e0\",\"status\":500}]}");
+    struct api_verdict v = judged("{\"successes\":[{\"id\":\"e3\",\"status\":201},{\"id\":\"other\","
+                                  "\"status\":201}],\"errors\":[{\"id\":\"e1\","
+                                  "\"status\":400,\"message\":\"Invalid request "
+                                  "data\",\"error\":\"no\"},{\"id\":\"e0\",\"status\":500}]}");
     cr_assert_eq(v.action, ACT_PER_EVENT);
     cr_expect_eq(v.events[0].action, ACT_RETRY);
     cr_expect(!v.events[0].unknown && v.backoff);
@@ -294,16 +339,17 @@ Test(langfuse, results_are_matched_by_id)
     cr_expect(span_starts(v.events[1].answer, SPAN("{\"id\":\"e1\"")));
     cr_expect_eq(v.events[2].action, ACT_DELIVERED, "a log is in neither list");
     cr_expect_eq(v.events[3].action, ACT_DELIVERED);
-    v = judged("{\"successes\":[{\"id\":\"e0\",\"status\":201},{\"id\":\"e1\",\"status\":201},{\"id\":\"e3\",\"status\":201}],"
+    v = judged("{\"successes\":[{\"id\":\"e0\",\"status\":201},{\"id\":\"e1\",\"status\":201},{\"id\":\"e3\","
+               "\"status\":201}],"
                "\"errors\":[]}");
     cr_expect_eq(v.action, ACT_DELIVERED);
 }
 
 Test(langfuse, the_removed_legacy_path_has_its_own_reason)
 {
-    struct api_verdict v =
-        judged("{\"successes\":[],\"errors\":[{\"id\":\"e1\",\"status\":400,\"message\":\"Event type not accepted\","
-               "\"error\":\"Event type \\\"span-create\\\" is not accepted\"}]}");
+    struct api_verdict v = judged(
+        "{\"successes\":[],\"errors\":[{\"id\":\"e1\",\"status\":400,\"message\":\"Event type not accepted\","
+        "\"error\":\"Event type \\\"span-create\\\" is not accepted\"}]}");
     cr_assert_eq(v.action, ACT_PER_EVENT);
     cr_expect_eq(v.events[1].reason, DEAD_LANGFUSE_LEGACY_REMOVED);
     cr_expect_eq(v.events[0].action, ACT_RETRY);
@@ -320,8 +366,13 @@ Test(langfuse, a_result_for_nobody_takes_the_batch_apart)
 
 Test(langfuse, unreadable_answers_are_unknown)
 {
-    static const char *const bodies[] = {"", "<html>", "[]", "{}", "{\"successes\":[{\"id\":\"e0\",\"status\":201}",
-                                         "{\"successes\":7,\"errors\":[]}", "{\"successes\":[],\"errors\":[]} x"};
+    static const char *const bodies[] = {"",
+                                         "<html>",
+                                         "[]",
+                                         "{}",
+                                         "{\"successes\":[{\"id\":\"e0\",\"status\":201}",
+                                         "{\"successes\":7,\"errors\":[]}",
+                                         "{\"successes\":[],\"errors\":[]} x"};
     for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
         struct api_verdict v = judged(bodies[i]);
         cr_expect_eq(v.action, ACT_RETRY, "%s: %d", bodies[i], v.action);
@@ -335,19 +386,22 @@ Test(langfuse, judges_the_whole)
         unsigned status;
         enum api_action events, otel;
     } rows[] = {
-        {400, ACT_SPLIT, ACT_DEAD}, {401, ACT_HOLD, ACT_HOLD},  {403, ACT_HOLD, ACT_HOLD},  {404, ACT_HOLD, ACT_HOLD},
-        {405, ACT_HOLD, ACT_HOLD},  {408, ACT_RETRY, ACT_RETRY}, {410, ACT_HOLD, ACT_HOLD}, {413, ACT_SPLIT, ACT_DEAD},
-        {415, ACT_HOLD, ACT_HOLD},  {422, ACT_SPLIT, ACT_DEAD}, {429, ACT_RETRY, ACT_RETRY}, {500, ACT_RETRY, ACT_RETRY},
-        {502, ACT_RETRY, ACT_RETRY}, {503, ACT_RETRY, ACT_RETRY}, {504, ACT_RETRY, ACT_RETRY}, {302, ACT_HOLD, ACT_HOLD},
+        {400, ACT_SPLIT, ACT_DEAD},  {401, ACT_HOLD, ACT_HOLD},   {403, ACT_HOLD, ACT_HOLD},
+        {404, ACT_HOLD, ACT_HOLD},   {405, ACT_HOLD, ACT_HOLD},   {408, ACT_RETRY, ACT_RETRY},
+        {410, ACT_HOLD, ACT_HOLD},   {413, ACT_SPLIT, ACT_DEAD},  {415, ACT_HOLD, ACT_HOLD},
+        {422, ACT_SPLIT, ACT_DEAD},  {429, ACT_RETRY, ACT_RETRY}, {500, ACT_RETRY, ACT_RETRY},
+        {502, ACT_RETRY, ACT_RETRY}, {503, ACT_RETRY, ACT_RETRY}, {504, ACT_RETRY, ACT_RETRY},
+        {302, ACT_HOLD, ACT_HOLD},
     };
     static const char *const bodies[] = {"", "{\"message\":\"x\"}", "<html>"};
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         for (size_t k = 0; k < 3; k++) {
-            cr_expect_eq(fixture_judge(&langfuse_api, 2, rows[i].status, bodies[k]).action, rows[i].events, "%u",
-                         rows[i].status);
+            cr_expect_eq(fixture_judge(&langfuse_api, 2, rows[i].status, bodies[k]).action, rows[i].events,
+                         "%u", rows[i].status);
             struct api_batch b = {.count = 1, .partition = SPAN("POST /x\n")};
             struct api_reply reply = {.status = rows[i].status, .body = span_str(bodies[k])};
-            cr_expect_eq(fixture_judge_reply(&langfuse_api, &b, &reply).action, rows[i].otel, "%u", rows[i].status);
+            cr_expect_eq(fixture_judge_reply(&langfuse_api, &b, &reply).action, rows[i].otel, "%u",
+                         rows[i].status);
         }
     }
 }

@@ -8,14 +8,22 @@ TestSuite(otlp, .init = fixture_init, .fini = fixture_deinit);
 
 Test(otlp, taken_as_they_came)
 {
-    const char *headers[] = {"Content-Type", "application/x-protobuf", "Content-Encoding", "gzip", "Authorization",
-                             "Bearer secret", "User-Agent", "OTel/1", NULL};
+    const char *headers[] = {"Content-Type",
+                             "application/x-protobuf",
+                             "Content-Encoding",
+                             "gzip",
+                             "Authorization",
+                             "Bearer secret",
+                             "User-Agent",
+                             "OTel/1",
+                             NULL};
     cr_expect_eq(fixture_request("POST", "/v1/logs/", headers, "\x1f\x8b", 2, COND_STORED), 200);
     EXPECT_SPAN(fix.answer.content_type, "application/x-protobuf");
     cr_expect_eq(fix.answer.body.len, 0);
     cr_assert_eq(fix.x.item_count, 1);
-    EXPECT_SPAN(fix.x.items[0].partition, "POST /v1/logs\nContent-Type: application/x-protobuf\nContent-Encoding: gzip\n"
-                                          "User-Agent: OTel/1\n");
+    EXPECT_SPAN(fix.x.items[0].partition,
+                "POST /v1/logs\nContent-Type: application/x-protobuf\nContent-Encoding: gzip\n"
+                "User-Agent: OTel/1\n");
     EXPECT_SPAN(fix.x.items[0].body, "\x1f\x8b");
     struct api_member m = {.body = fix.x.items[0].body};
     struct api_batch b = {.partition = fix.x.items[0].partition, .members = &m, .count = 1};
@@ -57,7 +65,8 @@ Test(otlp, refusals)
             headers[n++] = "Content-Encoding";
             headers[n++] = rows[i].encoding;
         }
-        unsigned status = fixture_request("POST", "/v1/traces", headers, rows[i].body, (size_t)-1, COND_STORED);
+        unsigned status =
+            fixture_request("POST", "/v1/traces", headers, rows[i].body, (size_t)-1, COND_STORED);
         cr_expect_eq(status, rows[i].status, "%zu: %u", i, status);
     }
 }
@@ -77,7 +86,8 @@ Test(otlp, partial_success_is_delivered_and_noted)
     struct api_verdict v = fixture_judge(&otlp_api, 1, 200, "{\"partialSuccess\":{\"rejectedSpans\":\"5\"}}");
     cr_expect_eq(v.action, ACT_DELIVERED);
     cr_expect_eq(v.noted, 1);
-    cr_expect_eq(fixture_judge(&otlp_api, 1, 200, "{\"partialSuccess\":{\"rejectedLogRecords\":0}}").noted, 0);
+    cr_expect_eq(fixture_judge(&otlp_api, 1, 200, "{\"partialSuccess\":{\"rejectedLogRecords\":0}}").noted,
+                 0);
 }
 
 Test(opaque, headers_that_do_not_fit_are_left_out)
