@@ -3,6 +3,8 @@
  * Every public call changes state and then pumps: whatever can be started is started (a commit, housekeeping,
  * a cold read), and the timer is armed for what has to wait. News for the caller are queued, and delivered
  * only from spool_job_done() and spool_tick(), never inside a call. */
+#include "lib/spool/spool.h"
+
 #include "lib/spool/internal.h"
 #include "lib/spool/recover.h"
 

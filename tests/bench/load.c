@@ -61,7 +61,7 @@ static void note_latency(double s)
 static size_t put_event(char *out, uint64_t n)
 {
     static const char *const paths[] = {"/cart", "/pay", "/search", "/login", "/item/91"};
-    int len = sprintf(out,
+    int len = snprintf(out, 400,
                       "{\"specversion\":\"1.0\",\"id\":\"%llu-%llu\",\"source\":\"/bench\",\"type\":\"bench.request\","
                       "\"subject\":\"user-%llu\",\"time\":\"2026-05-04T09:12:33.%03lluZ\",\"data\":{\"path\":\"%s\",\"ms\":%llu.%llu,"
                       "\"ok\":%s,\"host\":\"web-%llu\",\"pad\":\"",
