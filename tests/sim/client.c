@@ -90,6 +90,7 @@ static void rewind_all(struct world *w)
     }
     /* A policy may have ended some of them meanwhile; whether it did, the next reading shows. */
     spool_rewind(w->spool);
+    client_wake(w, 100);
     world_met(w, MET_REWIND);
 }
 

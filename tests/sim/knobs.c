@@ -64,10 +64,14 @@ static void draw_traffic(struct world *w)
     k->one_in_request_lost = ONE_OF(w, 0, 20, 4);
     k->one_in_reply_lost = ONE_OF(w, 0, 20, 4);
     k->one_in_busy = ONE_OF(w, 0, 10, 3);
-    k->one_in_bad_event = 0 * ONE_OF(w, 0, 0, 200, 20);
+    k->one_in_bad_event = ONE_OF(w, 0, 0, 200, 20);
+    /* Both together leave open which of them ended an event; the others say more without that. */
+    if (k->spool.when_full == SPOOL_DROP_OLDEST)
+        k->one_in_bad_event = 0;
     k->one_in_partial_retry = ONE_OF(w, 0, 0, 10);
     k->one_in_rewind = ONE_OF(w, 0, 0, 100);
     k->one_in_drop = ONE_OF(w, 0, 0, 100);
+    k->one_in_dead_request = ONE_OF(w, 0, 2000);
     k->one_in_let_go = ONE_OF(w, 0, 0, 3);
 }
 

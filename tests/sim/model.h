@@ -75,6 +75,7 @@ struct model {
     bool loose_tail;   /* the newest part may be lost: weaker modes after a power loss, decay, lying */
     bool loose;        /* decay of control data: counters and identities may differ, contents may not */
     bool tail_was_lost;
+    bool purge_open; /* asked for, not yet answered */
 };
 
 void model_reset(struct model *m);
@@ -97,6 +98,8 @@ void model_settled(struct world *w, unsigned batch);
 void model_lost(struct world *w, unsigned batch); /* closed by a policy or by damage */
 unsigned model_find(const struct model *m, const struct spool_batch_id *id); /* 0: unknown */
 
+/* Before model_opened(): this batch was recovered, and a policy closed it before anybody could look. */
+void model_dropped_at_start(struct world *w, uint64_t batch_no);
 void model_died(struct world *w, bool power);
 /* The spool is open again: what it says now against what it may say. */
 void model_opened(struct world *w);

@@ -77,6 +77,21 @@ static void reopen(struct model *m, unsigned index)
     b->state = B_OPEN;
 }
 
+void model_dropped_at_start(struct world *w, uint64_t batch_no)
+{
+    struct model *m = &w->model;
+    for (size_t k = m->batch_count; k > 0; k--) {
+        struct m_batch *b = &m->batches[k];
+        if (b->id.batch_no != batch_no || b->state == B_GONE)
+            continue;
+        if (!b->firm) {
+            reopen(m, (unsigned)k);
+            model_lost(w, (unsigned)k);
+        }
+        return;
+    }
+}
+
 static void batch_is_there(struct world *w, unsigned index, const struct spool_open_batch *found)
 {
     struct model *m = &w->model;
@@ -183,6 +198,13 @@ void model_opened(struct world *w)
         }
     }
     m->acked_seq = last;
+    if (m->purge_open) { /* it got somewhere between nothing and everything */
+        uint64_t letters = m->dead_total - m->replayed;
+        if (!m->loose && (l.dead > letters - m->purged || l.dead > letters))
+            world_fail(w, "%" PRIu64 " letters after an interrupted purge of %" PRIu64, l.dead, letters - m->purged);
+        m->purged = letters - l.dead;
+        m->purge_open = false;
+    }
     if (l.dropped[SPOOL_DROP_SHED] > m->shed && !m->loose)
         world_fail(w, "%" PRIu64 " shed after the start, %" PRIu64 " before", l.dropped[SPOOL_DROP_SHED], m->shed);
     m->shed = l.dropped[SPOOL_DROP_SHED];
@@ -218,7 +240,7 @@ void model_check(struct world *w)
         return;
     if (l.delivered != m->delivered)
         world_fail(w, "the ledger says %" PRIu64 " delivered, the model %" PRIu64, l.delivered, m->delivered);
-    if (l.dead != m->dead_total - m->replayed - m->purged)
+    if (!m->purge_open && l.dead != m->dead_total - m->replayed - m->purged)
         world_fail(w, "the ledger says %" PRIu64 " dead, the model %" PRIu64, l.dead, m->dead_total - m->replayed - m->purged);
     if (l.accepted != m->last_seq + m->shed - m->replayed)
         world_fail(w, "the ledger says %" PRIu64 " accepted, the model %" PRIu64, l.accepted,
@@ -269,7 +291,7 @@ void model_check_end(struct world *w)
     uint64_t counted = all_dropped(&l) - l.dropped[SPOOL_DROP_SHED] - m->purged;
     if (w->knobs.lying)
         return; /* what such a disk loses, nobody can count */
-    if (m->loose ? missing > counted : missing != counted)
+    if (m->loose ? missing > counted + l.dead + m->purged : missing != counted)
         world_fail(w, "%" PRIu64 " events are neither delivered nor dead (first: seq %" PRIu64 "), but %" PRIu64
                    " are counted as dropped", missing, first_missing, counted);
     check_blast(w, &l, missing_bytes);

@@ -114,7 +114,9 @@ void client_settle(struct world *w, struct flight *f)
     if (w->verbose)
         world_say(w, "settle batch %" PRIu64 " verdict %u: %s", b->id.batch_no, f->verdict, err_name(err));
     if (err != OK) {
-        client_wake(w, 5000);
+        client_wake(w, 50000);
+        if (err == ERR_FULL && o.dead_count > 0 && (w->quiet || decide(&w->luck, 8) == 1))
+            letters_purge(w); /* somebody has to make room */
         return;
     }
     f->settling = true;

@@ -105,6 +105,9 @@ static void on_opened(struct world *w)
     w->starts_crashed = 0;
     if (w->verbose)
         world_say(w, "opened, acked %" PRIu64, spool_acked(w->spool));
+    for (unsigned k = 0; k < w->note_count && w->knobs.spool.when_full == SPOOL_DROP_OLDEST; k++)
+        if (w->notes[k].kind == NOTE_LOST)
+            model_dropped_at_start(w, w->notes[k].batch_no);
     model_opened(w);
     client_opened(w);
     struct span user = spool_user(w->spool);
@@ -258,6 +261,10 @@ static void mischief(struct world *w)
         uint64_t blob[3] = {++w->user_counter, 0, 0};
         spool_set_user(w->spool, span_of(blob, sizeof(blob)));
     }
+    if (world_open(w) && decide_rarely(&w->luck, k->one_in_dead_request))
+        letters_list(w);
+    if (world_open(w) && decide_rarely(&w->luck, 4 * k->one_in_dead_request))
+        letters_purge(w);
     if (world_open(w) && decide_rarely(&w->luck, k->one_in_stop)) {
         w->stopping = true;
         world_met(w, MET_STOP);
@@ -274,6 +281,7 @@ static void finish_stop(struct world *w)
     spool_free(w->spool);
     w->spool = NULL;
     w->life = 0;
+    w->dead_busy = false;
     w->opened = w->stopping = w->closed = false;
     if (heap_blocks() != 0)
         world_fail(w, "an orderly stop left %zu blocks of memory (%zu bytes)", heap_blocks(), heap_bytes());
@@ -416,6 +424,11 @@ static void quieten(struct world *w)
     w->upstream_down = false;
     w->fail_next_sync = 0;
     w->knobs.one_in_busy = w->knobs.one_in_reply_lost = w->knobs.one_in_request_lost = w->knobs.one_in_let_go = 0;
+    /* A full spool settles once a second: batches of one event would take it days. */
+    w->knobs.batch_events = 100;
+    w->knobs.batch_bytes = 1 << 20;
+    w->knobs.too_many = 1000;
+    w->knobs.concurrency = 4;
     w->knobs.one_in_rewind = w->knobs.one_in_drop = 0;
     if (w->spool == NULL)
         world_at(w, 1, EV_START, 0, 0, 0, NULL);

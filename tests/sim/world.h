@@ -130,7 +130,8 @@ struct world {
     struct filling filling[PARTITIONS_MAX];
     uint64_t client_wake_us;
     bool upstream_down;
-    struct dead_errand *errand;
+    struct spool_dead_request dead;
+    bool dead_busy;
 };
 
 /* --- world.c: time, process, death ------------------------------------------------------------------ */
@@ -166,6 +167,10 @@ void client_turn(struct world *w);
 void client_whim(struct world *w, bool drop); /* drops a record that was read, or rewinds */
 void client_reply(struct world *w, const struct event *e);
 void client_no_reply(struct world *w, const struct event *e);
+
+/* --- letters.c: dead letters are listed and purged ----------------------------------------------------- */
+void letters_purge(struct world *w);
+void letters_list(struct world *w);
 
 /* --- producer.c ------------------------------------------------------------------------------------- */
 void producer_turn(struct world *w);
