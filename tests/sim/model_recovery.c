@@ -192,7 +192,7 @@ void model_opened(struct world *w)
         struct m_seq *seq = &m->seqs[s];
         seq->handed = false;
         seq->acked = true;
-        if (seq->state == SEQ_DROPPED || (m->loose && seq->state != SEQ_ASSIGNED)) {
+        if (seq->state == SEQ_DROPPED || seq->state == SEQ_GONE || (m->loose && seq->state != SEQ_ASSIGNED)) {
             seq->maybe_dropped = true;
             seq->state = SEQ_PENDING;
         }
