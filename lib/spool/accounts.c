@@ -553,6 +553,19 @@ uint64_t accounts_accepted(const struct accounts *a)
     return a->next_seq - a->base_seq + a->dropped[SPOOL_DROP_SHED] + a->adopted - a->replayed;
 }
 
+void accounts_ledger(const struct accounts *a, struct spool_ledger *ret)
+{
+    *ret = (struct spool_ledger){.accepted = accounts_accepted(a),
+                                 .pending = accounts_pending(a),
+                                 .delivered = a->delivered,
+                                 .dead = accounts_dead(a),
+                                 .identity_broken = a->identity_broken,
+                                 .torn_bytes = a->torn_bytes,
+                                 .gaps = a->gaps};
+    memcpy(ret->dead_total, a->dead_total, sizeof ret->dead_total);
+    memcpy(ret->dropped, a->dropped, sizeof ret->dropped);
+}
+
 bool accounts_balanced(const struct accounts *a)
 {
     uint64_t dropped = 0;

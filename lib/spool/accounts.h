@@ -85,6 +85,8 @@ uint64_t accounts_unsettled(const struct accounts *a, const struct batch *b);
 uint64_t accounts_pending(const struct accounts *a);
 uint64_t accounts_accepted(const struct accounts *a);
 uint64_t accounts_dead(const struct accounts *a);
+/* The part of the ledger that follows from the accounts; the rest is left at 0. */
+void accounts_ledger(const struct accounts *a, struct spool_ledger *ret);
 bool accounts_balanced(const struct accounts *a);
 
 #endif

@@ -18,6 +18,7 @@ static void begin_segment(struct spool *s)
     old->end = s->flight_segment->header.prev_end;
     old->next_seq = s->flight_segment->header.prev_next_seq;
     old->sealed_us = s->flight_at_us;
+    old->sound = !s->abandoning; /* an inode whose sync failed is never synced again */
     segments_append(s, s->flight_segment);
     s->flight_segment = NULL;
     s->active.fd = s->prepared.fd;

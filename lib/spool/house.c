@@ -170,8 +170,8 @@ static bool kept_as_recent(const struct spool *s, const struct segment *seg, uin
 /* One finished file waits to be used again, unless room is short. */
 static bool kept_for_recycling(const struct spool *s, const struct segment *seg)
 {
-    return seg->header.capacity == s->capacity && seg->allocated >= s->capacity && s->state == SPOOL_OK &&
-           spool_allocated(s) <= s->config.max_bytes / 2;
+    return seg->sound && seg->header.capacity == s->capacity && seg->allocated >= s->capacity &&
+           s->state == SPOOL_OK && spool_allocated(s) <= s->config.max_bytes / 2;
 }
 
 /* The active segment must have a durable STATE, else those before it are still needed. */
@@ -206,8 +206,8 @@ static unsigned find_released(struct spool *s, uint64_t now, uint64_t ret[RELEAS
 static uint64_t find_recyclable(const struct spool *s, uint64_t now)
 {
     const struct segment *seg = s->segments[0];
-    if (s->segment_count < 2 || !may_release(s) || !released(s, 0, true) || kept_as_recent(s, seg, now) ||
-        seg->header.capacity != s->capacity || seg->allocated < s->capacity)
+    if (s->segment_count < 2 || !seg->sound || !may_release(s) || !released(s, 0, true) ||
+        kept_as_recent(s, seg, now) || seg->header.capacity != s->capacity || seg->allocated < s->capacity)
         return 0;
     for (unsigned i = 0; i < s->house.release_count; i++)
         if (s->house.release[i] == seg->header.id)

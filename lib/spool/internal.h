@@ -57,6 +57,7 @@ struct segment {
     uint64_t allocated; /* bytes on disk */
     uint64_t sealed_us; /* when its successor began, on the monotonic clock; 0: long ago */
     bool end_known;     /* else its successor is missing, and a scan will tell */
+    bool sound;         /* all its syncs in this process went well: the file may be used again */
     struct index_entry *index;
     unsigned index_len, index_cap;
 };

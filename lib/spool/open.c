@@ -42,7 +42,7 @@ void open_start(struct spool *s)
 static void batch_lost(void *ctx, struct batch *b, bool gone)
 {
     struct spool *s = ctx;
-    (void)gone; /* The reader looks: the batch is gone, or there with identity_broken. */
+    (void)gone;       /* The reader looks: the batch is gone, or there with identity_broken. */
     if (!b->settling) /* else NOTE_SETTLED follows */
         spool_note(s, NOTE_LOST, b->no);
 }

@@ -79,7 +79,8 @@ static bool at_rest(const struct spool *s)
 
 uint64_t policy_deadline(const struct spool *s)
 {
-    if (at_rest(s) || s->config.max_age_us == 0 || s->segment_count < 2 || accounts_pending(&s->accounts) == 0)
+    if (at_rest(s) || s->config.max_age_us == 0 || s->segment_count < 2 ||
+        accounts_pending(&s->accounts) == 0)
         return UINT64_MAX;
     return s->expire_at_us;
 }

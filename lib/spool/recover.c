@@ -106,7 +106,7 @@ static int note_name(void *arg, const char *name)
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strcmp(name, known[i]) == 0)
             return 0;
-    if (!r->other_names)
+    if (!r->other_names && !r->read_only)
         recovery_warn(r, "unknown file %.64s in the spool's directory: left alone", name);
     r->other_names = true;
     return 0;
@@ -183,6 +183,7 @@ static enum err settle_identity(struct recovery *r)
     if (err == ERR_UNSUPPORTED || err == ERR_IO)
         return err;
     bool any = false;
+    r->have_format = err == OK;
     for (size_t i = 0; i < r->found_count; i++)
         any = any || r->found[i].kind != SEGMENT_PREPARED;
     if (err == OK && any) {
@@ -190,9 +191,9 @@ static enum err settle_identity(struct recovery *r)
         return OK;
     }
     /* No segments: epochs begin again, hence a uuid of its own, so that no batch id can come twice. */
-    if (uuid_from_headers(r))
+    if (uuid_from_headers(r) && !r->have_format)
         recovery_warn(r, "%s; made again from the segments' headers", r->fault.text);
-    return write_format(r);
+    return r->read_only ? OK : write_format(r);
 }
 
 /* Those that count, by id, and where each ends as its successor tells. */
@@ -236,20 +237,24 @@ static void put_in_order(struct recovery *r)
     }
 }
 
+enum err recovery_read(struct recovery *r)
+{
+    enum err err = read_headers(r);
+    if (err == OK)
+        err = settle_identity(r);
+    if (err != OK)
+        return err;
+    r->fault = (struct fault){0};
+    put_in_order(r);
+    err = recovery_replay(r);
+    return err != OK ? err : recovery_letters(r);
+}
+
 void recovery_run(struct spool_job *job, const struct spool_vfs *vfs)
 {
     struct recovery *r = CONTAINER_OF(job, struct recovery, job);
     r->vfs = *vfs;
-    enum err err = read_headers(r);
-    if (err == OK)
-        err = settle_identity(r);
-    if (err == OK) {
-        r->fault = (struct fault){0};
-        put_in_order(r);
-        err = recovery_replay(r);
-    }
-    if (err == OK)
-        err = recovery_letters(r);
+    enum err err = recovery_read(r);
     if (err == OK)
         err = recovery_settle(r);
     if (err == OK) {

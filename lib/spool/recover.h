@@ -60,7 +60,9 @@ struct recovery {
     uint64_t kept_bytes;
     uint64_t proven, proven_next_seq; /* of the newest segment */
     uint32_t proven_hcrc;
-    bool other_names;
+    bool other_names, have_format;
+    bool read_only;               /* verification: nothing is written */
+    uint64_t torn_bytes;          /* of this start */
     struct {
         uint64_t segment, at, len;
     } damage[RECOVERY_DAMAGE];
@@ -84,6 +86,8 @@ struct recovery {
 
 struct recovery *recovery_new(const struct spool_vfs *vfs);
 void recovery_free(struct recovery *r);
+/* Everything but writing: accounts, letters and what must be written again are known afterwards. */
+MUST_USE enum err recovery_read(struct recovery *r);
 void recovery_run(struct spool_job *job, const struct spool_vfs *vfs);
 
 /* replay.c: steps 6 and 7, from r->valid to r->accounts, r->kept and r->proven. */

@@ -10,8 +10,8 @@
 
 #include <stdlib.h>
 
-/* A file that was there a moment ago and cannot be opened holds events that were answered for: the start fails, to
- * be tried again, rather than go on as if it were empty. */
+/* A file that was there a moment ago and cannot be opened holds events that were answered for: the start
+ * fails, to be tried again, rather than go on as if it were empty. */
 static int open_segment(struct recovery *r, const struct found *f)
 {
     char name[SEGMENT_NAME_MAX];
@@ -122,6 +122,8 @@ static void apply(struct recovery *r, const struct frame *f, const uint8_t *payl
 /* Bytes that were once good. */
 static void note_damage(struct recovery *r, const struct found *f, uint64_t from, uint64_t to)
 {
+    if (r->read_only)
+        return; /* Verification looks for itself. */
     recovery_warn(r, "segment %llu is damaged from byte %llu to %llu", (unsigned long long)f->id,
                   (unsigned long long)from, (unsigned long long)to);
     if (r->damage_count < RECOVERY_DAMAGE) {
@@ -216,7 +218,7 @@ static void replay_newest(struct recovery *r, struct found *found)
         if (scan.at >= r->proven && !torn) {
             torn = true;
             if (scan.bad_payload)
-                r->accounts.torn_bytes += scan.bad_bytes;
+                r->torn_bytes = scan.bad_bytes;
             if (!r->weak)
                 break;
         }
@@ -256,6 +258,7 @@ enum err recovery_replay(struct recovery *r)
     replay_newest(r, r->valid[last]);
     /* STATE of a settled segment knows of events whose copies stood here. */
     reach(r, a->next_seq);
+    a->torn_bytes += r->read_only ? 0 : r->torn_bytes;
     struct found *newest = r->valid[last];
     newest->end = r->proven;
     newest->next_seq = r->proven_next_seq;

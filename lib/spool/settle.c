@@ -119,11 +119,12 @@ bool spool_open_batch_next(const struct spool *s, uint64_t after_batch_no, struc
     const struct batch *b = accounts_batch_after(&s->accounts, after_batch_no);
     if (b == NULL)
         return false;
-    *ret = (struct spool_open_batch){.id = {.epoch = BUG(5) ? s->accounts.epoch : b->epoch, .batch_no = b->no},
-                                     .count = b->count,
-                                     .durable = b->durable,
-                                     .recovered = b->recovered,
-                                     .identity_broken = b->broken};
+    *ret =
+        (struct spool_open_batch){.id = {.epoch = BUG(5) ? s->accounts.epoch : b->epoch, .batch_no = b->no},
+                                  .count = b->count,
+                                  .durable = b->durable,
+                                  .recovered = b->recovered,
+                                  .identity_broken = b->broken};
     memcpy(ret->id.uuid, s->uuid, sizeof s->uuid);
     fill_assignment(b, &ret->assignment);
     return true;

@@ -391,20 +391,12 @@ void spool_check(struct spool *s)
 void spool_ledger(const struct spool *s, struct spool_ledger *ret)
 {
     const struct accounts *a = &s->accounts;
-    *ret = (struct spool_ledger){.accepted = accounts_accepted(a),
-                                 .pending = accounts_pending(a),
-                                 .delivered = a->delivered,
-                                 .dead = accounts_dead(a),
-                                 .identity_broken = a->identity_broken,
-                                 .torn_bytes = a->torn_bytes,
-                                 .gaps = a->gaps,
-                                 .allocated_bytes = spool_allocated(s),
-                                 .dead_bytes = s->dead_allocated,
-                                 .commits = s->commits,
-                                 .commit_bytes = s->commit_bytes,
-                                 .segments = s->segment_count};
-    memcpy(ret->dead_total, a->dead_total, sizeof ret->dead_total);
-    memcpy(ret->dropped, a->dropped, sizeof ret->dropped);
+    accounts_ledger(a, ret);
+    ret->allocated_bytes = spool_allocated(s);
+    ret->dead_bytes = s->dead_allocated;
+    ret->commits = s->commits;
+    ret->commit_bytes = s->commit_bytes;
+    ret->segments = s->segment_count;
     if (ret->pending > 0) {
         const struct segment *seg = segment_of(s, a->low_water + 1);
         ret->oldest_wall_ns = seg != NULL ? seg->header.wall_ns : s->host.wall_ns(s->host.ctx);
