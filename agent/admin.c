@@ -5,6 +5,7 @@
 #include "agent/http_front.h"
 #include "agent/metrics.h"
 #include "agent/output_host.h"
+#include "agent/reload.h"
 #include "agent/status_json.h"
 #include "lib/base/ensure.h"
 #include "lib/config/config.h"
@@ -16,6 +17,7 @@
 #define BODY_MAX (64 * 1024)
 #define PAGE_MAX (16 * 1024 * 1024)
 #define FLUSH_WAITERS_MAX 64
+#define RELOAD_WAITERS_MAX 64
 #define FLUSH_WAIT_US (30 * US_PER_S)
 
 struct admin {
@@ -24,6 +26,8 @@ struct admin {
     struct bytes page;      /* the answer being built */
     struct list flushes;    /* struct flush_waiter */
     unsigned flush_count;
+    struct list reloads;    /* struct reload_waiter */
+    unsigned reload_count;
     bool closed;
 };
 
@@ -35,9 +39,17 @@ struct flush_waiter {
     uint64_t deadline_us;
     unsigned count;
     struct {
-        struct output_host *host;
+        struct output_host *host; /* NULL: a reload removed it, its events wait in an orphaned spool */
         uint64_t mark;
     } marks[];
+};
+
+/* POST /reload: answered when its round is over. */
+struct reload_waiter {
+    struct list node;       /* in admin->reloads */
+    struct http_conn *conn;
+    uint64_t handle;
+    uint64_t round;
 };
 
 /* --- answers ------------------------------------------------------------------------------------------------------- */
@@ -163,16 +175,36 @@ static void drop_waiter(struct admin *ad, struct flush_waiter *w)
 
 static bool waiter_settled(const struct flush_waiter *w)
 {
-    for (unsigned i = 0; i < w->count; i++)
-        if (w->marks[i].host->phase == HOST_OPEN && !output_settled_to(w->marks[i].host->core, w->marks[i].mark))
+    for (unsigned i = 0; i < w->count; i++) {
+        const struct output_host *h = w->marks[i].host;
+        if (h == NULL || h->phase == HOST_OPENING)
             return false;
+        if (h->phase == HOST_OPEN && !output_settled_to(h->core, w->marks[i].mark))
+            return false;
+    }
     return true;
 }
 
-void admin_turn(struct admin *ad)
+/* Positions in a spool are the spool's, so a mark holds for whoever has the spool after a reload. */
+void admin_outputs_changed(struct admin *ad)
 {
-    if (ad == NULL || list_empty(&ad->flushes))
+    if (ad == NULL)
         return;
+    const struct agent *a = ad->agent;
+    for (struct list *node = ad->flushes.next; node != &ad->flushes; node = node->next) {
+        struct flush_waiter *w = CONTAINER_OF(node, struct flush_waiter, node);
+        for (unsigned i = 0; i < w->count; i++) {
+            struct output_host *now = NULL;
+            for (unsigned k = 0; w->marks[i].host != NULL && k < a->output_count; k++)
+                if (strcmp(a->outputs[k]->name, w->marks[i].host->name) == 0)
+                    now = a->outputs[k];
+            w->marks[i].host = now;
+        }
+    }
+}
+
+static void turn_flushes(struct admin *ad)
+{
     uint64_t now = clock_mono_us(&ad->agent->clock);
     struct list *node = ad->flushes.next;
     while (node != &ad->flushes) {
@@ -188,7 +220,59 @@ void admin_turn(struct admin *ad)
             respond(c, handle, 200, SPAN("application/json"), SPAN("{\"settled\":true}\n"));
         else
             respond_error(c, handle, 504, "not_settled", "not everything was settled in time");
+        node = ad->flushes.next; /* answering may have closed the connection, and with it other waiters */
     }
+}
+
+/* --- POST /reload --------------------------------------------------------------------------------------------------- */
+
+static void post_reload(struct admin *ad, struct http_conn *c, const struct http_request *r)
+{
+    if (ad->reload_count >= RELOAD_WAITERS_MAX) {
+        respond_error(c, r->handle, 503, "busy", "too many reloads wait already");
+        return;
+    }
+    struct reload_waiter *w = must_alloc(sizeof *w);
+    w->conn = c;
+    w->handle = r->handle;
+    w->round = reload_ask(ad->agent->reload);
+    list_init(&w->node);
+    list_append(&ad->reloads, &w->node);
+    ad->reload_count++;
+}
+
+static void drop_reload(struct admin *ad, struct reload_waiter *w)
+{
+    list_remove(&w->node);
+    ad->reload_count--;
+    free(w);
+}
+
+static void turn_reloads(struct admin *ad)
+{
+    struct list *node = ad->reloads.next;
+    while (node != &ad->reloads) {
+        struct reload_waiter *w = CONTAINER_OF(node, struct reload_waiter, node);
+        node = node->next;
+        unsigned status;
+        struct span body;
+        if (!reload_answer(ad->agent->reload, w->round, &status, &body))
+            continue;
+        struct http_conn *c = w->conn;
+        uint64_t handle = w->handle;
+        drop_reload(ad, w);
+        respond(c, handle, status, SPAN("application/json"), body);
+        node = ad->reloads.next; /* answering may have closed the connection, and with it other waiters */
+    }
+}
+
+void admin_turn(struct admin *ad)
+{
+    if (ad == NULL)
+        return;
+    turn_flushes(ad);
+    turn_reloads(ad);
+    flush_all(&ad->agent->flushes);
 }
 
 /* --- POST /outputs/NAME/pause|resume ----------------------------------------------------------------------------- */
@@ -235,7 +319,8 @@ struct admin_path {
 static const struct admin_path paths[] = {
     {HTTP_METHOD_GET, "/healthz", get_healthz}, {HTTP_METHOD_GET, "/readyz", get_readyz},
     {HTTP_METHOD_GET, "/metrics", get_metrics}, {HTTP_METHOD_GET, "/status", get_status},
-    {HTTP_METHOD_POST, "/flush", post_flush},   {HTTP_METHOD_POST, "/outputs/", post_output},
+    {HTTP_METHOD_POST, "/flush", post_flush},   {HTTP_METHOD_POST, "/reload", post_reload},
+    {HTTP_METHOD_POST, "/outputs/", post_output},
 };
 
 static bool path_matches(const struct admin_path *p, struct span path)
@@ -302,6 +387,13 @@ static void on_gone(struct http_conn *c)
         if (w->conn == c)
             drop_waiter(ad, w);
     }
+    node = ad->reloads.next;
+    while (node != &ad->reloads) {
+        struct reload_waiter *w = CONTAINER_OF(node, struct reload_waiter, node);
+        node = node->next;
+        if (w->conn == c)
+            drop_reload(ad, w);
+    }
 }
 
 static void on_closed(struct http_front *f)
@@ -323,6 +415,7 @@ enum err admin_bind(struct agent *a, struct admin **ret, struct fault *why)
     struct admin *ad = must_alloc(sizeof *ad);
     ad->agent = a;
     list_init(&ad->flushes);
+    list_init(&ad->reloads);
     bytes_init(&ad->page, PAGE_MAX);
     ad->front = (struct http_front){.loop = a->loop,
                                     .clock = a->clock,

@@ -15,6 +15,8 @@ MUST_USE enum err admin_bind(struct agent *a, struct admin **ret, struct fault *
 MUST_USE enum err admin_start(struct admin *ad, struct fault *why); /* all of these take NULL */
 void admin_second(struct admin *ad);
 void admin_turn(struct admin *ad); /* answers flushes that are settled; once per turn */
+/* A reload has replaced outputs; called before the old ones are freed. */
+void admin_outputs_changed(struct admin *ad);
 void admin_close(struct admin *ad);
 bool admin_closed(const struct admin *ad);
 void admin_free(struct admin *ad);

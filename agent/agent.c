@@ -8,10 +8,13 @@
 #include "agent/agent.h"
 
 #include "agent/admin.h"
+#include "agent/edition.h"
 #include "agent/exit.h"
 #include "agent/input.h"
+#include "agent/orphans.h"
 #include "agent/output_config.h"
 #include "agent/output_host.h"
+#include "agent/reload.h"
 #include "agent/signals.h"
 #include "agent/system.h"
 #include "agent/systemd.h"
@@ -26,6 +29,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define TURN_ROUNDS_MAX 64
@@ -55,10 +59,17 @@ static void on_prepare(uv_prepare_t *prepare)
         intake_turn(&a->intake);
         flush_all(&a->flushes);
     }
+    reload_step(a->reload);
     admin_turn(a->admin);
     if (turn_due(a))
-        (void)uv_idle_start(&a->wake, on_wake);
+        agent_wake(a);
     agent_stop_step(a);
+}
+
+void agent_wake(struct agent *a)
+{
+    if (!uv_is_closing((uv_handle_t *)&a->wake))
+        (void)uv_idle_start(&a->wake, on_wake);
 }
 
 /* --- once a second ----------------------------------------------------------------------------------------------- */
@@ -67,6 +78,26 @@ static void set_date(struct agent *a)
 {
     int64_t now = (int64_t)(clock_wall_ns(&a->clock) / NS_PER_S);
     http_date_write((uint64_t)now, a->http_date);
+}
+
+/* What a reload put away ends when its senders have, or when its time is up. */
+static void close_going(struct agent *a)
+{
+    uint64_t now = clock_mono_us(&a->clock);
+    struct list *node = a->inputs_going.next;
+    while (node != &a->inputs_going) {
+        struct input *in = CONTAINER_OF(node, struct input, node);
+        node = node->next;
+        if (now >= in->going_until_us || in->kind->connections == NULL || in->kind->connections(in) == 0)
+            input_close(in);
+    }
+    node = a->outputs_going.next;
+    while (node != &a->outputs_going) {
+        struct output_host *h = CONTAINER_OF(node, struct output_host, node);
+        node = node->next;
+        if (h->phase == HOST_LEAVING && now >= h->leaving_until_us)
+            output_host_close(h);
+    }
 }
 
 static void on_second(uv_timer_t *timer)
@@ -84,6 +115,7 @@ static void on_second(uv_timer_t *timer)
     for (unsigned i = 0; reread && i < a->output_count; i++)
         if (a->outputs[i]->phase == HOST_OPEN)
             output_config_reread(a->outputs[i]);
+    close_going(a);
     recent_expire(&a->recent, clock_mono_us(&a->clock));
     admin_second(a->admin);
 }
@@ -140,7 +172,7 @@ static enum err take_addresses(struct agent *a, struct fault *why)
 {
     for (unsigned i = 0; i < a->config->input_count; i++) {
         struct input *in;
-        enum err err = input_bind(a, &a->config->inputs[i], &in, why);
+        enum err err = input_bind(a, a->edition, &a->config->inputs[i], &in, why);
         if (err != OK)
             return err;
         list_append(&a->inputs, &in->node);
@@ -152,10 +184,11 @@ static enum err make_outputs(struct agent *a, struct fault *why)
 {
     a->outputs = must_alloc(sizeof(struct output_host *) * (a->config->output_count + 1));
     for (unsigned i = 0; i < a->config->output_count; i++) {
-        enum err err = output_host_new(a, &a->config->outputs[i], &a->outputs[i], why);
+        enum err err = output_host_new(a, a->edition, &a->config->outputs[i], &a->outputs[i], why);
         if (err != OK)
             return fault_context(why, "output %s", a->config->outputs[i].name);
         a->output_count++;
+        output_host_open(a->outputs[i]);
     }
     return OK;
 }
@@ -182,6 +215,8 @@ static void become_ready(struct agent *a)
     log_info(NULL, "ready: %u inputs, %u outputs, %.0f ms after the start", a->config->input_count, a->output_count,
              (double)(clock_mono_us(&a->clock) - a->started_us) / 1000);
     systemd_notify("READY=1\nSTATUS=ready: %u inputs, %u outputs", a->config->input_count, a->output_count);
+    orphans_look(a->orphans);
+    agent_wake(a); /* a reload may have been asked for already */
 }
 
 static bool all_outputs_in(const struct agent *a, enum output_host_phase phase)
@@ -192,8 +227,31 @@ static bool all_outputs_in(const struct agent *a, enum output_host_phase phase)
     return true;
 }
 
+/* An output that a reload put away is closed: what waited for its directory opens. */
+static void output_gone(struct agent *a, struct output_host *h)
+{
+    intake_acked(&a->intake, h);
+    intake_fail(&a->intake, h, COND_STOPPING, "an output was reloaded");
+    for (unsigned i = 0; i < a->output_count; i++) {
+        if (a->outputs[i]->before != h)
+            continue;
+        a->outputs[i]->before = NULL;
+        if (a->phase == AGENT_RUNNING && a->outputs[i]->phase == HOST_OPENING)
+            output_host_open(a->outputs[i]);
+    }
+    output_host_free(h);
+    agent_wake(a);
+}
+
 void agent_output_news(struct agent *a, struct output_host *h)
 {
+    if (h->going) {
+        if (h->phase == HOST_CLOSED)
+            output_gone(a, h);
+        return;
+    }
+    if (h->phase == HOST_FAILED && a->phase == AGENT_RUNNING)
+        return; /* a reload's: the others go on, status and readiness say what is wrong */
     if (h->phase == HOST_FAILED || spool_state(h->spool) == SPOOL_FAILED) {
         bool version = h->fault.err == ERR_UNSUPPORTED;
         a->storage_failed |= !version;
@@ -273,11 +331,8 @@ void agent_stop(struct agent *a)
     bool was_running = a->phase == AGENT_RUNNING;
     a->phase = AGENT_STOPPING;
     intake_fail(&a->intake, NULL, COND_STOPPING, "the agent is stopping");
-    for (struct list *node = a->inputs.next; node != &a->inputs; node = node->next) {
-        struct input *in = CONTAINER_OF(node, struct input, node);
-        in->stopping = true;
-        in->kind->stop(in);
-    }
+    for (struct list *node = a->inputs.next; node != &a->inputs; node = node->next)
+        input_stop(CONTAINER_OF(node, struct input, node));
     for (unsigned i = 0; i < a->output_count; i++) {
         if (a->outputs[i]->phase == HOST_OPEN)
             output_drain(a->outputs[i]->core);
@@ -306,18 +361,32 @@ static void close_inputs(struct agent *a)
     if (a->inputs_closing)
         return;
     a->inputs_closing = true;
-    for (struct list *node = a->inputs.next; node != &a->inputs; node = node->next) {
-        struct input *in = CONTAINER_OF(node, struct input, node);
-        in->kind->close(in);
-    }
+    for (struct list *node = a->inputs.next; node != &a->inputs; node = node->next)
+        input_close(CONTAINER_OF(node, struct input, node));
+    for (struct list *node = a->inputs_going.next; node != &a->inputs_going; node = node->next)
+        input_close(CONTAINER_OF(node, struct input, node));
     admin_close(a->admin);
+}
+
+static void add_counters(struct input_counters *to, const struct input_counters *from)
+{
+    to->received += from->received;
+    to->sampled += from->sampled;
+    to->bytes_in += from->bytes_in;
+    to->duplicates += from->duplicates;
+    for (unsigned r = 0; r < REJECT_REASONS; r++)
+        to->rejected[r] += from->rejected[r];
 }
 
 void agent_input_gone(struct agent *a, struct input *in)
 {
     list_remove(&in->node);
-    in->kind->free(in);
-    (void)a;
+    for (struct list *node = a->inputs.next; node != &a->inputs; node = node->next) {
+        struct input *other = CONTAINER_OF(node, struct input, node);
+        if (strcmp(other->config->name, in->config->name) == 0)
+            add_counters(&other->counters, &in->counters); /* the one that took over after a reload */
+    }
+    input_free(in);
 }
 
 /* The steps of an orderly stop, each when the one before it is complete. Runs once per turn. */
@@ -334,10 +403,12 @@ void agent_stop_step(struct agent *a)
         output_host_close(a->outputs[i]);
         outputs_closed &= a->outputs[i]->phase == HOST_CLOSED;
     }
+    for (struct list *node = a->outputs_going.next; node != &a->outputs_going; node = node->next)
+        output_host_close(CONTAINER_OF(node, struct output_host, node));
     if (!outputs_closed || !list_empty(&a->outputs_going))
         return;
     close_inputs(a);
-    if (list_empty(&a->inputs) && admin_closed(a->admin))
+    if (list_empty(&a->inputs) && list_empty(&a->inputs_going) && admin_closed(a->admin))
         close_own_handles(a);
 }
 
@@ -378,6 +449,12 @@ static void agent_init(struct agent *a, struct config *config, const char *confi
 {
     *a = (struct agent){.loop = uv_default_loop(), .config = config, .config_path = config_path,
                         .data_dir_fd = -1, .lock_fd = -1};
+    a->edition = edition_new(config);
+    a->first_edition = edition_take(a->edition); /* admin listens by it to the end */
+    a->data_dir = config->agent.data_dir;
+    (void)snprintf(a->name, sizeof a->name, "%s", config->agent.name);
+    a->reload = reload_new(a);
+    a->orphans = orphans_new(a);
     a->clock = system_clock();
     a->entropy = system_entropy();
     uint64_t seed;
@@ -390,6 +467,7 @@ static void agent_init(struct agent *a, struct config *config, const char *confi
     recent_init(&a->recent, RECENT_MAX, RECENT_WINDOW_US);
     a->decoder = decoder_new();
     list_init(&a->inputs);
+    list_init(&a->inputs_going);
     list_init(&a->outputs_going);
     list_init(&a->dirty_outputs);
     flush_queue_init(&a->flushes);
@@ -406,7 +484,10 @@ static void agent_deinit(struct agent *a)
     recent_deinit(&a->recent);
     decoder_free(a->decoder);
     free(a->uuids);
-    config_free(a->config);
+    reload_free(a->reload);
+    orphans_free(a->orphans);
+    edition_drop(a->edition);
+    edition_drop(a->first_edition);
     if (a->lock_fd >= 0)
         (void)close(a->lock_fd);
     if (a->data_dir_fd >= 0)

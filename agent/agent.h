@@ -18,9 +18,12 @@
 
 struct admin;
 struct config;
+struct config_edition;
 struct decoder;
 struct input;
+struct orphans;
 struct output_host;
+struct reload;
 struct signals;
 struct uuid_source;
 
@@ -34,8 +37,11 @@ struct agent {
     struct uuid_source *uuids;
     struct recent recent;         /* ids of the last minutes */
     struct decoder *decoder;      /* of request bodies */
-    struct config *config;
+    struct config *config;        /* in force; edition->config */
+    struct config_edition *edition, *first_edition;
     const char *config_path;
+    char name[256];               /* agent.name; stays in place when a reload changes it */
+    const char *data_dir;         /* as it was at the start: the lock is on this one */
     int data_dir_fd, lock_fd;
     enum agent_phase phase;
     bool storage_failed;          /* an output's storage failed: exit 74 at the end */
@@ -45,7 +51,10 @@ struct agent {
     struct output_host **outputs; /* by the order of the configuration; routes name them by index */
     unsigned output_count;
     struct list outputs_going;    /* outputs that a reload removed, until they are closed */
-    struct list inputs;
+    struct list inputs;           /* by the order of the configuration */
+    struct list inputs_going;     /* inputs that a reload removed, until their last sender is gone */
+    struct reload *reload;
+    struct orphans *orphans;
     struct agent_routes routes;
     struct intake intake;
     struct admin *admin;
@@ -71,6 +80,7 @@ void agent_stop_with(struct agent *a, int exit_code);
 void agent_stop_step(struct agent *a);
 void agent_input_gone(struct agent *a, struct input *in);
 void agent_flush(struct agent *a); /* send what is pending now */
+void agent_wake(struct agent *a);  /* there is something to do in the next turn */
 /* The settings of the one output of that api; NULL when there is none or several. */
 const struct api_settings *agent_settings_of(const struct agent *a, const struct api *api);
 /* An output finished opening, failed, or closed. */

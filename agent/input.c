@@ -2,6 +2,7 @@
 #include "agent/input.h"
 
 #include "agent/agent.h"
+#include "agent/edition.h"
 #include "lib/base/ensure.h"
 #include "lib/config/config.h"
 
@@ -18,7 +19,8 @@ void input_init(struct input *in, const struct input_kind *kind, struct agent *a
     list_init(&in->node);
 }
 
-enum err input_bind(struct agent *a, const struct config_input *config, struct input **ret, struct fault *why)
+enum err input_bind(struct agent *a, struct config_edition *edition, const struct config_input *config,
+                    struct input **ret, struct fault *why)
 {
     const struct input_kind *kind = kinds[config->type];
     if (kind == NULL)
@@ -27,7 +29,29 @@ enum err input_bind(struct agent *a, const struct config_input *config, struct i
     enum err err = kind->bind(a, config, ret, why);
     if (err != OK)
         return fault_context(why, "input %s", config->name);
+    (*ret)->edition = edition_take(edition);
     return OK;
+}
+
+void input_stop(struct input *in)
+{
+    in->stopping = true;
+    in->kind->stop(in);
+}
+
+void input_close(struct input *in)
+{
+    if (in->closing)
+        return;
+    in->closing = true;
+    in->kind->close(in);
+}
+
+void input_free(struct input *in)
+{
+    struct config_edition *edition = in->edition;
+    in->kind->free(in);
+    edition_drop(edition);
 }
 
 void input_gone(struct input *in)

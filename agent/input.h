@@ -12,8 +12,10 @@
 
 struct agent;
 struct bytes;
+struct config_edition;
 struct config_input;
 struct input;
+struct listener;
 
 struct input_kind {
     /* Allocates the input and takes its address. ERR_IN_USE, ERR_DENIED, ERR_IO. */
@@ -22,8 +24,8 @@ struct input_kind {
     void (*stop)(struct input *in);
     void (*close)(struct input *in);
     void (*free)(struct input *in); /* after gone */
-    /* A reload found the same address with other settings (token, limits): take them from now on. NULL: none can change. */
-    void (*reconfigure)(struct input *in, const struct config_input *config);
+    /* Where it listens, so that a reload which changes its settings can keep the address served. */
+    struct listener *(*listener)(struct input *in);
     void (*second)(struct input *in); /* once a second; NULL: nothing to do */
     void (*reread)(struct input *in); /* secrets and certificates may have changed; every few seconds. NULL: has none */
     unsigned (*connections)(const struct input *in);
@@ -35,15 +37,22 @@ struct input {
     const struct config_input *config;
     char subject[80];            /* "input http", for diagnostics */
     struct input_counters counters;
-    struct list node;            /* in agent->inputs */
-    bool stopping, closed;
+    struct list node;            /* in agent->inputs, or agent->inputs_going */
+    struct config_edition *edition; /* what `config` is part of */
+    uint64_t going_until_us;     /* a reload put it away: closed then at the latest, or when its last sender is gone */
+    bool stopping, closing, closed;
 };
 
 extern const struct input_kind input_http_kind;
 extern const struct input_kind input_stream_kind;
 extern const struct input_kind input_dgram_kind;
 
-MUST_USE enum err input_bind(struct agent *a, const struct config_input *config, struct input **ret, struct fault *why);
+/* `config` is part of `edition`, which the input takes. */
+MUST_USE enum err input_bind(struct agent *a, struct config_edition *edition, const struct config_input *config,
+                             struct input **ret, struct fault *why);
+void input_stop(struct input *in);
+void input_close(struct input *in); /* may be called twice */
+void input_free(struct input *in);  /* after gone */
 /* For kinds: the common part of bind(). */
 void input_init(struct input *in, const struct input_kind *kind, struct agent *a, const struct config_input *config);
 /* For kinds: all handles are closed. Tells the agent. */

@@ -170,6 +170,7 @@ static void keep_for_answer(struct http_exchange *e)
     r->header = NULL;
     r->header_next = NULL;
     r->header_ctx = NULL;
+    e->x.settings = NULL; /* of an output that a reload may take away meanwhile */
 }
 
 /* Where room is short the request may have to wait for it, and then its body must be its own. */
@@ -229,7 +230,7 @@ static void fill_request(struct http_exchange *e, const struct http_request *r)
     e->x = (struct api_exchange){
         .request = &e->request,
         .arena = &e->arena,
-        .agent_name = a->config->agent.name,
+        .agent_name = a->name,
         .uuids = a->uuids,
     };
 }
@@ -422,6 +423,11 @@ static void free_http(struct input *in)
     free(h);
 }
 
+static struct listener *listener_http(struct input *in)
+{
+    return &of(in)->front.listener;
+}
+
 static void second_http(struct input *in)
 {
     memcpy(of(in)->front.shared.date, in->agent->http_date, sizeof of(in)->front.shared.date);
@@ -454,6 +460,7 @@ const struct input_kind input_http_kind = {
     .stop = stop_http,
     .close = close_http,
     .free = free_http,
+    .listener = listener_http,
     .second = second_http,
     .reread = reread_http,
     .connections = connections_http,

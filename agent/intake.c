@@ -381,6 +381,11 @@ void intake_fail(struct intake *in, struct output_host *h, enum api_condition co
         while ((node = list_first(&h->waiting)) != NULL)
             answer_later(in, CONTAINER_OF(node, struct intake_part, node)->offer, condition, text);
     }
+    intake_fail_room(in, h, condition, text);
+}
+
+void intake_fail_room(struct intake *in, struct output_host *h, enum api_condition condition, const char *text)
+{
     struct list *node = in->room_queue.next;
     while (node != &in->room_queue) {
         struct list *next = node->next;

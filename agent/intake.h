@@ -89,6 +89,8 @@ void intake_acked(struct intake *in, struct output_host *output);
 void intake_room(struct intake *in);
 /* Storage failed or the agent stops: every offer that waits on this output (NULL: any) is answered so. */
 void intake_fail(struct intake *in, struct output_host *output, enum api_condition condition, const char *text);
+/* Only those that wait for room in this output. */
+void intake_fail_room(struct intake *in, struct output_host *output, enum api_condition condition, const char *text);
 /* Calls done() for everything that is due; once per turn of the loop. */
 void intake_turn(struct intake *in);
 void intake_close(struct intake *in);

@@ -2,11 +2,13 @@
 #include "agent/listener.h"
 
 #include "agent/systemd.h"
+#include "lib/base/log.h"
 #include "lib/base/bytes.h"
 #include "lib/config/config.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
@@ -182,11 +184,95 @@ static bool inherit(struct listener *l, const char *name, int type)
     return true;
 }
 
+/* --- sharing across a reload ------------------------------------------------------------------------------------- */
+
+static struct listener *lent_first;
+
+void listener_lend(struct listener *l, const char *name)
+{
+    l->lent_name = name;
+    l->lent_next = lent_first;
+    l->heir = NULL;
+    lent_first = l;
+}
+
+static bool same_inet(const struct listener *l, const struct config_listen *where)
+{
+    struct sockaddr_storage wanted, have = {0};
+    socklen_t wanted_len, have_len = sizeof have;
+    if (!inet_address(where, &wanted, &wanted_len) || getsockname(l->fd, (struct sockaddr *)&have, &have_len) < 0)
+        return false;
+    return have_len == wanted_len && memcmp(&have, &wanted, wanted_len) == 0;
+}
+
+/* Is this lender's socket the one that `name` at `where` should have? What the service manager gave goes by name. */
+static bool lends(const struct listener *l, const char *name, const struct config_listen *where, int type)
+{
+    int is = 0;
+    socklen_t len = sizeof is;
+    if (l->heir != NULL || getsockopt(l->fd, SOL_SOCKET, SO_TYPE, &is, &len) < 0 || is != type)
+        return false;
+    bool same_name = strcmp(l->lent_name, name) == 0;
+    if (l->inherited)
+        return same_name;
+    if (where->kind == CONFIG_LISTEN_UNIX)
+        return l->path != NULL && strcmp(l->path, where->path) == 0;
+    return l->path == NULL && same_inet(l, where);
+}
+
+static bool share(struct listener *l, const char *name, const struct config_listen *where,
+                  const struct config_socket *socket, int type)
+{
+    for (struct listener *from = lent_first; from != NULL; from = from->lent_next) {
+        if (!lends(from, name, where, type))
+            continue;
+        int fd = fcntl(from->fd, F_DUPFD_CLOEXEC, 0);
+        if (fd < 0)
+            return false; /* binding anew will say what is wrong */
+        l->fd = fd;
+        l->inherited = from->inherited;
+        l->device = from->device;
+        l->inode = from->inode;
+        memcpy(l->text, from->text, sizeof l->text);
+        from->heir = l;
+        from->heir_where = where;
+        from->heir_socket = socket;
+        return true;
+    }
+    return false;
+}
+
+/* The file keeps its place; owner and mode follow the new settings. */
+static void hand_over_file(struct listener *from)
+{
+    struct listener *heir = from->heir;
+    struct fault why;
+    if (from->path == NULL)
+        return;
+    from->path = NULL;
+    if (own_file(heir, from->heir_where->path, from->heir_socket, &why) == OK)
+        return;
+    log_warn(heir->text, "%s", why.text);
+    heir->path = from->heir_where->path;
+}
+
+void listener_lend_end(bool switched)
+{
+    while (lent_first != NULL) {
+        struct listener *from = lent_first;
+        lent_first = from->lent_next;
+        if (switched && from->heir != NULL)
+            hand_over_file(from);
+        from->lent_next = NULL;
+        from->heir = NULL;
+    }
+}
+
 enum err listener_bind(struct listener *l, const char *name, const struct config_listen *where,
                        const struct config_socket *socket, int type, struct fault *why)
 {
     *l = (struct listener){.fd = -1};
-    if (inherit(l, name, type))
+    if (inherit(l, name, type) || share(l, name, where, socket, type))
         return OK;
     if (where->kind == CONFIG_LISTEN_UNIX)
         return bind_unix(l, where, socket, type, why);

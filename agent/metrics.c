@@ -181,7 +181,7 @@ enum err metrics_render(const struct agent *a, struct bytes *into)
     unsigned count = a->output_count;
     for (unsigned i = 0; i < count; i++) {
         views[i] = (struct view){.name = a->outputs[i]->name, .host = a->outputs[i]};
-        output_status(a->outputs[i]->core, &views[i].s);
+        output_host_status(a->outputs[i], &views[i].s);
     }
     inputs(p, a);
     ledger(p, views, count);

@@ -2,6 +2,7 @@
 #include "agent/output_host.h"
 
 #include "agent/agent.h"
+#include "agent/edition.h"
 #include "agent/output_config.h"
 #include "lib/base/ensure.h"
 #include "lib/base/log.h"
@@ -10,6 +11,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+
+#define LEAVE_US (2 * US_PER_S) /* what is in flight when a reload puts an output away has so long to end */
 
 /* --- the core's wishes -------------------------------------------------------------------------------------- */
 
@@ -79,7 +82,7 @@ static void carry_out(struct output_host *h, struct output_wish wish)
 static void on_timer(uv_timer_t *timer)
 {
     struct output_host *h = timer->data;
-    if (h->phase != HOST_OPEN && h->phase != HOST_CLOSING)
+    if (h->phase != HOST_OPEN && h->phase != HOST_LEAVING && h->phase != HOST_CLOSING)
         return;
     h->timer_at_us = 0;
     output_host_touch(h);
@@ -122,12 +125,12 @@ void output_host_touch(struct output_host *h)
 void output_host_turn(struct output_host *h)
 {
     list_remove(&h->dirty);
-    if (h->phase != HOST_OPEN)
-        return;
     if (h->acked_moved) {
         h->acked_moved = false;
         intake_acked(&h->agent->intake, h);
     }
+    if (h->phase != HOST_OPEN && h->phase != HOST_LEAVING)
+        return;
     if (h->room_moved) {
         h->room_moved = false;
         intake_room(&h->agent->intake);
@@ -140,6 +143,8 @@ void output_host_turn(struct output_host *h)
     }
     arm_timer(h);
     tell_news(h);
+    if (h->phase == HOST_LEAVING && output_idle(h->core))
+        output_host_close(h);
 }
 
 /* --- the spool's notes ------------------------------------------------------------------------------------------ */
@@ -149,6 +154,9 @@ static void on_opened(struct output_host *h)
     uint64_t key, content, wall_ns, now_wall = clock_wall_ns(&h->agent->clock);
     uint64_t now_us = clock_mono_us(&h->agent->clock);
     h->phase = HOST_OPEN;
+    h->room_moved = true; /* senders may wait since a reload */
+    free(h->stand_in);
+    h->stand_in = NULL;
     while (output_recent_next(h->core, &key, &content, &wall_ns)) {
         uint64_t age_us = wall_ns >= now_wall ? 0 : (now_wall - wall_ns) / 1000;
         recent_put(&h->agent->recent, key, content, now_us > age_us ? now_us - age_us : 0, now_us);
@@ -205,7 +213,7 @@ static void on_note(void *ctx, const struct spool_note *note)
 enum err output_host_room(struct output_host *h, unsigned count, uint64_t bytes, const char **ret_text)
 {
     if (h->phase == HOST_OPENING) {
-        *ret_text = "the agent is starting";
+        *ret_text = h->agent->phase == AGENT_RUNNING ? "an output is being reloaded" : "the agent is starting";
         return ERR_AGAIN;
     }
     if (h->phase != HOST_OPEN) {
@@ -234,8 +242,8 @@ enum err output_host_room(struct output_host *h, unsigned count, uint64_t bytes,
 
 /* --- life ---------------------------------------------------------------------------------------------------------- */
 
-enum err output_host_new(struct agent *a, const struct config_output *config, struct output_host **ret,
-                         struct fault *why)
+enum err output_host_new(struct agent *a, struct config_edition *edition, const struct config_output *config,
+                         struct output_host **ret, struct fault *why)
 {
     struct output_host *h = must_alloc(sizeof *h);
     h->agent = a;
@@ -256,21 +264,42 @@ enum err output_host_new(struct agent *a, const struct config_output *config, st
     h->disk.note = on_note;
     h->disk.ctx = h;
     struct spool_config spool_config;
-    output_config_spool(config, a->config->agent.min_free, &spool_config);
+    output_config_spool(config, edition->config->agent.min_free, &spool_config);
     struct spool_vfs vfs = disk_uv_vfs(&h->disk);
     struct spool_host host = disk_uv_host(&h->disk);
     h->spool = spool_new(&spool_config, &vfs, &host);
     h->disk.spool = h->spool;
-    output_config_core(config, a->config->agent.name, &h->core_config);
+    output_config_core(config, a->name, &h->core_config);
     h->core = output_new(&h->core_config, h->spool, &a->clock, rng_next(&a->rng));
     h->settings = output_api_settings(h->core);
     h->upstream = upstream_new(h);
     struct fault tls;
     if (upstream_load_tls(h->upstream, &tls) != OK)
         log_error(h->subject, "%s; events are kept until this is mended", tls.text);
-    spool_open(h->spool);
+    h->edition = edition_take(edition);
     *ret = h;
     return OK;
+}
+
+void output_host_open(struct output_host *h)
+{
+    h->spool_opened = true;
+    spool_open(h->spool);
+}
+
+void output_host_set_min_free(struct output_host *h, uint64_t min_free)
+{
+    struct spool_config spool_config;
+    output_config_spool(h->config, min_free, &spool_config);
+    spool_reconfigure(h->spool, &spool_config);
+}
+
+void output_host_status(const struct output_host *h, struct output_status *ret)
+{
+    if (h->stand_in != NULL)
+        *ret = *h->stand_in;
+    else
+        output_status(h->core, ret);
 }
 
 /* Closing goes in one order, whoever is done first: connections and encodings, then the spool, then the handles. */
@@ -308,6 +337,10 @@ static void finish_close(struct output_host *h)
 {
     if (h->phase != HOST_CLOSING || !h->upstream_gone || h->encodings_out > 0 || h->handles_open > 0)
         return;
+    if (!h->spool_opened) {
+        close_handles(h);
+        return;
+    }
     if (!h->spool_closing) {
         h->spool_closing = true;
         spool_close(h->spool);
@@ -322,8 +355,23 @@ void output_host_close(struct output_host *h)
     if (h->phase == HOST_CLOSING || h->phase == HOST_CLOSED)
         return;
     h->phase = HOST_CLOSING;
-    intake_fail(&h->agent->intake, h, COND_STOPPING, "the agent is stopping");
+    if (!h->going) /* else those whose events the last commit takes along are still answered */
+        intake_fail(&h->agent->intake, h, COND_STOPPING, "the agent is stopping");
     upstream_close(h->upstream, on_upstream_gone);
+}
+
+void output_host_leave(struct output_host *h)
+{
+    ensure(h->going);
+    intake_fail_room(&h->agent->intake, h, COND_FULL, "an output is being reloaded");
+    if (h->phase != HOST_OPEN) {
+        output_host_close(h);
+        return;
+    }
+    h->phase = HOST_LEAVING;
+    h->leaving_until_us = clock_mono_us(&h->agent->clock) + LEAVE_US;
+    output_pause(h->core);
+    output_host_touch(h);
 }
 
 void output_host_free(struct output_host *h)
@@ -335,5 +383,7 @@ void output_host_free(struct output_host *h)
     spool_free(h->spool);
     upstream_free(h->upstream);
     output_config_release(&h->core_config);
+    edition_drop(h->edition);
+    free(h->stand_in);
     free(h);
 }

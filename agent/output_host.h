@@ -12,15 +12,18 @@
 #include <uv.h>
 
 struct agent;
+struct config_edition;
 struct config_output;
 
-enum output_host_phase { HOST_OPENING, HOST_OPEN, HOST_FAILED, HOST_CLOSING, HOST_CLOSED };
+/* LEAVING: a reload put it away; what is in flight may still end, nothing new is sent. */
+enum output_host_phase { HOST_OPENING, HOST_OPEN, HOST_FAILED, HOST_LEAVING, HOST_CLOSING, HOST_CLOSED };
 
 struct output_host {
     struct agent *agent;
     const char *name;
     char subject[80];             /* "output telemetry", for diagnostics */
     const struct config_output *config;
+    struct config_edition *edition; /* what `config` is part of */
     struct output_config core_config;
     struct api_settings *settings; /* the core's, for rendering */
     enum output_host_phase phase;
@@ -37,18 +40,32 @@ struct output_host {
     unsigned encodings_out, handles_open;
     struct log_limit tls_limit;
     bool acked_moved, room_moved;
-    bool upstream_gone, spool_closing;
+    bool upstream_gone, spool_closing, spool_opened;
+    /* a reload */
+    struct output_host *before;   /* has the same directory; this one opens when that one is closed */
+    struct output_status *stand_in; /* what `before` last said, shown until this one is open */
+    uint64_t leaving_until_us;
+    bool going;                   /* in agent->outputs_going: freed when closed */
 };
 
-/* Makes the output and starts its recovery; agent_output_news() follows. */
-MUST_USE enum err output_host_new(struct agent *a, const struct config_output *config, struct output_host **ret,
-                                  struct fault *why);
+/* Makes the output; `config` is part of `edition`, which the host takes. */
+MUST_USE enum err output_host_new(struct agent *a, struct config_edition *edition, const struct config_output *config,
+                                  struct output_host **ret, struct fault *why);
+/* Starts its recovery; agent_output_news() follows. */
+void output_host_open(struct output_host *h);
+/* The agent's settings that outputs depend on have changed. */
+void output_host_set_min_free(struct output_host *h, uint64_t min_free);
+/* See output_status(); of one that is being reopened, the state before. */
+void output_host_status(const struct output_host *h, struct output_status *ret);
 /* See output_room(); also says why not, in words for the sender. */
 enum err output_host_room(struct output_host *h, unsigned count, uint64_t bytes, const char **ret_text);
 void output_host_touch(struct output_host *h); /* step it in this turn */
 void output_host_turn(struct output_host *h);
 /* Closes connections, then the spool, then the handles; agent_output_news() with HOST_CLOSED follows. */
 void output_host_close(struct output_host *h);
+/* A reload puts it away: it sends nothing new, has a moment for what is in flight, then closes. Senders that wait for
+ * their commit get their answer. The caller has taken it out of agent->outputs and put it into outputs_going. */
+void output_host_leave(struct output_host *h);
 void output_host_free(struct output_host *h); /* after HOST_CLOSED */
 
 #endif

@@ -2,13 +2,14 @@
 #include "agent/signals.h"
 
 #include "agent/agent.h"
+#include "agent/reload.h"
 #include "lib/base/bytes.h"
 #include "lib/base/ensure.h"
 
 #include <signal.h>
 #include <stdlib.h>
 
-enum { SIGNALS = 3 };
+enum { SIGNALS = 4 };
 struct signals {
     uv_signal_t handles[SIGNALS]; /* .data == the agent */
     unsigned open;
@@ -22,6 +23,9 @@ static void on_signal(uv_signal_t *handle, int signum)
     case SIGINT:
         agent_stop(a);
         return;
+    case SIGHUP:
+        (void)reload_ask(a->reload); /* nobody waits: the log has the answer */
+        return;
     case SIGUSR1:
         agent_flush(a);
         return;
@@ -32,7 +36,7 @@ static void on_signal(uv_signal_t *handle, int signum)
 
 void signals_open(struct agent *a)
 {
-    static const int wanted[SIGNALS] = {SIGTERM, SIGINT, SIGUSR1};
+    static const int wanted[SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
     (void)signal(SIGPIPE, SIG_IGN);
     a->signals = must_alloc(sizeof *a->signals);
     for (unsigned i = 0; i < SIGNALS; i++) {

@@ -3,6 +3,7 @@
 
 #include "agent/agent.h"
 #include "agent/input.h"
+#include "agent/orphans.h"
 #include "agent/output_host.h"
 #include "lib/codec/json.h"
 #include "lib/codec/rfc3339.h"
@@ -99,13 +100,13 @@ static void agent_part(struct writer *w, const struct agent *a)
     static const char *const phases[] = {"starting", "running", "stopping", "stopped"};
     uint64_t now = clock_mono_us(&a->clock);
     open_(w, "agent", "{");
-    text(w, "name", a->config->agent.name);
+    text(w, "name", a->name);
     text(w, "version", PENSTOCK_VERSION);
     number(w, "pid", (uint64_t)getpid());
     text(w, "phase", phases[a->phase]);
     moment(w, "started", a->started_wall_ns);
     seconds(w, "uptime_seconds", (double)(now - a->started_us) / 1e6);
-    text(w, "data_dir", a->config->agent.data_dir);
+    text(w, "data_dir", a->data_dir);
     close_(w, "}");
 }
 
@@ -203,7 +204,7 @@ static void delivery_part(struct writer *w, const struct agent *a, const struct 
 static void output_part(struct writer *w, const struct agent *a, const struct output_host *h)
 {
     struct output_status s;
-    output_status(h->core, &s);
+    output_host_status(h, &s);
     open_(w, NULL, "{");
     text(w, "name", h->name);
     text(w, "type", config_output_type_names[h->config->type]);
@@ -224,7 +225,7 @@ static void problems_part(struct writer *w, const struct agent *a)
     for (unsigned i = 0; i < a->output_count; i++) {
         struct output_status s;
         char line[800];
-        output_status(a->outputs[i]->core, &s);
+        output_host_status(a->outputs[i], &s);
         if (s.state == OUT_OK)
             continue;
         (void)snprintf(line, sizeof line, "output %s is %s%s%s", a->outputs[i]->name, output_state_names[s.state],
@@ -235,6 +236,22 @@ static void problems_part(struct writer *w, const struct agent *a)
     bool not_ready = agent_not_ready(a, &reasons);
     flag(w, "ready", !not_ready);
     bytes_deinit(&reasons);
+}
+
+static void orphans_part(struct writer *w, const struct agent *a)
+{
+    uint64_t now = clock_wall_ns(&a->clock);
+    open_(w, "orphaned", "[");
+    for (unsigned i = 0; i < orphans_count(a->orphans); i++) {
+        const struct orphan *o = orphans_at(a->orphans, i);
+        open_(w, NULL, "{");
+        text(w, "name", o->name);
+        number(w, "bytes", o->bytes);
+        moment(w, "oldest", o->oldest_wall_ns);
+        seconds(w, "oldest_seconds", o->oldest_wall_ns > now ? 0 : (double)(now - o->oldest_wall_ns) / 1e9);
+        close_(w, "}");
+    }
+    close_(w, "]");
 }
 
 enum err status_json_render(const struct agent *a, struct bytes *into)
@@ -252,6 +269,7 @@ enum err status_json_render(const struct agent *a, struct bytes *into)
     for (unsigned i = 0; i < a->output_count; i++)
         output_part(w, a, a->outputs[i]);
     close_(w, "]");
+    orphans_part(w, a);
     close_(w, "}");
     raw(w, "\n");
     return w->err;
