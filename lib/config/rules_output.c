@@ -191,7 +191,7 @@ static const struct {
                                  CONFIG_COMPRESSION_ZSTD},
     [CONFIG_OUTPUT_LANGFUSE] = {BIT(CONFIG_COMPRESSION_GZIP), CONFIG_COMPRESSION_NONE},
     [CONFIG_OUTPUT_LAUNCHDARKLY] = {BIT(CONFIG_COMPRESSION_GZIP), CONFIG_COMPRESSION_GZIP},
-    [CONFIG_OUTPUT_MONK] = {BIT(CONFIG_COMPRESSION_GZIP), CONFIG_COMPRESSION_NONE},
+    [CONFIG_OUTPUT_MONK] = {0, CONFIG_COMPRESSION_NONE},
     [CONFIG_OUTPUT_SEGOPS] = {0, CONFIG_COMPRESSION_NONE},
     [CONFIG_OUTPUT_OTLP] = {0, CONFIG_COMPRESSION_NONE},
     [CONFIG_OUTPUT_HTTP] = {BIT(CONFIG_COMPRESSION_GZIP) | BIT(CONFIG_COMPRESSION_ZSTD),
@@ -214,9 +214,7 @@ static void rule_compression(struct judge *j, struct config_output *o, const str
         judge_say(j, CONFIG_WARNING, pos,
                   "Langfuse's /ingestion inflates nothing: batches go uncompressed all the same");
         o->compression = CONFIG_COMPRESSION_NONE;
-    } else if (o->type == CONFIG_OUTPUT_MONK)
-        judge_say(j, CONFIG_WARNING, pos,
-                  "Monk documents no compression; it is switched off when Monk refuses it");
+    }
 }
 
 /* Keeps a batch setting within its limit: a written one above it is a fault, a default gives way. */

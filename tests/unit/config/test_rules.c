@@ -440,7 +440,7 @@ Test(rules, remarks_are_no_faults)
     says(MONK("    spool: { when_full: drop_newest }\n"), CONFIG_WARNING, 5, 25, "billed");
     says(MONK("    retry: { give_up_after: 1d }\n"), CONFIG_WARNING, 5, 29, "billed");
     says(MONK("    spool: { max_age: 1d }\n"), CONFIG_WARNING, 5, 23, "billed");
-    says(MONK("    compression: gzip\n"), CONFIG_WARNING, 5, 18, "documents no compression");
+    says(MONK("    compression: gzip\n"), CONFIG_FAULT, 5, 18, "takes no gzip");
     says("inputs: { a: { listen: 0.0.0.0:1, auth: { token: t } } }\n" SINK, CONFIG_WARNING, 1, 24,
          "in clear");
     says(HONEYCOMB("    endpoint: http://honeycomb.example\n"), CONFIG_WARNING, 5, 15, "in clear");
