@@ -46,6 +46,9 @@ static void load_tail(struct span s, size_t left, uint64_t *ret_a, uint64_t *ret
 
 uint64_t hash64(struct span s, uint64_t seed)
 {
+    static const uint8_t nothing[1];
+    if (s.len == 0)
+        s.at = nothing; /* an empty span may be NULL, and NULL has no offsets */
     const uint8_t *at = s.at;
     size_t left = s.len;
     uint64_t h = seed ^ HASH_A, g = ~seed, a, b;

@@ -14,22 +14,35 @@ bool attribute_name_ok(struct span name)
     return name.len > 0 && !span_equal(name, SPAN("data"));
 }
 
-/* Nothing but U+0020 to U+007E, eight bytes at a time. */
-static bool printable_ascii(struct span s)
+static bool printable_word(uint64_t v)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7;
+    /* v + 1 carries DEL into the high bit; (v - 0x20) & ~v finds what is below a space. A carry may raise a
+     * false alarm, never hide anything: the slow loop decides then. */
+    return ((v | (v + ones) | ((v - ones * 0x20) & ~v)) & highs) == 0;
+}
+
+static uint64_t load8(const uint8_t *at)
+{
+    uint64_t v;
+    memcpy(&v, at, sizeof v);
+    return v;
+}
+
+/* Nothing but U+0020 to U+007E, eight bytes at a time; the last eight may overlap those before. False may
+ * also be a false alarm. */
+static bool printable_ascii(struct span s)
+{
     const uint8_t *at = s.at, *end = s.at + s.len;
-    while (end - at >= 8) {
-        uint64_t v;
-        memcpy(&v, at, sizeof v);
-        /* v + 1 carries DEL into the high bit; (v - 0x20) & ~v finds what is below a space. */
-        if (((v | (v + ones) | ((v - ones * 0x20) & ~v)) & highs) != 0)
-            break; /* maybe a false alarm by a carry: the slow loop decides */
-        at += 8;
+    if (s.len < 8) {
+        while (at < end && *at >= 0x20 && *at < 0x7f)
+            at++;
+        return at == end;
     }
-    while (at < end && *at >= 0x20 && *at < 0x7f)
-        at++;
-    return at == end;
+    for (; end - at > 8; at += 8)
+        if (!printable_word(load8(at)))
+            return false;
+    return printable_word(load8(end - 8));
 }
 
 static bool noncharacter(uint32_t code)
@@ -98,11 +111,17 @@ static bool has_scheme(struct span text)
     return false;
 }
 
-/* What no part of a URI may hold (RFC 3986 section 2): bit c of the two words for ASCII. */
-static bool never_in_uri(uint8_t c)
+/* What no part of a URI may hold (RFC 3986 section 2), and the percent sign, which wants a second look: a bit
+ * for each ASCII character, in two words. */
+static bool odd_in_uri(uint8_t c)
 {
-    return c <= ' ' || c == '"' || c == '<' || c == '>' || c == '\\' || c == '^' || c == '`' || c == '{' ||
-           c == '|' || c == '}' || c == 0x7f;
+#define AT(character) (UINT64_C(1) << ((character)&63))
+    static const uint64_t odd[2] = {
+        UINT64_C(0x1ffffffff) | AT('"') | AT('<') | AT('>') | AT('%'),
+        AT('\\') | AT('^') | AT('`') | AT('{') | AT('|') | AT('}') | AT(0x7f),
+    };
+#undef AT
+    return c < 0x80 && (odd[c >> 6] >> (c & 63) & 1) != 0;
 }
 
 const char *attribute_uri_fault(struct span text, bool absolute)
@@ -111,9 +130,11 @@ const char *attribute_uri_fault(struct span text, bool absolute)
         return "must not be empty";
     for (size_t i = 0; i < text.len; i++) {
         uint8_t c = text.at[i];
-        if (never_in_uri(c))
+        if (!odd_in_uri(c))
+            continue;
+        if (c != '%')
             return "not a URI (it has a space or another character that no URI may hold)";
-        if (c == '%' && (text.len - i < 3 || !hex(text.at[i + 1]) || !hex(text.at[i + 2])))
+        if (text.len - i < 3 || !hex(text.at[i + 1]) || !hex(text.at[i + 2]))
             return "not a URI (% without two hexadecimal digits)";
     }
     if (absolute && !has_scheme(text))

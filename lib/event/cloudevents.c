@@ -87,7 +87,9 @@ static enum err take_text(struct scan *s, struct span name, const struct json_va
     struct span text;
     if (v->type != JSON_STRING)
         return refuse(s, name, "must be a string");
-    if (json_decode_string(s->in->arena, v, &text) != OK)
+    if (!v->escaped)
+        text = json_raw_string(v);
+    else if (json_decode_string(s->in->arena, v, &text) != OK)
         return arena_full(s->why);
     if (text.len == 0 && !may_be_empty)
         return refuse(s, name, "must not be empty");

@@ -398,7 +398,7 @@ Test(launchdarkly, import_request)
     cr_assert_eq(launchdarkly_api.request(&fix.settings, &b, &fix.arena, &send), OK);
     EXPECT_SPAN(send.target, "/v2/event-data-import/shop/a%20b");
     static const char *const expected[] = {"api-1", "application/json", "4", "5b7e",
-                                           "MetricImport-Penstock-int/penstock-" PENSTOCK_VERSION};
+                                           ("MetricImport-Penstock-int/penstock-" PENSTOCK_VERSION)};
     cr_assert_eq(send.header_count, 5);
     for (int i = 0; i < 5; i++)
         EXPECT_SPAN(send.headers[i].value, expected[i]);
