@@ -227,6 +227,10 @@ void model_check(struct world *w)
     struct spool_ledger l;
     spool_ledger(w->spool, &l);
     uint64_t dropped = all_dropped(&l);
+    if (w->verbose && l.dead != w->last_dead)
+        world_say(w, "ledger: %" PRIu64 " accepted, %" PRIu64 " pending, %" PRIu64 " delivered, %" PRIu64 " dead, dropped %" PRIu64
+                  ", %" PRIu64 " shed, %" PRIu64 " purged", l.accepted, l.pending, l.delivered, w->last_dead = l.dead, dropped,
+                  l.dropped[SPOOL_DROP_SHED], l.dropped[SPOOL_DROP_PURGED]);
     if (l.accepted != l.pending + l.delivered + l.dead + dropped)
         world_fail(w, "the ledger: %" PRIu64 " accepted, %" PRIu64 " pending + %" PRIu64 " delivered + %" PRIu64
                    " dead + %" PRIu64 " dropped", l.accepted, l.pending, l.delivered, l.dead, dropped);

@@ -132,6 +132,7 @@ struct world {
     bool upstream_down;
     struct spool_dead_request dead;
     bool dead_busy;
+    uint64_t last_dead; /* as last said with --verbose */
 };
 
 /* --- world.c: time, process, death ------------------------------------------------------------------ */
