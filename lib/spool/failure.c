@@ -96,9 +96,10 @@ void failure_rewrite(struct spool *s, uint64_t now)
         seg->header.capacity = end;
     segment_header_encode(&seg->header, s->ctrl_flight.at);
     c->header_last = s->ctrl_flight.at;
-    /* In force only once all of it is durable, so that is what its frames say. */
+    /* All of it is durable before the header is, but the header itself may stay in the page cache: its frames are
+     * proven by the next commit, and until then a start copies them again. */
     c->place = (struct frame_place){.offset = SEGMENT_HEADER_AREA,
-                                    .durable = c->offset + c->bytes,
+                                    .durable = SEGMENT_HEADER_AREA,
                                     .tag = segment_tag(seg->header.salt),
                                     .prev_hcrc = seg->header.hcrc};
     commit_submit(s, now);
