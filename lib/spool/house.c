@@ -209,6 +209,9 @@ static uint64_t find_recyclable(const struct spool *s, uint64_t now)
     if (s->segment_count < 2 || !seg->sound || !may_release(s) || !released(s, 0, true) ||
         kept_as_recent(s, seg, now) || seg->header.capacity != s->capacity || seg->allocated < s->capacity)
         return 0;
+    /* A file whose sync failed is never synced again, under no name. */
+    if ((s->segments[1]->header.prev_flags & SEGMENT_PREV_IO_ERROR) != 0)
+        return 0;
     for (unsigned i = 0; i < s->house.release_count; i++)
         if (s->house.release[i] == seg->header.id)
             return 0;
