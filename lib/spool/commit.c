@@ -334,7 +334,7 @@ struct segment *commit_new_segment(struct spool *s)
     seg->header = (struct segment_header){.major = SPOOL_FORMAT_MAJOR,
                                           .minor = SPOOL_FORMAT_MINOR,
                                           .id = s->prepared.id,
-                                          .salt = s->host.random64(s->host.ctx),
+                                          .salt = BUG(10) ? old->header.salt : s->host.random64(s->host.ctx),
                                           .first_seq = commit_position(s),
                                           .epoch = s->accounts.epoch,
                                           .prev_id = old->header.id,
