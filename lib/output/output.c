@@ -281,10 +281,11 @@ static void check_stall(struct output *o)
     if (!o->opened || o->failed || o->now_us - o->progress_us < bound)
         return;
     bool waits = o->schedule.paused || o->schedule.phase == SCHEDULE_STOPPED || o->dead_full ||
-                 schedule_wake_us(&o->schedule, o->now_us) != 0;
-    struct spool_ledger ledger;
-    spool_ledger(o->spool, &ledger);
-    if (ledger.pending > 0 && !waits && o->held_partitions == 0) {
+                 o->held_partitions > 0 || schedule_wake_us(&o->schedule, o->now_us) != 0;
+    struct spool_ledger ledger = {0};
+    if (!waits)
+        spool_ledger(o->spool, &ledger);
+    if (ledger.pending > 0) {
         news_add(&o->news, NEWS_WARNING,
                  "nothing moved for %u s with %llu events pending: connections are rebuilt and the spool is "
                  "read again",
@@ -319,7 +320,8 @@ static uint64_t wake(const struct output *o)
     if (o->more)
         return o->now_us;
     uint64_t at = sooner(fill_wake_us(o), dispatch_wake_us(o));
-    if (!list_empty(&o->order) || o->open_count > 0)
+    /* A wait that is meant has its own end; everything else is looked after. */
+    if (o->in_flight > 0 || (at == 0 && (!list_empty(&o->order) || o->open_count > 0)))
         at = sooner(at, o->progress_us + STALL_US);
     if (o->idle_us != 0)
         at = sooner(at, o->idle_us + 10 * US_PER_S);
