@@ -148,6 +148,22 @@ static void apply_outcome(struct output *o, struct batch *b)
         b->not_before_us = o->now_us + schedule_jitter_us(&o->schedule, b->tries - 1, &o->rng);
 }
 
+/* Events that the upstream says it dropped, without saying which: told at most once a minute. */
+static void tell_skipped(struct output *o, const struct batch *b, const struct api_verdict *v)
+{
+    o->skipped_events += v->noted;
+    if (o->skipped_told_us != 0 && o->now_us - o->skipped_told_us < 60 * US_PER_S)
+        return;
+    const struct spool_run *last = &b->runs[b->run_count - 1];
+    news_add(&o->news, NEWS_SKIPPED,
+             "the upstream skipped %u of %u events (seq %llu to %llu), %llu since the last such line: %.*s",
+             v->noted, b->member_count, (unsigned long long)b->runs[0].first,
+             (unsigned long long)(last->first + last->count - 1), (unsigned long long)o->skipped_events,
+             SPAN_FMT(v->text));
+    o->skipped_told_us = o->now_us;
+    o->skipped_events = 0;
+}
+
 static void conclude(struct output *o, struct batch *b, const struct api_verdict *v, unsigned status)
 {
     ensure(b->state == BATCH_FLIGHT && o->in_flight > 0);
@@ -167,10 +183,7 @@ static void conclude(struct output *o, struct batch *b, const struct api_verdict
     if (b->outcome.kind != OUTCOME_DELIVERED && v->text.len > 0)
         output_error(o, status, "%.*s", SPAN_FMT(v->text));
     if (v->noted > 0)
-        news_add(&o->news, NEWS_SKIPPED, "the upstream skipped %u of %u events (seq %llu to %llu): %.*s",
-                 v->noted, b->member_count, (unsigned long long)b->runs[0].first,
-                 (unsigned long long)(b->runs[b->run_count - 1].first + b->runs[b->run_count - 1].count - 1),
-                 SPAN_FMT(v->text));
+        tell_skipped(o, b, v);
     apply_effect(o, b, v);
     apply_outcome(o, b);
 }

@@ -61,6 +61,7 @@ void batch_reset(struct batch *b, bool trim)
         .id_slot_count = kept.id_slot_count,
         .outcome = kept.outcome,
     };
+    b->raw.max = BATCH_RAW_MAX;
     list_init(&b->link);
 }
 
@@ -288,9 +289,11 @@ void batch_load_begin(struct batch *b, const struct api_envelope *envelope)
 {
     ensure(b->state != BATCH_OPEN && b->payload == PAYLOAD_NONE);
     payload_begin(b, envelope);
+    b->raw.max = BATCH_RAW_MAX;
     b->payload = PAYLOAD_LOADING;
     b->load_done = false;
-    b->load_err = OK;
+    /* The likely size at once; with another envelope it may become larger. */
+    b->load_err = bytes_reserve(&b->raw, b->raw_len);
 }
 
 bool batch_loaded(struct batch *b)

@@ -81,6 +81,7 @@ struct output {
     uint64_t wake_us;
     uint64_t scan;
     uint64_t idle_us;
+    uint64_t skipped_events, skipped_told_us;
 
     enum output_state state_told;
     uint64_t state_wall_ns;

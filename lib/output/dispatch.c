@@ -140,6 +140,11 @@ bool dispatch_send(struct output *o, struct output_wish *ret)
         o->more = true; /* some were found unfit */
     if (b == NULL)
         return false;
+    if (b->partition->held && !o->secrets_read) {
+        o->secrets_read = true; /* what it is refused for may be its credential */
+        ret->kind = WISH_SECRETS;
+        return true;
+    }
     start(o, b);
     *ret = (struct output_wish){.kind = WISH_SEND, .batch = b};
     return true;

@@ -100,7 +100,7 @@ void fill_close_due(struct output *o)
         if (!is_due(o, b) || b->partition->held)
             continue;
         if (!asked && !may_close_by_age(o))
-            break;
+            continue;
         close_batch(o, b);
     }
 }
@@ -166,9 +166,11 @@ static void take(struct output *o, const struct spool_item *item, uint64_t bytes
     }
     uint64_t expires_ns = fill_expiry(p, &id, item->wall_ns);
     if (expires_ns != 0 && expires_ns < clock_wall_ns(&o->clock)) {
-        uint64_t seq = item->seq; /* the item ends with the call */
-        if (spool_drop(o->spool, (struct spool_run){seq, 1}, SPOOL_DROP_EXPIRED) == OK)
-            return;
+        /* The item ends with the call; when it is refused (stopping), the record is read again. */
+        if (spool_drop(o->spool, (struct spool_run){item->seq, 1}, SPOOL_DROP_EXPIRED) != OK)
+            o->rewind = true;
+        partition_let_go(&o->partitions, p);
+        return;
     }
     struct batch *b = p->open;
     if (b != NULL && (batch_len_with(b, item->body.len) > bytes_max ||
@@ -178,6 +180,9 @@ static void take(struct output *o, const struct spool_item *item, uint64_t bytes
     }
     if (b == NULL)
         b = open_batch(o, p);
+    /* No more than may be needed is reserved as it grows; one event alone may pass the limit. */
+    uint64_t need = batch_len_with(b, item->body.len) + b->envelope.before.len;
+    b->raw.max = need > bytes_max ? need : bytes_max;
     size_t before = batch_memory(b);
     enum err err = batch_add(b, item->seq, id.id, item->body, expires_ns);
     ensure(err == OK); /* a record is at most 16 MiB, a payload 32 */

@@ -227,6 +227,10 @@ static bool settle(struct output *o, struct batch *b)
         return true;
     }
     discard_children(o, &p);
+    if (err == ERR_NOT_FOUND) { /* a policy of the spool was faster: its note may still be on the way */
+        answer_lost(o, b->id.batch_no);
+        return true;
+    }
     o->spool_retry_us = o->now_us + RETRY_SPOOL_US;
     if (err == ERR_FULL && p.outcome.dead_count > 0 && !o->dead_full) {
         o->dead_full = true;

@@ -430,7 +430,8 @@ static void settle_runs(struct spool *s, uint64_t batch_no, const struct spool_r
 enum err spool_settle(struct spool *s, uint64_t batch_no, const struct spool_outcome *o)
 {
     struct fake_batch *b = find(s, batch_no);
-    ensure(b != NULL && "only open batches are settled");
+    if (b == NULL)
+        return ERR_NOT_FOUND;
     ensure(b->durable);
     if ((o->dead_count > 0 && s->dead_full) || s->control_full)
         return ERR_FULL;

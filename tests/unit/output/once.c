@@ -294,6 +294,20 @@ Test(once, a_batch_that_a_policy_closed_is_cancelled)
     rig_deinit(&r);
 }
 
+Test(once, an_answer_that_crosses_with_the_policy_is_dropped_quietly)
+{
+    struct rig r;
+    begin(&r, 20);
+    fake_drop_batch(r.spool, r.sent[0].batch->id.batch_no);
+    rig_reply(&r, 0, 200, ""); /* heard before the spool's note */
+    cr_assert_eq(r.cancels, 0);
+    cr_assert_str_eq(rig_body(&r, 1), "[11,12,13,14,15,16,17,18,19,20]");
+    rig_reply(&r, 1, 200, "");
+    cr_assert(output_idle(r.output));
+    cr_assert_eq(fake_batches(r.spool), 0);
+    rig_deinit(&r);
+}
+
 Test(once, equal_ids_are_kept_apart_when_the_api_says_so)
 {
     struct rig r;
