@@ -263,6 +263,9 @@ enum err recovery_replay(struct recovery *r)
     newest->end = r->proven;
     newest->next_seq = r->proven_next_seq;
     newest->sealed = true;
+    /* A STATE of an earlier life may know less than the headers do; numbers never go back. */
+    if (a->next_seq < r->proven_next_seq)
+        accounts_lost(a, a->next_seq, r->proven_next_seq - a->next_seq);
     /* Pending events of segments that are no longer there. */
     if (a->low_water + 1 < r->valid[0]->header.first_seq) {
         uint64_t first = a->low_water + 1, end = r->valid[0]->header.first_seq;
