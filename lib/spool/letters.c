@@ -35,7 +35,11 @@ void letters_remove_file(struct letters *l, uint64_t id)
     for (size_t i = 0; i < l->file_count; i++) {
         if (l->files[i].id != id)
             continue;
-        if (l->files[i].next > l->files[i].first)
+        /* A start takes each file's letters to end where the next file's begin: the numbers of this one become its
+         * predecessor's, and are to be known as gone for as long as that one is there. */
+        if (i > 0)
+            l->files[i - 1].next = l->files[i].next;
+        else if (l->files[i].next > l->files[i].first)
             (void)intervals_remove(&l->gone, l->files[i].first,
                                    l->files[i].next - 1); /* They left with the file. */
         l->file_count--;
