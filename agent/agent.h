@@ -36,6 +36,7 @@ struct agent {
     struct rng rng;
     struct uuid_source *uuids;
     struct recent recent;         /* ids of the last minutes */
+    uint64_t request_bytes;       /* of requests that wait for their answer; bounded by the inputs */
     struct decoder *decoder;      /* of request bodies */
     struct config *config;        /* in force; edition->config */
     struct config_edition *edition, *first_edition;

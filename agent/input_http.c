@@ -14,6 +14,10 @@
 
 #define SPARE_MAX 32
 #define ARENA_BLOCK_BYTES (8 * 1024)
+#define HELD_BYTES_MAX (12 * 1024 * 1024)    /* requests that are still arriving, all connections of the input */
+#define REQUEST_BYTES_MAX (12 * 1024 * 1024) /* requests that wait for their answer, all inputs */
+#define REQUEST_BYTES_BASE 2048
+#define REQUEST_BYTES_FACTOR 3               /* a body, what is known of its events, and what they are rendered into */
 /* A body of events shrinks to a tenth, of very dull ones to a fiftieth; a bomb to a thousandth. */
 #define INFLATE_RATIO_MAX 200
 #define INFLATE_RATIO_FREE_BYTES (1024 * 1024)
@@ -25,6 +29,7 @@ struct http_exchange {
     struct http_conn *conn;
     uint64_t handle;
     struct arena arena;
+    uint64_t claimed;            /* of agent->request_bytes */
     struct bytes inflated;       /* the decoded body, where it came compressed */
     struct api_request request;
     struct api_exchange x;
@@ -64,10 +69,25 @@ static void exchange_free(struct http_exchange *e)
     free(e);
 }
 
+/* Everything that a request is made into lives until its answer; all of them together have a bound. A request that
+ * would pass it is told to come again, unless it is the only one. */
+static bool claim_memory(struct http_exchange *e)
+{
+    struct agent *a = e->input->input.agent;
+    uint64_t bytes = REQUEST_BYTES_BASE + e->request.body.len * REQUEST_BYTES_FACTOR;
+    if (a->request_bytes > 0 && a->request_bytes + bytes > REQUEST_BYTES_MAX)
+        return false;
+    e->claimed = bytes;
+    a->request_bytes += bytes;
+    return true;
+}
+
 static void exchange_release(struct http_exchange *e)
 {
     struct input_http *in = e->input;
     list_remove(&e->node);
+    in->input.agent->request_bytes -= e->claimed;
+    e->claimed = 0;
     if (in->spare_count >= SPARE_MAX || e->inflated.cap > HTTP_FRONT_READ_BYTES) {
         exchange_free(e);
         return;
@@ -191,6 +211,10 @@ static void take_request(struct http_exchange *e)
     struct agent *a = e->input->input.agent;
     struct api_exchange *x = &e->x;
     struct http_conn *c = e->conn;
+    if (!claim_memory(e)) {
+        refuse(e, COND_FULL, REJECT_FULL, "too many large requests at once");
+        return;
+    }
     bool may_wait = intake_tight(&a->intake, e->request.body.len) && own_body(e);
     x->api->read(x);
     if (x->answer.status != 0) {
@@ -372,6 +396,7 @@ static enum err bind_http(struct agent *a, const struct config_input *config, st
     apply_settings(in, config);
     struct http_limits limits = http_limits_default;
     limits.body_bytes_max = config->max_body;
+    limits.held_bytes_max = config->max_body + (2 << 20) > HELD_BYTES_MAX ? config->max_body + (2 << 20) : HELD_BYTES_MAX;
     if (tls_server_load(&config->tls, &in->front.tls, &in->tls_looks, why) != OK) {
         free(in);
         return why->err = ERR_CONFIG;
