@@ -149,8 +149,8 @@ struct api_exchange {
     struct event *events;     /* neutral path: to be routed and rendered by intake; then items stay NULL */
     unsigned event_count;
     unsigned warnings;        /* accepted, but a person should know (binary-mode headers in Latin-1) */
-    struct api_answer answer; /* status != 0: final, nothing is stored (refused whole, or GET) */
-    enum api_reject answer_reason; /* what `offered` events are counted as when that is a refusal */
+    struct api_answer answer; /* status != 0: final, nothing is stored (refused whole, or GET); what of
+                                 `offered` has no rejection of its own then counts as malformed */
     bool pass_on;             /* not for us: to be sent to the upstream as api->pass_on() says while the sender waits, and
                                  its answer given back; where that cannot be, answer(COND_FAILED) */
     void *state;              /* the api's own, in the arena: what answer() needs to know again */
@@ -311,8 +311,6 @@ struct api {
     uint64_t (*expires_us)(struct span partition);
     void (*envelope)(const struct api_settings *s, struct span partition, struct api_envelope *ret);
     enum err (*request)(const struct api_settings *s, const struct api_batch *b, struct arena *arena, struct api_send *ret);
-    /* The codec for this partition where it is not the output's own; NULL: it always is. */
-    enum api_codec (*codec)(const struct api_settings *s, struct span partition, enum api_codec configured);
     /* The upstream request for an exchange with pass_on set; the body is the sender's. NULL: there are none. */
     enum err (*pass_on)(const struct api_settings *s, const struct api_exchange *x, struct api_send *ret);
     /* A request without events that asks whether we are welcome again; NULL or false: probe with the batch itself. */

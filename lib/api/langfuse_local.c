@@ -188,7 +188,7 @@ void langfuse_read(struct api_exchange *x)
         break;
     }
     if (x->answer.status != 0)
-        x->item_count = x->rejection_count = 0;
+        x->item_count = 0;
 }
 
 /* --- answers ------------------------------------------------------------------------------------ */

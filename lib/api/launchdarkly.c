@@ -154,7 +154,7 @@ static void read_any(struct api_exchange *x)
     else
         ld_read_sdk(x);
     if (x->answer.status != 0)
-        x->item_count = x->rejection_count = 0;
+        x->item_count = 0;
 }
 
 static void answer_any(struct api_exchange *x, enum api_condition condition, struct span text,

@@ -30,6 +30,10 @@ bool ld_split_partition(struct span partition, struct span *ret_project, struct 
 /* The sender's payload id; .at NULL: none. */
 struct span ld_payload_id(const struct api_request *r);
 
+/* Makes import items of the custom events in a checked array of `weight` SDK events. False: the output has no
+ * partition for them, or the arena is full. */
+MUST_USE bool ld_import_custom(struct api_exchange *x, uint32_t weight);
+
 void ld_read_import(struct api_exchange *x);
 void ld_answer_import(struct api_exchange *x, enum api_condition condition, struct span text,
                       struct api_answer *ret);

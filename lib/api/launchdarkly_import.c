@@ -177,9 +177,9 @@ static bool take_event(struct api_exchange *x, enum err err, struct span partiti
         add_item(x, partition, e->text, content);
         return true;
     }
-    if (option_on(x->settings, "lenient") && api_reject(x, x->offered, reason, text))
+    bool noted = api_reject(x, x->offered, reason, text);
+    if (noted && option_on(x->settings, "lenient"))
         return true;
-    x->answer_reason = reason;
     refuse(x, text);
     return false;
 }

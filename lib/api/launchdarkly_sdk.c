@@ -200,8 +200,15 @@ static void read_body(struct api_exchange *x)
         return;
     }
     x->offered = weight;
-    if (weight > 0)
+    if (events && !object && weight > 0 && option_on(x->settings, "import_custom")) {
+        if (!ld_import_custom(x, weight))
+            ld_answer_sdk(x, COND_NO_OUTPUT, SPAN("the output has no partition for custom events"),
+                          &x->answer);
+    } else if (weight > 0 && !(x->settings != NULL && x->settings->sdk_key.at == NULL && !from_browser(x))) {
+        /* (Without an sdk_key the output is there for custom events only: diagnostics are taken and left
+         * out.) */
         store(x, target_of(x, events && object), body, weight, false);
+    }
 }
 
 /* The value of `name` in the query, percent-decoded, with + and space as the base64 character. */
@@ -274,7 +281,8 @@ void ld_read_sdk(struct api_exchange *x)
         read_pixel(x);
         return;
     default:
-        if (!from_browser(x) && x->settings != NULL && x->settings->sdk_key.at == NULL) {
+        if (!from_browser(x) && x->settings != NULL && x->settings->sdk_key.at == NULL &&
+            !option_on(x->settings, "import_custom")) {
             ld_answer_sdk(x, COND_NO_OUTPUT, SPAN("the output has no sdk_key"), &x->answer);
             return;
         }
@@ -286,8 +294,10 @@ void ld_answer_sdk(struct api_exchange *x, enum api_condition condition, struct 
                    struct api_answer *ret)
 {
     const struct state *state = x->state;
-    if (condition == COND_STORED && x->rejection_count > 0)
-        condition = x->rejections[0].reason == REJECT_FULL ? COND_FULL : COND_TOO_LARGE;
+    if (condition == COND_STORED && x->rejection_count > 0 && x->rejections[0].reason == REJECT_FULL)
+        condition = COND_FULL;
+    if (condition == COND_STORED && x->rejection_count > 0 && x->rejections[0].reason == REJECT_TOO_LARGE)
+        condition = COND_TOO_LARGE;
     if (condition == COND_CONFLICT && state != NULL && state->payload_id.at != NULL)
         text = arena_printf(x->arena, "payload id %.*s was given to other content before",
                             SPAN_FMT(state->payload_id));

@@ -234,9 +234,9 @@ static bool take_event(struct api_exchange *x, enum err err, const struct monk_e
         too_large(x);
         return false;
     }
-    if (lenient && api_reject(x, x->offered, reason, text))
+    bool noted = api_reject(x, x->offered, reason, text);
+    if (lenient && noted)
         return true;
-    x->answer_reason = reason;
     if (reason == REJECT_TOO_LARGE && x->path->tag == MONK_SINGLE)
         too_large(x);
     else
@@ -328,7 +328,7 @@ void monk_read(struct api_exchange *x)
     else
         read_single(x);
     if (x->answer.status != 0)
-        x->item_count = x->rejection_count = 0;
+        x->item_count = 0;
 }
 
 /* --- answers ------------------------------------------------------------------------------------ */

@@ -232,7 +232,6 @@ static void read_single(struct api_exchange *x)
     bool taken = items_new(x, 1) != NULL && take_event(x, OK, &e, NULL);
     x->offered = 1;
     if (!taken || x->rejection_count > 0) {
-        x->answer_reason = REJECT_TOO_LARGE;
         answer_error(x, shape_detail, 413, "too_large", "larger than an event may be");
     }
 }
@@ -253,7 +252,7 @@ void segops_read(struct api_exchange *x)
     else
         read_single(x);
     if (x->answer.status != 0)
-        x->item_count = x->rejection_count = 0;
+        x->item_count = 0;
 }
 
 void segops_answer(struct api_exchange *x, enum api_condition condition, struct span text,

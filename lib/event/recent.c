@@ -157,6 +157,20 @@ static bool known_or_make_room(struct recent *r, uint64_t key, uint64_t content,
     return false;
 }
 
+void recent_forget(struct recent *r, uint64_t key, uint64_t content)
+{
+    if (r->count == 0)
+        return;
+    for (size_t place = home(r, key); r->table[place] != 0; place = next_place(r, place)) {
+        struct recent_entry *e = &r->ring[r->table[place] - 1];
+        if (e->key != key || e->content != content)
+            continue;
+        table_remove(r, place);
+        e->key = 0;
+        return;
+    }
+}
+
 void recent_put(struct recent *r, uint64_t key, uint64_t content, uint64_t at_us, uint64_t now_us)
 {
     struct recent_entry entry = {.key = key, .content = content, .at_us = at_us};

@@ -49,6 +49,9 @@ enum recent_answer recent_look(const struct recent *r, uint64_t key, uint64_t co
  * comes from before this process's clock began is given as 0). */
 void recent_put(struct recent *r, uint64_t key, uint64_t content, uint64_t at_us, uint64_t now_us);
 
+/* Forgets one pair: what was put for it turned out not to be stored. Unknown pairs are no mistake. */
+void recent_forget(struct recent *r, uint64_t key, uint64_t content);
+
 /* Forgets what is past the window; frees the memory when nothing is left. Call now and then. */
 void recent_expire(struct recent *r, uint64_t now_us);
 

@@ -151,8 +151,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     arena_init(&arena, 4096, 32 << 20);
     uuid_source_init(&uuids, (struct entropy){.fill = fill});
     struct api_exchange x = {.request = &request, .arena = &arena, .agent_name = "fuzz", .uuids = &uuids};
+    /* With the header x-settings: as an output with every option that changes what is taken. */
+    static const struct api_option options[] = {{"lenient", {(const uint8_t *)"true", 4}},
+                                                {"import_custom", {(const uint8_t *)"true", 4}}};
+    struct api_settings settings = {
+        .partition = SPAN("p/e"), .access_token = SPAN("t"), .options = options, .option_count = 2};
     if (api_route(request.method, request.path, &x.api, &x.path) == MATCH_PATH) {
         (void)api_authorized(x.path, &request, SPAN("token"));
+        settings.api = x.api;
+        settings.limits = x.api->limits;
+        if (header(&head, "x-settings").at != NULL)
+            x.settings = &settings;
         exchange(&x);
     }
     arena_deinit(&arena);

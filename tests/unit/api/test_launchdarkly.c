@@ -357,6 +357,43 @@ Test(launchdarkly, sdks_never_see_what_would_silence_them)
     EXPECT_SPAN(fix.answer.body, "{\"message\":\"the output has no sdk_key\"}");
 }
 
+Test(launchdarkly, custom_events_of_sdks_become_imports)
+{
+    setup();
+    fixture_option("launchdarkly.import_custom", "true");
+    fix.settings.access_token = SPAN("t");
+    fix.x.settings = &fix.settings;
+    cr_expect_eq(
+        sdk("/bulk",
+            "[{\"kind\":\"index\",\"context\":{}},"
+            "{\"kind\":\"custom\",\"creationDate\":5,\"key\":\"p\",\"context\":{\"kind\":\"multi\","
+            "\"user\":{\"key\":\"u-7\"},\"org\":{\"key\":\"o-2\",\"x\":1}},\"data\":{\"sku\":\"x\"},"
+            "\"metricValue\":32.50},"
+            "{\"kind\":\"custom\",\"creationDate\":6,\"key\":\"q\",\"context\":{\"kind\":\"user\",\"key\":"
+            "\"u\"},\"data\":7},"
+            "{\"kind\":\"custom\",\"creationDate\":7,\"key\":\"r\",\"contextKeys\":{\"user\":\"v\"}},"
+            "{\"kind\":\"custom\",\"creationDate\":8,\"key\":\"s\"}]"),
+        202);
+    static const char *const expected[] = {
+        "{\"kind\":\"custom\",\"key\":\"p\",\"creationDate\":5,\"metricValue\":32.50,\"contextKeys\":{"
+        "\"user\":\"u-7\","
+        "\"org\":\"o-2\"},\"data\":{\"sku\":\"x\"}}",
+        "{\"kind\":\"custom\",\"key\":\"q\",\"creationDate\":6,\"contextKeys\":{\"user\":\"u\"}}",
+        "{\"kind\":\"custom\",\"key\":\"r\",\"creationDate\":7,\"contextKeys\":{\"user\":\"v\"}}",
+    };
+    cr_assert_eq(fix.x.item_count, 3);
+    for (int i = 0; i < 3; i++) {
+        EXPECT_SPAN(fix.x.items[i].body, expected[i]);
+        EXPECT_SPAN(fix.x.items[i].partition, "shop/production");
+    }
+    cr_assert_eq(fix.x.rejection_count, 1, "no context");
+    cr_expect_eq(fix.x.rejections[0].index, 4);
+    cr_expect_eq(sdk("/diagnostic", "{\"kind\":\"diagnostic\"}"), 202);
+    cr_expect_eq(fix.x.item_count, 0, "there is no sdk_key to send it with");
+    fix.settings.partition = (struct span){0};
+    cr_expect_eq(sdk("/bulk", "[{\"kind\":\"custom\"}]"), 503);
+}
+
 Test(launchdarkly, browsers_get_cors)
 {
     cr_expect_eq(fixture_request("OPTIONS", "/events/bulk/5f0c", NULL, "", 0, COND_STORED), 204);

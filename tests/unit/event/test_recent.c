@@ -25,6 +25,27 @@ Test(recent, same_different_new)
     recent_deinit(&r);
 }
 
+Test(recent, what_was_not_stored_is_forgotten)
+{
+    struct recent r;
+    recent_init(&r, 64, WINDOW);
+    recent_forget(&r, 1, 10);
+    for (uint64_t round = 0; round < 3; round++) {
+        for (uint64_t key = 1; key <= 200; key++) {
+            recent_put(&r, key, 10, round, round);
+            if (key % 2 == 0)
+                recent_forget(&r, key, 10);
+            cr_expect_eq(recent_look(&r, key, 10, round), key % 2 == 0 ? RECENT_NEW : RECENT_SAME);
+        }
+    }
+    recent_put(&r, 300, 10, 3, 3);
+    recent_forget(&r, 300, 11);
+    cr_expect_eq(recent_look(&r, 300, 10, 3), RECENT_SAME);
+    recent_expire(&r, 4 + WINDOW);
+    cr_expect_eq(r.count, 0);
+    recent_deinit(&r);
+}
+
 Test(recent, window_is_kept_to_the_microsecond)
 {
     struct recent r;
