@@ -87,7 +87,7 @@ static void start(struct output *o, struct batch *b)
     limit_rate_take(&o->rate, o->now_us);
     limit_pace_sent(&o->pace, o->now_us, normal);
     o->stats.requests++;
-    if (b->attempts > 0 || b->recovered)
+    if (b->tries > 0 || b->recovered)
         o->stats.retries++;
     if (b->unknown) {
         o->stats.repeated += b->count;

@@ -31,11 +31,15 @@ void sight_tell(struct output *o)
     char next[64] = "";
     if (next_us != 0)
         (void)snprintf(next, sizeof next, "; next try in %.1f s", (double)(next_us - o->now_us) / 1e6);
+    const char *why = o->error[0] != 0 ? o->error : "no error is known";
+    if (state == OUT_FULL && !o->dead_full)
+        why = "the spool has no room (spool.max_bytes, agent.min_free or the disk)";
+    else if (state == OUT_PAUSED)
+        why = "by command";
     if (state == OUT_OK)
         news_add(&o->news, NEWS_STATE, "ok again (was %s)", output_state_names[o->state_told]);
     else
-        news_add(&o->news, NEWS_STATE, "%s: %s%s", output_state_names[state],
-                 o->error[0] != 0 ? o->error : "no error is known", next);
+        news_add(&o->news, NEWS_STATE, "%s: %s%s", output_state_names[state], why, next);
     o->state_told = state;
     o->state_wall_ns = clock_wall_ns(&o->clock);
 }

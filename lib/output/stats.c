@@ -14,7 +14,7 @@ const double output_histogram_bounds_s[OUTPUT_HISTOGRAM_BUCKETS - 1] = {
 };
 
 static const char *const known_results[] = {"delivered", "partial", "retry",   "split",      "dead",
-                                            "held",      "skipped", "unknown", "unreachable"};
+                                            "hold",      "skipped", "unknown", "unreachable"};
 
 void stats_init(struct stats *s)
 {

@@ -28,7 +28,7 @@ static void http_broke(enum output_break what, const char *text, struct api_verd
         .action = what == BREAK_CERTIFICATE ? ACT_HOLD : ACT_RETRY,
         .backoff = what != BREAK_CANCELLED,
         .unknown = what == BREAK_UNKNOWN || what == BREAK_REUSED || what == BREAK_CANCELLED,
-        .result = what == BREAK_CERTIFICATE ? "held" : "unreachable",
+        .result = what == BREAK_CERTIFICATE ? "hold" : "unreachable",
         .text = span_str(text),
     };
     if (ret->unknown)
@@ -37,7 +37,7 @@ static void http_broke(enum output_break what, const char *text, struct api_verd
 
 static void http_judge_probe(const struct api_reply *reply, struct arena *arena, struct api_verdict *ret)
 {
-    *ret = (struct api_verdict){.action = ACT_HOLD, .result = "held"};
+    *ret = (struct api_verdict){.action = ACT_HOLD, .result = "hold"};
     if (reply->status >= 200 && reply->status < 300)
         ret->action = ACT_DELIVERED;
     else if (reply->status == 404 || reply->status == 405 || reply->status == 501)
