@@ -9,8 +9,13 @@
 
 #include <stdio.h>
 
-static void hold_partition(struct output *o, struct partition *p, const struct api_verdict *v)
+/* Several requests of one partition may be refused in one moment: that is one refusal. */
+static void hold_partition(struct output *o, struct batch *b, const struct api_verdict *v)
 {
+    struct partition *p = b->partition;
+    b->failed_us = 0; /* time on hold is not counted against events */
+    if (p->held && b->send_no <= p->hold_mark)
+        return;
     uint64_t first = o->config.retry_initial_us > US_PER_S ? o->config.retry_initial_us : US_PER_S;
     uint64_t max = o->config.retry_max_us > first ? o->config.retry_max_us : first, delay = first;
     for (unsigned i = 0; i < p->holds && delay < max; i++)
@@ -23,6 +28,7 @@ static void hold_partition(struct output *o, struct partition *p, const struct a
     o->held_partitions += !p->held;
     p->held = true;
     p->holds++;
+    p->hold_mark = o->schedule.sends;
     p->next_us = o->now_us + (delay < max ? delay : max);
     (void)snprintf(p->text, sizeof p->text, "%.*s", SPAN_FMT(v->text));
 }
@@ -87,7 +93,8 @@ static void came_back(struct output *o, uint64_t send_no)
 static void apply_effect(struct output *o, struct batch *b, const struct api_verdict *v)
 {
     struct partition *p = b->partition;
-    p->probing = false;
+    if (b->send_no > p->hold_mark)
+        p->probing = false;
     switch (b->outcome.effect) {
     case EFFECT_NONE:
         schedule_forgotten(&o->schedule, b->send_no);
@@ -109,7 +116,7 @@ static void apply_effect(struct output *o, struct batch *b, const struct api_ver
         break;
     case EFFECT_HOLD_PARTITION:
         came_back(o, b->send_no);
-        hold_partition(o, p, v);
+        hold_partition(o, b, v);
         break;
     }
     if (b->outcome.effect != EFFECT_BACKOFF && v->retry_after_us > 0)
@@ -142,7 +149,9 @@ static void apply_outcome(struct output *o, struct batch *b)
     }
     if (out->structured)
         b->structured = true;
-    if (o->schedule.phase != SCHEDULE_HELD && o->schedule.phase != SCHEDULE_STOPPED && b->failed_us == 0)
+    bool fails = out->effect == EFFECT_BACKOFF || out->effect == EFFECT_NONE;
+    if (fails && o->schedule.phase != SCHEDULE_HELD && o->schedule.phase != SCHEDULE_STOPPED &&
+        b->failed_us == 0)
         b->failed_us = o->now_us;
     if (out->effect == EFFECT_NONE)
         b->not_before_us = o->now_us + schedule_jitter_us(&o->schedule, b->tries - 1, &o->rng);
@@ -188,6 +197,13 @@ static void conclude(struct output *o, struct batch *b, const struct api_verdict
     apply_outcome(o, b);
 }
 
+/* The spool has closed it by policy: whatever came back, there is nothing left to send. */
+static void end_cancelled(struct output *o, struct batch *b)
+{
+    if (b->cancel && b->state == BATCH_WAITING)
+        output_batch_recycle(o, b);
+}
+
 void output_replied(struct output *o, struct batch *b, const struct api_reply *reply)
 {
     o->now_us = clock_mono_us(&o->clock);
@@ -202,6 +218,7 @@ void output_replied(struct output *o, struct batch *b, const struct api_reply *r
     dispatch_describe(o, b, &o->arena, &described);
     o->transport->judge(&settings, &described, reply, &o->arena, &verdict);
     conclude(o, b, &verdict, reply->status);
+    end_cancelled(o, b);
 }
 
 void output_broke(struct output *o, struct batch *b, enum output_break what, const char *text)
@@ -216,8 +233,7 @@ void output_broke(struct output *o, struct batch *b, enum output_break what, con
     if (b->state == BATCH_WAITING && (at_once || what == BREAK_CANCELLED))
         b->not_before_us = o->now_us;
     b->once_more = b->once_more || at_once;
-    if (b->cancel && b->state == BATCH_WAITING)
-        output_batch_recycle(o, b); /* the spool has closed it: there is nothing left to send */
+    end_cancelled(o, b);
 }
 
 void output_probed(struct output *o, const struct api_reply *reply, enum output_break what, const char *text)

@@ -22,6 +22,9 @@ void news_add(struct news *n, int kind, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(at->text, sizeof at->text, format, args);
     va_end(args);
+    for (char *c = at->text; *c != 0; c++) /* an upstream's words may have lines: this is one */
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = ' ';
 }
 
 bool news_next(struct news *n, struct output_news *ret)

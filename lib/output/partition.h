@@ -24,6 +24,8 @@ struct partition {
     uint64_t scan;       /* the scan that found an earlier batch of it waiting */
     bool held, probing;
     unsigned holds;
+    uint64_t
+        hold_mark; /* the output's latest send when it was last held: answers to earlier ones are old news */
     uint64_t next_us; /* no probe before */
     uint64_t held_wall_ns;
     char text[200];

@@ -396,3 +396,86 @@ Test(retry, a_release_of_memory_on_a_held_partition_is_undone_by_reading_again)
         cr_assert_eq(fake_record(r.spool, i)->fate, FAKE_DELIVERED, "seq %u", i);
     rig_deinit(&r);
 }
+
+Test(retry, a_partition_refused_by_several_requests_at_once_is_held_once)
+{
+    struct rig r;
+    begin(&r, 4, 40);
+    for (unsigned n = 0; n < 4; n++)
+        rig_reply(&r, n, 404, "unknown\ndataset");
+    struct output_news news;
+    unsigned lines = 0;
+    while (output_news_next(r.output, &news)) {
+        lines += strstr(news.text, "is held: unknown dataset") != NULL;
+        cr_assert_null(strchr(news.text, '\n'));
+    }
+    cr_assert_eq(lines, 1);
+    rig_pass_by_wakes(&r, 1100 * US_PER_MS);
+    cr_assert_eq(r.sent_count, 5, "probed after the first delay, not after the fourth");
+    cr_assert_eq(r.secrets, 1);
+    rig_reply(&r, 4, 404, "unknown dataset");
+    rig_pass_by_wakes(&r, 1900 * US_PER_MS);
+    cr_assert_eq(r.sent_count, 5, "and then later");
+    rig_deinit(&r);
+}
+
+Test(retry, concurrency_auto_backs_away_and_comes_back)
+{
+    struct rig r;
+    rig_init(&r);
+    r.config.concurrency = 8;
+    r.config.concurrency_auto = true;
+    rig_start(&r);
+    for (unsigned i = 0; i < 6; i++) {
+        rig_offer_n(&r, 500);
+        rig_run(&r);
+    }
+    rig_run(&r);
+    cr_assert_eq(rig_open(&r), 1, "it begins with one");
+    unsigned answered = 0, most = 0;
+    for (; answered < 150; answered++) {
+        most = rig_open(&r) > most ? rig_open(&r) : most;
+        rig_reply(&r, answered, 200, "");
+    }
+    cr_assert_eq(most, 8);
+    struct output_status s;
+    rig_reply_after(&r, answered, 429, "1");
+    rig_status(&r, &s);
+    cr_assert_leq(s.concurrency_now, 4);
+    rig_deinit(&r);
+}
+
+Test(retry, an_answer_for_a_batch_that_is_gone_ends_it)
+{
+    struct rig r;
+    begin(&r, 1, 10);
+    struct batch *b = r.sent[0].batch;
+    fake_drop_batch(r.spool, b->id.batch_no);
+    struct spool_note note;
+    while (fake_note_next(r.spool, &note))
+        output_note(r.output, &note);
+    rig_reply(&r, 0, 503, ""); /* before the shell was asked to cancel */
+    rig_pass_by_wakes(&r, 60 * US_PER_S);
+    cr_assert_eq(r.sent_count, 1);
+    cr_assert(output_idle(r.output));
+    rig_deinit(&r);
+}
+
+Test(retry, skipped_events_are_told_once_a_minute)
+{
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    unsigned lines = 0;
+    struct output_news news;
+    for (unsigned n = 0; n < 100; n++) {
+        rig_offer_n(&r, 10);
+        rig_run(&r);
+        rig_reply(&r, n, 202, "skipped");
+        rig_pass(&r, US_PER_S);
+        while (output_news_next(r.output, &news))
+            lines += news.kind == NEWS_SKIPPED;
+    }
+    cr_assert_eq(lines, 2);
+    rig_deinit(&r);
+}

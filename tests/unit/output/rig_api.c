@@ -69,7 +69,7 @@ static void judge(const struct api_settings *s, const struct api_batch *b, const
                                   .result = "unknown",
                                   .text = SPAN("unreadable")};
     else if (status / 100 == 2)
-        v->action = ACT_DELIVERED, v->result = "delivered";
+        v->action = ACT_DELIVERED, v->result = "delivered", v->noted = span_is(reply->body, "skipped");
     else if (status == 429 || status / 100 == 5)
         v->action = ACT_RETRY, v->backoff = true, v->unknown = status != 429;
     else if (status == 400)

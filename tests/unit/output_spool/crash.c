@@ -406,9 +406,12 @@ static void heal_and_check(struct world *w)
         if (l.pending == 0 && output_idle(w->output) && w->send_count == 0)
             break;
     }
-    cr_assert_eq(l.pending, 0, "a healthy upstream drains everything");
     struct output_status status;
     output_status(w->output, &status);
+    cr_assert_eq(l.pending, 0,
+                 "a healthy upstream drains everything: %llu pending, %s, %s, %u in flight, %u waiting, %u open",
+                 (unsigned long long)l.pending, output_state_names[status.state], status.error, status.in_flight,
+                 status.waiting, status.open_batches);
     uint64_t missing = 0, twice = 0;
     for (unsigned i = 1; i <= w->offered; i++) {
         missing += w->answered[i] && w->arrived[i] == 0;
@@ -447,9 +450,9 @@ static void run(uint64_t seed, unsigned steps)
     arena_init(&w->arena, 4096, 1 << 20);
     rig_has_probe = seed % 2;
     w->spool_config = (struct spool_config){.name = "test",
-                                            .max_bytes = 16 << 20,
+                                            .max_bytes = 64 << 20,
                                             .segment_bytes = 1 << 20,
-                                            .dead_max_bytes = 1 << 20,
+                                            .dead_max_bytes = 16 << 20,
                                             .recent_us = 300 * US_PER_S,
                                             .recent_max = 1000};
     w->config = (struct output_config){
