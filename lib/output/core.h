@@ -161,6 +161,7 @@ void settle_decide(struct output *o, struct batch *b); /* b->outcome is filled: 
 
 /* --- sight.c --- */
 
+extern const char sight_dead_full[]; /* what a person can do about it */
 enum output_state sight_state(const struct output *o);
 void sight_tell(struct output *o); /* news when the state changed */
 

@@ -234,10 +234,7 @@ static bool settle(struct output *o, struct batch *b)
     o->spool_retry_us = o->now_us + RETRY_SPOOL_US;
     if (err == ERR_FULL && p.outcome.dead_count > 0 && !o->dead_full) {
         o->dead_full = true;
-        output_error(
-            o, b->reply_status,
-            "the store of dead letters is full (dead_letter.max_bytes): replay or purge some, or raise it; "
-            "nothing is sent until then");
+        output_error(o, b->reply_status, "%s", sight_dead_full);
     }
     return false;
 }

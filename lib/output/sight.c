@@ -7,6 +7,10 @@
 const char *const output_state_names[OUT_STATES] = {"ok",     "retrying", "held",  "full",
                                                     "paused", "quota",    "failed"};
 
+const char sight_dead_full[] =
+    "the store of dead letters is full (dead_letter.max_bytes): replay or purge some, or "
+    "raise it; nothing is sent until then";
+
 enum output_state sight_state(const struct output *o)
 {
     if (o->failed)
@@ -32,7 +36,9 @@ void sight_tell(struct output *o)
     if (next_us != 0)
         (void)snprintf(next, sizeof next, "; next try in %.1f s", (double)(next_us - o->now_us) / 1e6);
     const char *why = o->error[0] != 0 ? o->error : "no error is known";
-    if (state == OUT_FULL && !o->dead_full)
+    if (o->dead_full)
+        why = sight_dead_full;
+    else if (state == OUT_FULL)
         why = "the spool has no room (spool.max_bytes, agent.min_free or the disk)";
     else if (state == OUT_PAUSED)
         why = "by command";
@@ -89,7 +95,7 @@ void output_status(const struct output *o, struct output_status *ret)
         .request_seconds = o->stats.request_seconds,
         .commit_seconds = o->stats.commit_seconds,
     };
-    memcpy(ret->error, o->error, sizeof ret->error);
+    (void)snprintf(ret->error, sizeof ret->error, "%s", o->dead_full ? sight_dead_full : o->error);
     for (unsigned i = 0; i < o->stats.result_count; i++) {
         ret->batches[i].result = o->stats.results[i].name;
         ret->batches[i].count = o->stats.results[i].count;
