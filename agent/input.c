@@ -10,6 +10,8 @@
 
 static const struct input_kind *const kinds[CONFIG_INPUT_TYPES] = {
     [CONFIG_INPUT_HTTP] = &input_http_kind,
+    [CONFIG_INPUT_UNIX_DGRAM] = &input_dgram_kind,
+    [CONFIG_INPUT_UDP] = &input_dgram_kind,
 };
 
 void input_init(struct input *in, const struct input_kind *kind, struct agent *a, const struct config_input *config)

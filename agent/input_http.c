@@ -228,7 +228,7 @@ static void take_request(struct http_exchange *e)
     e->offer = (struct intake_offer){.x = x,
                                      .counters = &e->input->input.counters,
                                      .input_name = e->input->input.config->name,
-                                     .may_wait = may_wait,
+                                     .wait = may_wait ? INTAKE_WAIT_BRIEFLY : INTAKE_WAIT_NOT,
                                      .done = on_offer_done,
                                      .ctx = e};
     intake_offer(&a->intake, &e->offer);

@@ -104,13 +104,19 @@ static bool place_items(struct intake *in, struct intake_offer *o)
 
 /* --- 5. answers --------------------------------------------------------------------------------------------- */
 
+static void leave_room_queue(struct intake *in, struct intake_offer *o)
+{
+    if (o->state != OFFER_WAITS_ROOM)
+        return;
+    list_remove(&o->node);
+    if (o->wait == INTAKE_WAIT_BRIEFLY)
+        in->room_waiting--;
+}
+
 static void answer_later(struct intake *in, struct intake_offer *o, enum api_condition condition, const char *text)
 {
     ensure(o->state != OFFER_ANSWERING && o->state != OFFER_DONE);
-    if (o->state == OFFER_WAITS_ROOM) {
-        list_remove(&o->node);
-        in->room_waiting--;
-    }
+    leave_room_queue(in, o);
     for (unsigned i = 0; i < o->part_count; i++)
         list_remove(&o->parts[i].node);
     o->state = OFFER_ANSWERING;
@@ -209,10 +215,7 @@ static void append_part(struct intake *in, struct intake_part *p, uint64_t wall_
 static void append_all(struct intake *in, struct intake_offer *o)
 {
     uint64_t wall_ns = o->x->request != NULL ? o->x->request->wall_ns : clock_wall_ns(&in->agent->clock);
-    if (o->state == OFFER_WAITS_ROOM) {
-        list_remove(&o->node);
-        in->room_waiting--;
-    }
+    leave_room_queue(in, o);
     o->state = OFFER_WAITS_COMMIT;
     for (unsigned i = 0; i < o->part_count; i++)
         leave_out_repeats(in, &o->parts[i]);
@@ -224,30 +227,61 @@ static void append_all(struct intake *in, struct intake_offer *o)
 
 static void on_room_timer(uv_timer_t *timer);
 
+/* The oldest of those whose patience ends. */
+static struct intake_offer *first_brief(struct intake *in)
+{
+    for (struct list *node = in->room_queue.next; node != &in->room_queue; node = node->next) {
+        struct intake_offer *o = CONTAINER_OF(node, struct intake_offer, node);
+        if (o->wait == INTAKE_WAIT_BRIEFLY)
+            return o;
+    }
+    return NULL;
+}
+
 static void arm_room_timer(struct intake *in)
 {
-    struct list *first = list_first(&in->room_queue);
-    if (first == NULL || in->timer_armed)
+    if (in->room_waiting == 0 || in->timer_armed)
         return;
     uint64_t now = clock_mono_us(&in->agent->clock);
-    uint64_t at = CONTAINER_OF(first, struct intake_offer, node)->room_deadline_us;
+    uint64_t at = first_brief(in)->room_deadline_us;
     int r = uv_timer_start(&in->room_timer, on_room_timer, at <= now ? 0 : (at - now) / 1000 + 1, 0);
     ensure(r == 0);
     in->timer_armed = true;
 }
 
-static void wait_for_room(struct intake *in, struct intake_offer *o, const char *text)
+static bool may_wait(const struct intake *in, const struct intake_offer *o, enum err err)
 {
-    if (!o->may_wait || in->room_waiting >= INTAKE_ROOM_WAITERS) {
-        answer_later(in, o, COND_FULL, text);
-        return;
+    switch (o->wait) {
+    case INTAKE_WAIT_NOT:
+        return false;
+    case INTAKE_WAIT_BRIEFLY:
+        return o->state == OFFER_WAITS_ROOM || in->room_waiting < INTAKE_ROOM_WAITERS;
+    case INTAKE_WAIT_DISK:
+        return err == ERR_AGAIN;
+    case INTAKE_WAIT_LONG:
+        return true;
     }
-    o->state = OFFER_WAITS_ROOM;
+    return false;
+}
+
+/* True when it waits no longer. */
+static bool wait_for_room(struct intake *in, struct intake_offer *o, enum err err, const char *text)
+{
+    if (!may_wait(in, o, err)) {
+        answer_later(in, o, COND_FULL, text);
+        return true;
+    }
     o->text = text;
-    o->room_deadline_us = clock_mono_us(&in->agent->clock) + INTAKE_ROOM_WAIT_MS * US_PER_MS;
+    if (o->state == OFFER_WAITS_ROOM)
+        return false;
+    o->state = OFFER_WAITS_ROOM;
     list_append(&in->room_queue, &o->node);
+    if (o->wait != INTAKE_WAIT_BRIEFLY)
+        return false;
+    o->room_deadline_us = clock_mono_us(&in->agent->clock) + INTAKE_ROOM_WAIT_MS * US_PER_MS;
     in->room_waiting++;
     arm_room_timer(in);
+    return false;
 }
 
 /* True when the offer left the state it was in. */
@@ -261,11 +295,7 @@ static bool try_append(struct intake *in, struct intake_offer *o)
         return true;
     case ERR_AGAIN:
     case ERR_FULL:
-        if (o->state == OFFER_NEW)
-            wait_for_room(in, o, text);
-        else
-            o->text = text;
-        return false;
+        return wait_for_room(in, o, err, text);
     case ERR_TOO_BIG:
         answer_later(in, o, COND_TOO_LARGE, text);
         return true;
@@ -290,13 +320,9 @@ static void on_room_timer(uv_timer_t *timer)
     struct intake *in = timer->data;
     in->timer_armed = false;
     uint64_t now = clock_mono_us(&in->agent->clock);
-    struct list *node;
-    while ((node = list_first(&in->room_queue)) != NULL) {
-        struct intake_offer *o = CONTAINER_OF(node, struct intake_offer, node);
-        if (o->room_deadline_us > now)
-            break;
+    struct intake_offer *o;
+    while ((o = first_brief(in)) != NULL && o->room_deadline_us <= now)
         answer_later(in, o, COND_FULL, o->text);
-    }
     arm_room_timer(in);
 }
 
@@ -348,7 +374,7 @@ bool intake_tight(const struct intake *in, uint64_t bytes)
     for (unsigned i = 0; i < a->output_count; i++)
         if (output_host_room(a->outputs[i], 1, 2 * bytes + 4096, &text) != OK)
             return true;
-    return in->room_waiting > 0;
+    return !list_empty(&in->room_queue);
 }
 
 void intake_count_refused(struct input_counters *n, const struct api_exchange *x)
@@ -403,8 +429,7 @@ void intake_forget(struct intake *in, struct intake_offer *o)
 {
     if (o->state == OFFER_NEW || o->state == OFFER_DONE)
         return;
-    if (o->state == OFFER_WAITS_ROOM)
-        in->room_waiting--;
+    leave_room_queue(in, o);
     list_remove(&o->node);
     for (unsigned i = 0; i < o->part_count; i++)
         list_remove(&o->parts[i].node);

@@ -43,12 +43,20 @@ struct intake_part {
 
 enum offer_state { OFFER_NEW, OFFER_WAITS_ROOM, OFFER_WAITS_COMMIT, OFFER_ANSWERING, OFFER_DONE };
 
+/* What an offer does when an output has no room. */
+enum intake_wait {
+    INTAKE_WAIT_NOT,     /* COND_FULL at once */
+    INTAKE_WAIT_BRIEFLY, /* a request: at most INTAKE_ROOM_WAIT_MS, with at most INTAKE_ROOM_WAITERS others */
+    INTAKE_WAIT_DISK,    /* datagrams: as long as the disk is only behind; a full output is COND_FULL at once */
+    INTAKE_WAIT_LONG,    /* a stream: as long as it takes. Its sender is not read meanwhile, which is the bound */
+};
+
 struct intake_offer {
     /* in: filled by the input, good until done() */
     struct api_exchange *x;        /* arena, items or events, rejections */
     struct input_counters *counters;
     const char *input_name;
-    bool may_wait;                 /* wait for room; datagrams do not */
+    enum intake_wait wait;         /* for room; what waits must own the memory that its events point into */
     void (*done)(struct intake_offer *offer, enum api_condition condition, const char *text);
     void *ctx;
     /* out, for the answer */
@@ -68,7 +76,7 @@ struct intake_offer {
 struct intake {
     struct agent *agent;
     struct list room_queue;        /* offers that wait for room, oldest first */
-    unsigned room_waiting;
+    unsigned room_waiting;         /* those of them that wait briefly */
     struct list answers;           /* offers whose done() is due */
     uv_timer_t room_timer;         /* .data == this intake */
     bool timer_armed;

@@ -72,6 +72,7 @@ enum err ndjson_next(struct ndjson *n, struct span *piece, struct span *ret_line
         }
         struct span line = span_of(piece->at, (size_t)(lf - piece->at));
         *piece = span_of(lf + 1, piece->len - line.len - 1);
+        n->lines++;
         if (n->skipping) {
             n->skipping = false;
             continue;
@@ -100,6 +101,7 @@ enum err ndjson_finish(struct ndjson *n, struct span *ret_line)
     if (n->given)
         empty_held(n);
     if (!n->skipping && n->held.len > 0) {
+        n->lines++;
         err = finish_line(n, bytes_span(&n->held), ret_line);
         n->given = true;
     }

@@ -13,6 +13,7 @@
 struct ndjson {
     struct bytes held; /* the unfinished line */
     size_t line_bytes_max;
+    uint64_t lines; /* number of the line handed out last, from 1; white lines count */
     bool begun;    /* the start of the stream is behind us */
     bool skipping; /* inside a line that was too long */
     bool given;    /* held was handed out as a line and is to be emptied */
