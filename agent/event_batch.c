@@ -77,7 +77,8 @@ enum err event_batch_line(struct event_batch *b, struct span line)
 }
 
 void event_batch_offer(struct event_batch *b, struct input *in, enum intake_wait wait,
-                       void (*done)(struct intake_offer *offer, enum api_condition condition, const char *text),
+                       void (*done)(struct intake_offer *offer, enum api_condition condition,
+                                    const char *text),
                        void *ctx)
 {
     b->offer = (struct intake_offer){.x = &b->x,

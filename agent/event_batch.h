@@ -33,7 +33,8 @@ void event_batch_keep(struct event_batch *b);
 MUST_USE enum err event_batch_line(struct event_batch *b, struct span line);
 /* Hands it to intake; done() follows with ctx in offer->ctx. */
 void event_batch_offer(struct event_batch *b, struct input *in, enum intake_wait wait,
-                       void (*done)(struct intake_offer *offer, enum api_condition condition, const char *text),
+                       void (*done)(struct intake_offer *offer, enum api_condition condition,
+                                    const char *text),
                        void *ctx);
 
 #endif

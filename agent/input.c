@@ -10,6 +10,7 @@
 
 static const struct input_kind *const kinds[CONFIG_INPUT_TYPES] = {
     [CONFIG_INPUT_HTTP] = &input_http_kind,
+    [CONFIG_INPUT_UNIX] = &input_stream_kind,
     [CONFIG_INPUT_UNIX_DGRAM] = &input_dgram_kind,
     [CONFIG_INPUT_UDP] = &input_dgram_kind,
 };

@@ -15,13 +15,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SLOTS 64            /* datagrams per recvmmsg(2) */
+#define SLOTS 64 /* datagrams per recvmmsg(2) */
 #define CALLS_PER_TURN 4
 #define UDP_SLOT_BYTES (64 * 1024)   /* no UDP datagram is longer */
 #define UNIX_SLOT_BYTES (256 * 1024) /* the kernel's default lets nobody send more than 208 KiB */
 #define KEEP_BYTES (1024 * 1024)     /* after a call that brought more, the memory is given back */
 #define ARENA_MAX (256 * 1024 * 1024)
-#define UNDERWAY_BYTES (8 * 1024 * 1024) /* offers that wait for the disk; then the kernel's buffer is the queue */
+#define UNDERWAY_BYTES \
+    (8 * 1024 * 1024) /* offers that wait for the disk; then the kernel's buffer is the queue */
 #define SPARE_MAX 4
 #define GATHER_MS 1
 #define GATHER_WITHIN_US (2 * US_PER_MS)
@@ -31,7 +32,7 @@ struct dgram_batch {
     struct event_batch events;
     struct list node; /* in the input's underway, or spare */
     struct input_dgram *input;
-    size_t bytes;     /* as counted in underway_bytes */
+    size_t bytes; /* as counted in underway_bytes */
 };
 
 enum dgram_wait {
@@ -50,7 +51,7 @@ struct input_dgram {
     enum dgram_wait wait;
     bool polling;
     uint64_t woken_us;
-    uint8_t *memory;  /* SLOTS slots, mapped, touched only as far as datagrams reach */
+    uint8_t *memory; /* SLOTS slots, mapped, touched only as far as datagrams reach */
     size_t slot_bytes;
     struct mmsghdr messages[SLOTS];
     struct iovec parts[SLOTS];
@@ -70,7 +71,8 @@ static struct input_dgram *of(const struct input *in)
 
 static void go_on(struct input_dgram *d);
 
-/* --- batches -------------------------------------------------------------------------------------------------- */
+/* --- batches
+ * -------------------------------------------------------------------------------------------------- */
 
 static struct dgram_batch *batch_take(struct input_dgram *d)
 {
@@ -145,7 +147,8 @@ static void batch_offer(struct dgram_batch *b)
         d->waiting = b;
 }
 
-/* --- reading -------------------------------------------------------------------------------------------------- */
+/* --- reading
+ * -------------------------------------------------------------------------------------------------- */
 
 static void reject(struct input_dgram *d, enum api_reject reason, uint64_t count)
 {
@@ -161,10 +164,11 @@ static void note_drops(struct input_dgram *d, uint32_t drops)
         return;
     d->kernel_drops = drops;
     reject(d, REJECT_KERNEL_DROPPED, more);
-    log_every(&d->drop_limit, clock_mono_us(&d->input.agent->clock), REPEAT_LOG_US, LOG_WARN, d->input.subject,
-              "the kernel dropped %u datagrams because the receive buffer was full; a larger receive_buffer helps "
-              "against bursts",
-              more);
+    log_every(
+        &d->drop_limit, clock_mono_us(&d->input.agent->clock), REPEAT_LOG_US, LOG_WARN, d->input.subject,
+        "the kernel dropped %u datagrams because the receive buffer was full; a larger receive_buffer helps "
+        "against bursts",
+        more);
 }
 
 static void read_control(struct input_dgram *d, struct msghdr *h)
@@ -254,7 +258,8 @@ static unsigned receive_turn(struct input_dgram *d, bool *ret_all)
     return total;
 }
 
-/* --- when to look ------------------------------------------------------------------------------------------------ */
+/* --- when to look
+ * ------------------------------------------------------------------------------------------------ */
 
 static void on_readable(uv_poll_t *poll, int status, int events);
 
@@ -307,7 +312,9 @@ static void on_readable(uv_poll_t *poll, int status, int events)
         go_on(d);
 }
 
-/* --- life ---------------------------------------------------------------------------------------------------------- */
+/* --- life
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 /* The kernel doubles what it is asked for, to pay for its own bookkeeping, and says the doubled number. */
 static void set_buffer(struct input_dgram *d)
@@ -319,17 +326,20 @@ static void set_buffer(struct input_dgram *d)
         (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &value, sizeof value);
     if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &granted, &len) == 0 && granted / 2 < value)
         log_warn(d->input.subject,
-                 "the kernel grants a receive buffer of %d of the %d bytes asked for; raise net.core.rmem_max or lower "
+                 "the kernel grants a receive buffer of %d of the %d bytes asked for; raise "
+                 "net.core.rmem_max or lower "
                  "receive_buffer",
                  granted / 2, value);
 }
 
-static enum err bind_dgram(struct agent *a, const struct config_input *config, struct input **ret, struct fault *why)
+static enum err bind_dgram(struct agent *a, const struct config_input *config, struct input **ret,
+                           struct fault *why)
 {
     struct input_dgram *d = must_alloc(sizeof *d);
     int on = 1;
     input_init(&d->input, &input_dgram_kind, a, config);
-    enum err err = listener_bind(&d->listener, config->name, &config->listen, &config->socket, SOCK_DGRAM, why);
+    enum err err =
+        listener_bind(&d->listener, config->name, &config->listen, &config->socket, SOCK_DGRAM, why);
     if (err != OK) {
         free(d);
         return err;
@@ -338,8 +348,8 @@ static enum err bind_dgram(struct agent *a, const struct config_input *config, s
     list_init(&d->spare);
     d->wait = WAIT_NOT;
     d->slot_bytes = config->type == CONFIG_INPUT_UDP ? UDP_SLOT_BYTES : UNIX_SLOT_BYTES;
-    d->memory = mmap(NULL, SLOTS * d->slot_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                     -1, 0);
+    d->memory = mmap(NULL, SLOTS * d->slot_bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     ensure(d->memory != MAP_FAILED);
     prepare_slots(d);
     set_buffer(d);

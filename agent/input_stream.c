@@ -1,0 +1,268 @@
+/* input_stream: the listener of the Unix stream input, and who may connect. See input_stream.h. */
+#include "agent/input_stream.h"
+
+#include "agent/agent.h"
+#include "agent/config_load.h"
+#include "lib/base/ensure.h"
+#include "lib/config/config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BACKLOG 512
+#define ACCEPTS_PER_TURN 64
+#define RETRY_MS 100
+#define RENDERED_MAX (256u << 20)
+#define REPEAT_LOG_US (10 * US_PER_S)
+
+static struct input_stream *of(const struct input *in)
+{
+    return CONTAINER_OF((struct input *)(uintptr_t)in, struct input_stream, input);
+}
+
+static uint64_t now_us(const struct input_stream *in)
+{
+    return clock_mono_us(&in->input.agent->clock);
+}
+
+/* --- accepting
+ * ------------------------------------------------------------------------------------------------ */
+
+static void on_connection(uv_poll_t *poll, int status, int events);
+
+static void poll_set(struct input_stream *in, bool on)
+{
+    if (in->polling == on)
+        return;
+    int r = on ? uv_poll_start(&in->poll, UV_READABLE, on_connection) : uv_poll_stop(&in->poll);
+    ensure(r == 0);
+    in->polling = on;
+}
+
+void stream_accept_again(struct input_stream *in)
+{
+    if (in->listening && !in->input.stopping)
+        poll_set(in, true);
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+    stream_accept_again(timer->data);
+}
+
+/* Without a descriptor for it a connection cannot even be refused; it waits in the kernel's queue. Asking
+ * again at once would only spin. */
+static void wait_for_descriptors(struct input_stream *in, int e)
+{
+    log_every(&in->accept_limit, now_us(in), REPEAT_LOG_US, LOG_WARN, in->input.subject,
+              "cannot accept a connection: %s; it waits until a descriptor is free", strerror(e));
+    poll_set(in, false);
+    int r = uv_timer_start(&in->retry, on_retry, RETRY_MS, 0);
+    ensure(r == 0);
+}
+
+/* Beyond max_connections the longest idle one makes room. */
+static bool make_room(struct input_stream *in)
+{
+    struct stream_conn *victim = NULL;
+    if (in->conn_count < in->input.config->max_connections)
+        return true;
+    for (struct list *node = in->conns.next; node != &in->conns && victim == NULL; node = node->next) {
+        struct stream_conn *c = CONTAINER_OF(node, struct stream_conn, node);
+        if (stream_conn_idle(c))
+            victim = c;
+    }
+    log_every(&in->accept_limit, now_us(in), REPEAT_LOG_US, LOG_WARN, in->input.subject,
+              "max_connections (%u) reached: %s", in->input.config->max_connections,
+              victim != NULL ? "the longest idle connection is closed" : "a new connection is refused");
+    if (victim != NULL)
+        stream_conn_close(victim);
+    return victim != NULL;
+}
+
+static void take_connection(struct input_stream *in, int fd)
+{
+    struct ucred peer = {.pid = -1, .uid = (uid_t)-1, .gid = (gid_t)-1};
+    socklen_t len = sizeof peer;
+    (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+    log_debug(in->input.subject, "connection from pid %ld, uid %ld, gid %ld", (long)peer.pid, (long)peer.uid,
+              (long)peer.gid);
+    if (!make_room(in)) {
+        (void)close(fd);
+        return;
+    }
+    stream_conn_begin(in, fd, peer.pid, peer.uid);
+}
+
+static void on_connection(uv_poll_t *poll, int status, int events)
+{
+    struct input_stream *in = poll->data;
+    (void)events;
+    if (status < 0)
+        in->polling = false; /* the loop has stopped watching */
+    for (unsigned i = 0; i < ACCEPTS_PER_TURN && in->listening; i++) {
+        int fd = accept4(in->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            take_connection(in, fd);
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            wait_for_descriptors(in, errno);
+            return;
+        } else if (errno != ECONNABORTED && errno != EINTR) {
+            break;
+        }
+    }
+    stream_accept_again(in);
+}
+
+/* --- life
+ * ------------------------------------------------------------------------------------------------------- */
+
+static enum err bind_stream(struct agent *a, const struct config_input *config, struct input **ret,
+                            struct fault *why)
+{
+    struct input_stream *in = must_alloc(sizeof *in);
+    input_init(&in->input, &input_stream_kind, a, config);
+    enum err err =
+        listener_bind(&in->listener, config->name, &config->listen, &config->socket, SOCK_STREAM, why);
+    if (err != OK) {
+        free(in);
+        return err;
+    }
+    list_init(&in->conns);
+    list_init(&in->paused);
+    list_init(&in->spare);
+    list_init(&in->waiters);
+    uint64_t seed;
+    entropy_fill(&a->entropy, &seed, sizeof seed);
+    chunk_memory_init(&in->chunks, seed);
+    msgpack_renderer_init(&in->renderer, MSGPACK_TIMES_FLUENT);
+    bytes_init(&in->scratch, RENDERED_MAX);
+    int r = uv_poll_init(a->loop, &in->poll, in->listener.fd);
+    ensure(r == 0);
+    r = uv_timer_init(a->loop, &in->retry);
+    ensure(r == 0);
+    in->poll.data = in->retry.data = in;
+    in->poll_open = in->retry_open = true;
+    *ret = &in->input;
+    return OK;
+}
+
+static enum err start_stream(struct input *input, struct fault *why)
+{
+    struct input_stream *in = of(input);
+    if (listen(in->listener.fd, BACKLOG) < 0)
+        return fault_sys(why, errno, "cannot listen on %s", in->listener.text);
+    in->listening = true;
+    poll_set(in, true);
+    log_info(input->subject, "listening on %s", in->listener.text);
+    return OK;
+}
+
+void stream_maybe_gone(struct input_stream *in)
+{
+    if (in->closing && in->conn_count == 0 && !in->poll_open && !in->retry_open)
+        input_gone(&in->input);
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    struct input_stream *in = handle->data;
+    in->poll_open = false;
+    stream_maybe_gone(in);
+}
+
+static void on_retry_closed(uv_handle_t *handle)
+{
+    struct input_stream *in = handle->data;
+    in->retry_open = false;
+    stream_maybe_gone(in);
+}
+
+static void for_each_conn(struct input_stream *in, void (*what)(struct stream_conn *c))
+{
+    struct list *node = in->conns.next;
+    while (node != &in->conns) {
+        struct stream_conn *c = CONTAINER_OF(node, struct stream_conn, node);
+        node = node->next;
+        what(c);
+    }
+}
+
+static void stop_stream(struct input *input)
+{
+    struct input_stream *in = of(input);
+    if (uv_is_closing((uv_handle_t *)&in->poll))
+        return;
+    in->listening = false;
+    listener_remove_file(&in->listener);
+    uv_close((uv_handle_t *)&in->poll, on_poll_closed);
+    (void)close(in->listener.fd);
+    for_each_conn(in, stream_conn_finish);
+}
+
+static void close_stream(struct input *input)
+{
+    struct input_stream *in = of(input);
+    stop_stream(input);
+    if (in->closing)
+        return;
+    in->closing = true;
+    for_each_conn(in, stream_conn_close);
+    uv_close((uv_handle_t *)&in->retry, on_retry_closed);
+}
+
+static void free_stream(struct input *input)
+{
+    struct input_stream *in = of(input);
+    struct list *node;
+    while ((node = list_first(&in->spare)) != NULL) {
+        list_remove(node);
+        stream_batch_free(CONTAINER_OF(node, struct stream_batch, node));
+    }
+    chunk_memory_deinit(&in->chunks);
+    msgpack_renderer_deinit(&in->renderer);
+    bytes_deinit(&in->scratch);
+    free(in->spare_block);
+    free(in);
+}
+
+static void second_stream(struct input *input)
+{
+    struct input_stream *in = of(input);
+    uint64_t now = now_us(in);
+    struct list *node = in->conns.next;
+    while (node != &in->conns) {
+        struct stream_conn *c = CONTAINER_OF(node, struct stream_conn, node);
+        node = node->next;
+        if (c->lingering && now >= c->linger_until_us)
+            stream_conn_close(c);
+    }
+}
+
+static void reread_stream(struct input *input)
+{
+    struct fault why;
+    bool changed = false;
+    if (config_secrets_refresh(input->config->secrets, config_load_env(), &changed, &why) != OK)
+        log_warn(input->subject, "cannot read a secret again: %s; the old one stays", why.text);
+    if (changed)
+        log_info(input->subject, "a secret changed and is used from now on");
+}
+
+static unsigned connections_stream(const struct input *input)
+{
+    return of(input)->conn_count;
+}
+
+const struct input_kind input_stream_kind = {
+    .bind = bind_stream,
+    .start = start_stream,
+    .stop = stop_stream,
+    .close = close_stream,
+    .free = free_stream,
+    .second = second_stream,
+    .reread = reread_stream,
+    .connections = connections_stream,
+};
