@@ -1,4 +1,5 @@
-/* cloudevents: the JSON forms; see cloudevents.h. Binary mode is in cloudevents_binary.c.
+/* cloudevents: the JSON forms; see cloudevents.h. Bodies of many are in cloudevents_body.c, binary mode in
+ * cloudevents_binary.c.
  *
  * An object is scanned once by the JSON reader, which also lists its members; then each member goes through
  * take_member(), which sorts it by name, and complete() makes what was left out. */
@@ -75,7 +76,7 @@ static enum err refuse(struct scan *s, struct span name, const char *what)
     return fault_set(s->why, ERR_UNSUPPORTED, "%.*s: %s", len, (const char *)name.at, what);
 }
 
-static enum err arena_full(struct fault *why)
+enum err event_arena_full(struct fault *why)
 {
     return fault_set(why, ERR_TOO_BIG, "the request's events need more memory than a request may have");
 }
@@ -90,7 +91,7 @@ static enum err take_text(struct scan *s, struct span name, const struct json_va
     if (!v->escaped)
         text = json_raw_string(v);
     else if (json_decode_string(s->in->arena, v, &text) != OK)
-        return arena_full(s->why);
+        return event_arena_full(s->why);
     if (text.len == 0 && !may_be_empty)
         return refuse(s, name, "must not be empty");
     const char *fault = attribute_text_fault(text);
@@ -167,7 +168,7 @@ static enum err take_base64(struct scan *s, const struct json_value *v)
     if (v->type != JSON_STRING)
         return refuse(s, SPAN("data_base64"), "must be a string");
     if (json_decode_string(s->in->arena, v, &text) != OK)
-        return arena_full(s->why);
+        return event_arena_full(s->why);
     if (!attribute_base64_ok(text))
         return refuse(s, SPAN("data_base64"), "not base64");
     s->e->data_kind = EVENT_DATA_BASE64;
@@ -222,7 +223,7 @@ static enum err take_member(struct scan *s, const struct json_member *m)
 {
     struct span key = m->key.text;
     if (m->key.escaped && json_decode_key(s->in->arena, &m->key, &key) != OK)
-        return arena_full(s->why);
+        return event_arena_full(s->why);
     enum known known = which(key);
     if (known == NOT_KNOWN)
         return take_extension(s, key, &m->value);
@@ -270,7 +271,7 @@ static enum err keep_extensions(struct scan *s)
         return OK;
     struct event_ext *kept = arena_alloc(s->in->arena, s->ext_count * sizeof *kept);
     if (kept == NULL)
-        return arena_full(s->why);
+        return event_arena_full(s->why);
     unsigned n = 0;
     for (unsigned i = 0; i < s->ext_count; i++)
         if (s->ext[i].value.at != NULL)
@@ -323,7 +324,7 @@ enum err event_complete(struct event_reading *in, struct event *e, struct fault 
             return fault_set(why, ERR_MALFORMED, "id: required");
         char *text = arena_alloc(in->arena, UUID_TEXT + 1);
         if (text == NULL)
-            return arena_full(why);
+            return event_arena_full(why);
         struct uuid id = uuid7_make(in->uuids, in->wall_ns / NS_PER_MS);
         uuid_format(&id, text);
         e->id = span_of(text, UUID_TEXT);
@@ -334,7 +335,7 @@ enum err event_complete(struct event_reading *in, struct event *e, struct fault 
         if (in->now_text.at == NULL) {
             char *text = arena_alloc(in->arena, RFC3339_TEXT + 1);
             if (text == NULL)
-                return arena_full(why);
+                return event_arena_full(why);
             in->now_text = span_of(text, rfc3339_format_ms(instant_of_ns(in->wall_ns), text));
         }
         e->time = in->now_text;
@@ -375,10 +376,8 @@ static enum err read_members(struct event_reading *in, const struct json_member 
     return event_complete(in, e, why);
 }
 
-/* OK, ERR_UNSUPPORTED (this event is refused, the reader stands behind it), ERR_MALFORMED (no JSON from here
- * on) or ERR_TOO_BIG (arena). */
-static enum err read_event(struct event_reading *in, struct json_reader *r, bool declared, struct event *e,
-                           struct fault *why)
+enum err event_read_json(struct event_reading *in, struct json_reader *r, bool declared, struct event *e,
+                         struct fault *why)
 {
     struct json_member members[MEMBERS_MAX];
     struct json_value value;
@@ -435,172 +434,13 @@ enum err event_read_line(struct event_reading *in, struct span line, struct even
 {
     struct json_reader r;
     json_reader_init(&r, line);
-    enum err err = read_event(in, &r, false, ret, why);
+    enum err err = event_read_json(in, &r, false, ret, why);
     if (err == OK && json_finish(&r) != OK)
         err = json_fault(&r, ERR_MALFORMED, why);
     if (err == ERR_UNSUPPORTED)
         err = ERR_MALFORMED;
     if (err != OK && why != NULL)
         why->err = err;
-    return err;
-}
-
-/* --- a body ------------------------------------------------------------------------------------- */
-
-/* Makes room for one more entry of an array in the arena; its old copy is left behind. */
-static bool grow(struct arena *a, void **array, unsigned count, unsigned *room, size_t entry_bytes,
-                 unsigned first)
-{
-    if (count < *room)
-        return true;
-    unsigned more = *room == 0 ? first : *room * 2;
-    void *bigger = arena_alloc(a, more * entry_bytes);
-    if (bigger == NULL)
-        return false;
-    if (count > 0)
-        memcpy(bigger, *array, count * entry_bytes);
-    *array = bigger;
-    *room = more;
-    return true;
-}
-
-static enum err list_refuse(struct event_reading *in, struct event_list *list, struct fault *why)
-{
-    void *array = list->refusals;
-    if (!grow(in->arena, &array, list->refusal_count, &list->refusal_room, sizeof *list->refusals, 8))
-        return arena_full(why);
-    list->refusals = array;
-    struct span text = arena_copy(in->arena, span_of(why->text, strlen(why->text) + 1));
-    if (text.at == NULL)
-        return arena_full(why);
-    text.len--; /* the NUL stays behind it, for those who want a C string */
-    list->refusals[list->refusal_count++] = (struct event_refusal){.index = list->offered, .text = text};
-    list->offered++;
-    return OK;
-}
-
-/* Room for the next event. Most events are over a hundred bytes, so the first guess is seldom wrong. */
-static struct event *list_next(struct event_reading *in, struct event_list *list, size_t bytes)
-{
-    size_t guess = bytes / 128 + 1;
-    void *array = list->events;
-    if (!grow(in->arena, &array, list->count, &list->room, sizeof *list->events,
-              guess > list->max ? list->max : (unsigned)guess))
-        return NULL;
-    list->events = array;
-    return &list->events[list->count];
-}
-
-static enum err list_add(struct event_reading *in, struct event_list *list, enum err err, struct fault *why)
-{
-    if (err == ERR_UNSUPPORTED)
-        return list_refuse(in, list, why);
-    if (err != OK)
-        return err;
-    list->events[list->count++].index = list->offered++;
-    return OK;
-}
-
-static enum err too_many(const struct event_list *list, struct fault *why)
-{
-    return fault_set(why, ERR_TOO_BIG, "more than %u events in one request", list->max);
-}
-
-static enum err read_lines(struct event_reading *in, struct span body, struct event_list *list,
-                           struct fault *why)
-{
-    struct span rest = body, line;
-    while (event_next_line(&rest, &line)) {
-        if (list->offered == list->max)
-            return too_many(list, why);
-        struct event *e = list_next(in, list, body.len);
-        if (e == NULL)
-            return arena_full(why);
-        enum err err = event_read_line(in, line, e, why);
-        err = list_add(in, list, err == ERR_MALFORMED ? ERR_UNSUPPORTED : err, why);
-        if (err != OK)
-            return err;
-    }
-    return OK;
-}
-
-static enum err read_array(struct event_reading *in, struct json_reader *r, struct span body, bool declared,
-                           struct event_list *list, struct fault *why)
-{
-    enum err err = json_enter_array(r);
-    while (err == OK && (err = json_next_element(r)) == OK) {
-        if (list->offered == list->max)
-            return too_many(list, why);
-        struct event *e = list_next(in, list, body.len);
-        if (e == NULL)
-            return arena_full(why);
-        err = read_event(in, r, declared, e, why);
-        if (err == ERR_MALFORMED)
-            return fault_context(why, "event %u", list->offered);
-        err = list_add(in, list, err, why);
-        if (err != OK)
-            return err;
-    }
-    if (err == ERR_NOT_FOUND)
-        err = json_finish(r);
-    return err == OK ? OK : json_fault(r, err, why);
-}
-
-static enum err read_one(struct event_reading *in, struct json_reader *r, bool declared,
-                         struct event_list *list, struct fault *why)
-{
-    struct event *e = list_next(in, list, 0);
-    if (e == NULL)
-        return arena_full(why);
-    enum err err = read_event(in, r, declared, e, why);
-    if (err != OK && err != ERR_UNSUPPORTED)
-        return err;
-    if (json_finish(r) != OK)
-        return json_fault(r, ERR_MALFORMED, why);
-    return list_add(in, list, err, why);
-}
-
-static enum err wrong_shape(enum event_form form, struct fault *why)
-{
-    switch (form) {
-    case EVENTS_ONE:
-        return fault_set(why, ERR_MALFORMED,
-                         "expected one JSON object (several events: application/cloudevents-batch+json)");
-    case EVENTS_BATCH:
-        return fault_set(why, ERR_MALFORMED, "expected a JSON array of events");
-    default:
-        return fault_set(why, ERR_MALFORMED, "expected a JSON object or an array of them");
-    }
-}
-
-enum err event_read_body(struct event_reading *in, enum event_form form, struct span body,
-                         struct event_list *list, uint32_t *ret_index, struct fault *why)
-{
-    struct json_reader r;
-    enum json_type type = JSON_NULL;
-    bool declared = form == EVENTS_ONE || form == EVENTS_BATCH;
-    enum err err;
-    body = event_skip_mark(body);
-    if (form == EVENTS_LINES)
-        return read_lines(in, body, list, why);
-    json_reader_init(&r, body);
-    if (json_peek(&r, &type) != OK)
-        err = json_fault(&r, ERR_MALFORMED, why);
-    else if (type == JSON_ARRAY && form != EVENTS_ONE)
-        err = read_array(in, &r, body, declared, list, why);
-    else if (type == JSON_OBJECT && form != EVENTS_BATCH)
-        err = read_one(in, &r, declared, list, why);
-    else
-        err = wrong_shape(form, why);
-    if (err == ERR_MALFORMED && form == EVENTS_LOOSE && type == JSON_OBJECT &&
-        memchr(body.at, '\n', body.len) != NULL) {
-        /* More behind the first object: if that one stands on a line of its own, these are lines. */
-        struct span rest = body, line;
-        if (event_next_line(&rest, &line) && rest.len > 0 && json_check(line, NULL, NULL) == OK)
-            return read_lines(in, body, list, why);
-    }
-    if (err == ERR_MALFORMED)
-        *ret_index = list->offered;
     return err;
 }
 
@@ -624,7 +464,7 @@ enum err event_make(struct event_reading *in, struct span type, struct span data
     if (time != NULL) {
         char *text = arena_alloc(in->arena, RFC3339_TEXT + 1);
         if (text == NULL)
-            return arena_full(why);
+            return event_arena_full(why);
         ret->time = span_of(text, rfc3339_format(*time, text));
         ret->time_at = *time;
         ret->time_given = true;
