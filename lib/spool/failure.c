@@ -87,6 +87,9 @@ void failure_rewrite(struct spool *s, uint64_t now)
     s->flight_ctrl_bytes = s->ctrl_flight.len - SEGMENT_HEADER_AREA;
     commit_add_frames(c, s->ctrl_flight.at + SEGMENT_HEADER_AREA, s->ctrl_flight.len - SEGMENT_HEADER_AREA);
     commit_add_events(s, UINT64_C(1) << 40);
+    uint64_t frames_end = SEGMENT_HEADER_AREA;
+    for (unsigned i = 0; i < c->frame_ranges; i++)
+        frames_end += c->frames[i].len;
     ensure(s->flight_end_seq == s->accounts.next_seq);
     uint64_t end = align_up(c->offset + c->bytes, 4096);
     seg->header.prev_end = s->active.durable;
@@ -96,10 +99,10 @@ void failure_rewrite(struct spool *s, uint64_t now)
         seg->header.capacity = end;
     segment_header_encode(&seg->header, s->ctrl_flight.at);
     c->header_last = s->ctrl_flight.at;
-    /* All of it is durable before the header is, but the header itself may stay in the page cache: its frames are
-     * proven by the next commit, and until then a start copies them again. */
+    /* All of it is durable before the header is, and so its frames say; that the header is durable too, only the next
+     * commit attests, and until then a start copies them again. */
     c->place = (struct frame_place){.offset = SEGMENT_HEADER_AREA,
-                                    .durable = SEGMENT_HEADER_AREA,
+                                    .durable = frames_end,
                                     .tag = segment_tag(seg->header.salt),
                                     .prev_hcrc = seg->header.hcrc};
     commit_submit(s, now);

@@ -1,6 +1,6 @@
 /* fresh: the segment that every start begins with. See recover.h.
  *
- * First STATE with everything folded in and copies of the events that were found but not proven, from the end
+ * First STATE with everything folded in and copies of the events that were found but not attested, from the end
  * of the header area on; sync; directory sync; only then the header; sync. A header first could seal away
  * answered events whose copies are not on disk yet. Until the header is there, the file is one that holds
  * nothing and the old segment stays in force, so a crash here only means doing it again. */
@@ -174,14 +174,14 @@ static void fill_header(struct recovery *r, uint64_t id, uint64_t capacity)
                                        .minor = SPOOL_FORMAT_MINOR,
                                        .id = id,
                                        .salt = r->salt,
-                                       .first_seq = old == NULL ? r->accounts.next_seq : r->proven_next_seq,
+                                       .first_seq = old == NULL ? r->accounts.next_seq : r->attested_next_seq,
                                        .epoch = r->accounts.epoch,
                                        .commit_align = r->commit_align,
                                        .capacity = capacity,
                                        .wall_ns = r->wall_ns,
                                        .flags = r->accounts.clean ? 0 : SEGMENT_AFTER_UNCLEAN};
     memcpy(r->fresh.uuid, r->uuid, sizeof r->uuid);
-    if (old != NULL && r->proven_next_seq == old->header.first_seq) {
+    if (old != NULL && r->attested_next_seq == old->header.first_seq) {
         /* It has no event of its own: take its place in the chain, so that it can go at once. */
         r->fresh.prev_id = old->header.prev_id;
         r->fresh.prev_end = old->header.prev_end;
@@ -190,9 +190,9 @@ static void fill_header(struct recovery *r, uint64_t id, uint64_t capacity)
         r->fresh.prev_flags = old->header.prev_flags;
     } else if (old != NULL) {
         r->fresh.prev_id = old->id;
-        r->fresh.prev_end = r->proven;
-        r->fresh.prev_next_seq = r->proven_next_seq;
-        r->fresh.prev_last_hcrc = r->proven_hcrc;
+        r->fresh.prev_end = r->attested;
+        r->fresh.prev_next_seq = r->attested_next_seq;
+        r->fresh.prev_last_hcrc = r->attested_hcrc;
     }
 }
 

@@ -296,6 +296,8 @@ void spool_load(struct spool *s, uint64_t batch_no, struct spool_loader *loader)
         end = &(*end)->next;
     loader->batch_no = batch_no;
     loader->seq = 0;
+    const struct batch *b = accounts_batch(&s->accounts, batch_no);
+    loader->members = b != NULL ? b->unsettled : 0;
     loader->next = NULL;
     *end = loader;
     s->loaders_new = true;
@@ -333,10 +335,13 @@ static bool load_some(struct spool *s)
 {
     struct spool_loader *l = s->loaders;
     const struct batch *b = accounts_batch(&s->accounts, l->batch_no);
-    bool broken_before = b != NULL && b->broken;
     for (;;) {
         if (b == NULL) {
             finish_loader(s, ERR_NOT_FOUND);
+            return true;
+        }
+        if (b->unsettled != l->members) {
+            finish_loader(s, ERR_CORRUPT);
             return true;
         }
         uint64_t seq = member_from(s, b, l->seq);
@@ -349,12 +354,8 @@ static bool load_some(struct spool *s)
         if (err == ERR_AGAIN)
             return false;
         b = accounts_batch(&s->accounts, l->batch_no);
-        if (b == NULL)
-            continue;
-        if (err == ERR_CORRUPT || b->broken != broken_before) {
-            finish_loader(s, ERR_CORRUPT);
-            return true;
-        }
+        if (err == ERR_CORRUPT)
+            continue; /* Recorded: the batch is gone, or broken. */
         l->seq = seq + 1;
         l->item(l->ctx, &item);
         b = accounts_batch(&s->accounts, l->batch_no);

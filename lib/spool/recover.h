@@ -58,8 +58,10 @@ struct recovery {
     struct kept_frame *kept;
     size_t kept_count, kept_cap;
     uint64_t kept_bytes;
-    uint64_t proven, proven_next_seq; /* of the newest segment */
-    uint32_t proven_hcrc;
+    /* Of the newest segment: bad bytes before `proven` are damage; what stands before `attested` need not be
+     * written again, and ends with the frame of attested_hcrc. */
+    uint64_t proven, attested, attested_next_seq;
+    uint32_t attested_hcrc;
     bool other_names, have_format;
     bool read_only;               /* verification: nothing is written */
     uint64_t torn_bytes;          /* of this start */
@@ -67,6 +69,7 @@ struct recovery {
         uint64_t segment, at, len;
     } damage[RECOVERY_DAMAGE];
     unsigned damage_count;
+    bool state_seen;              /* while replaying: a STATE has been met */
     bool accounts_were_reset;
     /* For the loop. */
     struct fault fault; /* err OK: good */
@@ -90,7 +93,7 @@ void recovery_free(struct recovery *r);
 MUST_USE enum err recovery_read(struct recovery *r);
 void recovery_run(struct spool_job *job, const struct spool_vfs *vfs);
 
-/* replay.c: steps 6 and 7, from r->valid to r->accounts, r->kept and r->proven. */
+/* replay.c: steps 6 and 7, from r->valid to r->accounts, r->kept and r->attested. */
 MUST_USE enum err recovery_replay(struct recovery *r);
 /* reconcile.c: dead letters; ids of the last minutes; damaged bytes into quarantine. */
 MUST_USE enum err recovery_letters(struct recovery *r);

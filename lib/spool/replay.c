@@ -95,6 +95,9 @@ static void apply_data(struct recovery *r, const struct frame *f, const uint8_t 
 
 static void apply_ctrl(struct recovery *r, const struct frame *f, const uint8_t *payload)
 {
+    if (!r->state_seen && !is_state(f, payload))
+        return; /* Ops mean nothing without what they change. */
+    r->state_seen = true;
     if (accounts_apply(&r->accounts, span_of(payload, f->payload_len)))
         return;
     recovery_warn(r, "control records contradict each other: everything stored counts as undelivered again");
@@ -161,23 +164,30 @@ static void replay_sealed(struct recovery *r, struct found *found, const struct 
     reach(r, next->header.first_seq);
 }
 
-/* The newest segment, first pass: how much of it is proven, by its own frames. */
+/* The newest segment, first pass: how much of it is proven, by its own frames. The first commit of a segment that a
+ * start or a failure began says that it is durable itself, which was so when the header was written; but that
+ * the header is durable too only a later commit attests: the page cache may show one whose sync failed. */
 static void survey(struct recovery *r, struct scan *scan)
 {
     struct frame f;
     const uint8_t *payload;
-    r->proven = SEGMENT_HEADER_AREA;
+    r->proven = r->attested = SEGMENT_HEADER_AREA;
     for (;;) {
         enum scan_result result = scan_next(scan, &f, &payload);
         if (result == SCAN_FRAME) {
-            if ((uint64_t)f.durable16 * 16 > r->proven)
-                r->proven = (uint64_t)f.durable16 * 16;
+            uint64_t durable = (uint64_t)f.durable16 * 16;
+            if (durable > r->proven)
+                r->proven = durable;
+            if (durable > r->attested && f.commit > 0)
+                r->attested = durable;
         } else if (result == SCAN_END || !scan_resync(scan)) {
             break;
         }
     }
     if (r->proven > scan->at)
         r->proven = scan->at;
+    if (r->attested > scan->at)
+        r->attested = scan->at;
 }
 
 /* Second pass. */
@@ -189,9 +199,9 @@ static void replay_newest(struct recovery *r, struct found *found)
     bool torn = false;
     int fd = open_segment(r, found);
     r->expected = found->header.first_seq;
-    r->proven_next_seq = r->expected;
-    r->proven_hcrc = found->header.hcrc;
-    r->proven = SEGMENT_HEADER_AREA;
+    r->attested_next_seq = r->expected;
+    r->attested_hcrc = found->header.hcrc;
+    r->proven = r->attested = SEGMENT_HEADER_AREA;
     if (fd < 0)
         return;
     scan_init(&scan, &r->vfs, fd, &found->header, found->size);
@@ -204,12 +214,12 @@ static void replay_newest(struct recovery *r, struct found *found)
             bool news = f.type == FRAME_DATA && f.seq + f.count > r->expected;
             apply(r, &f, payload, torn);
             if (BUG(9))
-                r->proven = scan.at;
-            if (offset >= r->proven && news)
+                r->attested = scan.at;
+            if (offset >= r->attested && news)
                 keep(r, &f, offset);
-            if (offset < r->proven) {
-                r->proven_next_seq = r->expected;
-                r->proven_hcrc = f.hcrc;
+            if (offset < r->attested) {
+                r->attested_next_seq = r->expected;
+                r->attested_hcrc = f.hcrc;
             }
             continue;
         }
@@ -233,18 +243,30 @@ static void replay_newest(struct recovery *r, struct found *found)
     (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
 }
 
-/* The newest STATE to begin with, or the very first segment. */
-static size_t first_to_replay(struct recovery *r)
+/* From segment i on; false when the STATE that it began with a moment ago could not be read again. */
+static bool replay_from(struct recovery *r, size_t i, bool need_state)
+{
+    size_t last = r->valid_count - 1;
+    accounts_reset(&r->accounts, r->valid[0]->header.first_seq);
+    r->state_seen = !need_state;
+    r->kept_count = 0;
+    r->kept_bytes = 0;
+    for (; i < last; i++)
+        replay_sealed(r, r->valid[i], r->valid[i + 1]);
+    replay_newest(r, r->valid[last]);
+    return r->state_seen;
+}
+
+/* From the newest STATE that is any good, or without one from the first segment. */
+static void replay_all(struct recovery *r)
 {
     for (size_t i = r->valid_count; i-- > 0;)
-        if (begins_with_state(r, r->valid[i]))
-            return i;
-    uint64_t first = r->valid[0]->header.first_seq;
-    accounts_reset(&r->accounts, first);
+        if (begins_with_state(r, r->valid[i]) && replay_from(r, i, true))
+            return;
     r->accounts_were_reset = true;
-    if (r->valid_count > 1 || first > 1)
+    if (r->valid_count > 1 || r->valid[0]->header.first_seq > 1)
         recovery_warn(r, "no usable state record: everything stored counts as undelivered again");
-    return 0;
+    (void)replay_from(r, 0, false); /* Takes what is there. */
 }
 
 enum err recovery_replay(struct recovery *r)
@@ -253,15 +275,14 @@ enum err recovery_replay(struct recovery *r)
         return OK;
     struct accounts *a = &r->accounts;
     size_t last = r->valid_count - 1;
-    for (size_t i = first_to_replay(r); i < last; i++)
-        replay_sealed(r, r->valid[i], r->valid[i + 1]);
-    replay_newest(r, r->valid[last]);
+    replay_all(r);
     /* STATE of a settled segment knows of events whose copies stood here. */
     reach(r, a->next_seq);
+    accounts_stored(a, r->expected, 0);
     a->torn_bytes += r->read_only ? 0 : r->torn_bytes;
     struct found *newest = r->valid[last];
-    newest->end = r->proven;
-    newest->next_seq = r->proven_next_seq;
+    newest->end = r->attested;
+    newest->next_seq = r->attested_next_seq;
     newest->sealed = true;
     /* A STATE of an earlier life may know less than the headers do; numbers never go back. */
     if (a->next_seq < r->proven_next_seq)

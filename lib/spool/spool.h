@@ -195,7 +195,8 @@ struct spool_loader {
     void *ctx;
     void (*item)(void *ctx, const struct spool_item *item);
     void (*done)(void *ctx, enum err err);
-    uint64_t batch_no, seq; /* the spool's own */
+    uint64_t batch_no, seq; /* the spool's own, as the following */
+    uint64_t members;
     struct spool_loader *next;
 };
 void spool_load(struct spool *s, uint64_t batch_no, struct spool_loader *loader);

@@ -114,7 +114,7 @@ static void see_segment(struct walk *w, const struct found *found)
     (void)w->r->vfs.close(w->r->vfs.ctx, fd); /* Nothing was written. */
 }
 
-/* What stands behind the proven part of the newest segment, and would be copied by a start. */
+/* What stands behind the attested part of the newest segment, and would be copied by a start. */
 static void see_kept(struct walk *w)
 {
     struct recovery *r = w->r;

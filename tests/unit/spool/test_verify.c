@@ -214,7 +214,7 @@ Test(spool_damage, a_batch_with_damaged_members_lives_on_without_its_identity)
     spool_load(b.spool, no, &loader);
     bench_sleep(&b, 10000);
     cr_assert_eq(loads, 1);
-    cr_assert_eq(load_err, ERR_CORRUPT);
+    cr_assert_eq(load_err, ERR_CORRUPT, "%s, %u items", err_name(load_err), items);
     cr_assert_geq(b.notes[NOTE_LOST], 1);
     cr_assert(spool_open_batch_next(b.spool, 0, &open));
     cr_assert_eq(open.id.batch_no, no);
