@@ -33,15 +33,15 @@ void letters_add_file(struct letters *l, const struct dead_file *f)
 void letters_remove_file(struct letters *l, uint64_t id)
 {
     for (size_t i = 0; i < l->file_count; i++) {
-        if (l->files[i].id != id)
+        const struct dead_file *f = &l->files[i];
+        if (f->id != id)
             continue;
-        /* A start takes each file's letters to end where the next file's begin: the numbers of this one become its
-         * predecessor's, and are to be known as gone for as long as that one is there. */
+        /* As a start will see it: the file before it seems to reach up to the one behind it, so what was in between
+         * must stay marked as gone. */
         if (i > 0)
-            l->files[i - 1].next = l->files[i].next;
-        else if (l->files[i].next > l->files[i].first)
-            (void)intervals_remove(&l->gone, l->files[i].first,
-                                   l->files[i].next - 1); /* They left with the file. */
+            l->files[i - 1].next = f->next;
+        else if (f->next > f->first)
+            (void)intervals_remove(&l->gone, f->first, f->next - 1); /* They left with the file. */
         l->file_count--;
         memmove(l->files + i, l->files + i + 1, (l->file_count - i) * sizeof *l->files);
         return;

@@ -26,6 +26,19 @@ static void mark_orphans(struct recovery *r)
     }
 }
 
+/* The next file begins with the next letter, and the newest one will seem to reach up to it: ids in between that it
+ * does not hold (damage at its end) are gone. */
+static void reach_next_letter(struct letters *l)
+{
+    if (l->file_count == 0)
+        return;
+    struct dead_file *newest = &l->files[l->file_count - 1];
+    if (newest->next >= l->next_letter)
+        return;
+    (void)intervals_add(&l->gone, newest->next, l->next_letter - 1); /* All new. */
+    newest->next = l->next_letter;
+}
+
 enum err recovery_letters(struct recovery *r)
 {
     struct accounts *a = &r->accounts;
@@ -45,6 +58,7 @@ enum err recovery_letters(struct recovery *r)
     if (l->next_letter > a->next_letter)
         a->next_letter = l->next_letter;
     l->next_letter = a->next_letter;
+    reach_next_letter(l);
     uint64_t living = letters_living(l), dead = accounts_dead(a);
     if (living < dead) {
         recovery_warn(r, "%llu dead letters are lost", (unsigned long long)(dead - living));
