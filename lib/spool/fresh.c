@@ -106,10 +106,9 @@ static int write_content(struct fresh_writer *w, uint64_t first_seq)
     enum err err = state_frames(&r->accounts, r->accounts.next_seq, 0, first_seq, 0, true, &w->buffer);
     ensure(err == OK);
     w->buffer_at = SEGMENT_HEADER_AREA;
-    /* All of it is durable before the header is, but the next start may see that header in the page cache without
-     * its ever reaching the disk: only a later commit of this process says that the header is there. Until then
-     * the next start has to copy these events again. */
-    w->place.durable = SEGMENT_HEADER_AREA;
+    /* All of it is durable before the header is, and so its frames say. That the header is durable too, only a later
+     * commit attests: the next start may see it in the page cache without its sync having succeeded. */
+    w->place.durable = SEGMENT_HEADER_AREA + w->buffer.len + r->kept_bytes;
     seal_from(w, 0);
     int e = copy_frames(w);
     fill_gap(w);

@@ -278,15 +278,14 @@ enum err recovery_replay(struct recovery *r)
     replay_all(r);
     /* STATE of a settled segment knows of events whose copies stood here. */
     reach(r, a->next_seq);
-    accounts_stored(a, r->expected, 0);
     a->torn_bytes += r->read_only ? 0 : r->torn_bytes;
     struct found *newest = r->valid[last];
     newest->end = r->attested;
     newest->next_seq = r->attested_next_seq;
     newest->sealed = true;
     /* A STATE of an earlier life may know less than the headers do; numbers never go back. */
-    if (a->next_seq < r->proven_next_seq)
-        accounts_lost(a, a->next_seq, r->proven_next_seq - a->next_seq);
+    if (a->next_seq < r->attested_next_seq)
+        accounts_lost(a, a->next_seq, r->attested_next_seq - a->next_seq);
     /* Pending events of segments that are no longer there. */
     if (a->low_water + 1 < r->valid[0]->header.first_seq) {
         uint64_t first = a->low_water + 1, end = r->valid[0]->header.first_seq;
