@@ -1,5 +1,5 @@
-/* client: reads records, makes batches of them, sends and settles: what an output does, in its plainest form and
- * with more whims. settle.c has the last part. */
+/* client: reads records, makes batches of them, sends and settles: what an output does, in its plainest form
+ * and with more whims. settle.c has the last part. */
 #include "tests/sim/client.h"
 
 #include <inttypes.h>
@@ -101,8 +101,12 @@ static bool assign(struct world *w, unsigned p)
     struct spool_batch_id id;
     char partition[16];
     (void)snprintf(partition, sizeof(partition), "p%u", p);
-    struct spool_assignment a = {.partition = span_of(partition, 2), .runs = runs, .envelope_version = 1,
-                                 .envelope_hash = 42, .codec = 1, .level = 3};
+    struct spool_assignment a = {.partition = span_of(partition, 2),
+                                 .runs = runs,
+                                 .envelope_version = 1,
+                                 .envelope_hash = 42,
+                                 .codec = 1,
+                                 .level = 3};
     a.run_count = client_runs(f->seqs, f->count, runs);
     uint64_t hash = client_payload(w, f->seqs, f->count, &a);
     enum err err = spool_assign(w->spool, &a, &id);
@@ -116,8 +120,8 @@ static bool assign(struct world *w, unsigned p)
     if (err != OK)
         return false;
     if (w->verbose)
-        world_say(w, "assign batch %" PRIu64 ".%" PRIu64 " of %u from seq %" PRIu64, id.epoch, id.batch_no, f->count,
-                  f->seqs[0]);
+        world_say(w, "assign batch %" PRIu64 ".%" PRIu64 " of %u from seq %" PRIu64, id.epoch, id.batch_no,
+                  f->count, f->seqs[0]);
     struct flight *flight = client_flight(w, model_assign(w, &id, &a, 0));
     flight->hash = hash;
     flight->have_payload = true;
@@ -198,8 +202,10 @@ static void on_item(void *ctx, const struct spool_item *item)
     struct world *w = f->world;
     const struct m_batch *b = &w->model.batches[f->batch];
     model_read(w, item, true);
-    if (!b->broken && (f->loaded >= b->count || w->model.members[b->first + f->loaded] != item->seq) && !w->model.loose)
-        world_fail(w, "load of batch %" PRIu64 " gave seq %" PRIu64 " out of place", b->id.batch_no, item->seq);
+    if (!b->broken && (f->loaded >= b->count || w->model.members[b->first + f->loaded] != item->seq) &&
+        !w->model.loose)
+        world_fail(w, "load of batch %" PRIu64 " gave seq %" PRIu64 " out of place", b->id.batch_no,
+                   item->seq);
     if (f->loaded < FILLING_MAX)
         loaded_seqs[f - w->flights][f->loaded] = item->seq;
     f->loaded++;
@@ -253,11 +259,13 @@ static void send_batch(struct world *w, struct flight *f)
     w->model.batches[f->batch].sent = true;
     uint64_t a = f->batch | (uint64_t)f->sending << 32;
     if (!decide_rarely(&w->luck, w->knobs.one_in_request_lost))
-        world_at(w, 1 + decide(&w->luck, w->knobs.latency_us), EV_ARRIVE, 0, a, f->hash, (void *)(uintptr_t)w->life);
+        world_at(w, 1 + decide(&w->luck, w->knobs.latency_us), EV_ARRIVE, 0, a, f->hash,
+                 (void *)(uintptr_t)w->life);
     else
         world_at(w, GIVE_UP_US, EV_GIVE_UP_WAITING, w->life, a, 0, NULL);
     if (w->knobs.aimed && !w->quiet && decide_rarely(&w->luck, 64))
-        w->dying = DIE_BY_POWER; /* right after the send: whatever it relied on had better be on the platter */
+        w->dying =
+            DIE_BY_POWER; /* right after the send: whatever it relied on had better be on the platter */
 }
 
 static void fly(struct world *w, struct flight *f)

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const disk_op_names[DISK_OPS] = {"open",   "close",  "pread", "pwritev", "fdatasync",
-                                             "fallocate", "ftruncate", "rename", "unlink", "mkdir",
-                                             "list",   "fsync_dir", "stat", "fsinfo", "dont_need"};
+const char *const disk_op_names[DISK_OPS] = {"open",      "close",     "pread",  "pwritev", "fdatasync",
+                                             "fallocate", "ftruncate", "rename", "unlink",  "mkdir",
+                                             "list",      "fsync_dir", "stat",   "fsinfo",  "dont_need"};
 
 /* --- names ------------------------------------------------------------------------------------------ */
 
@@ -578,7 +578,8 @@ static int disk_fsinfo(void *ctx, struct spool_fsinfo *ret)
     int verdict = enter(d, &call);
     uint64_t used = d->pages_used * DISK_PAGE;
     if (verdict >= 0)
-        *ret = (struct spool_fsinfo){.free_bytes = d->capacity > used ? d->capacity - used : 0, .type = 0xEF53};
+        *ret =
+            (struct spool_fsinfo){.free_bytes = d->capacity > used ? d->capacity - used : 0, .type = 0xEF53};
     return (int)leave(d, &call, verdict < 0 ? verdict : 0);
 }
 

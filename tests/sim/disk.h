@@ -25,8 +25,22 @@
 #define DISK_NAME_MAX 80
 
 enum disk_op {
-    DISK_OPEN, DISK_CLOSE, DISK_PREAD, DISK_PWRITEV, DISK_FDATASYNC, DISK_FALLOCATE, DISK_FTRUNCATE, DISK_RENAME,
-    DISK_UNLINK, DISK_MKDIR, DISK_LIST, DISK_FSYNC_DIR, DISK_STAT, DISK_FSINFO, DISK_DONT_NEED, DISK_OPS
+    DISK_OPEN,
+    DISK_CLOSE,
+    DISK_PREAD,
+    DISK_PWRITEV,
+    DISK_FDATASYNC,
+    DISK_FALLOCATE,
+    DISK_FTRUNCATE,
+    DISK_RENAME,
+    DISK_UNLINK,
+    DISK_MKDIR,
+    DISK_LIST,
+    DISK_FSYNC_DIR,
+    DISK_STAT,
+    DISK_FSINFO,
+    DISK_DONT_NEED,
+    DISK_OPS
 };
 extern const char *const disk_op_names[DISK_OPS];
 
@@ -38,11 +52,11 @@ struct disk_call {
 };
 
 #define DISK_GO 0
-#define DISK_SHORT 1         /* pwritev: a part only */
-#define DISK_SYNC_UNKNOWN 2  /* fdatasync: EIO, some sectors moved, all of them marked clean */
+#define DISK_SHORT 1        /* pwritev: a part only */
+#define DISK_SYNC_UNKNOWN 2 /* fdatasync: EIO, some sectors moved, all of them marked clean */
 
-/* Asked before each call (and may rest, or never come back); told after it. enter() answers DISK_GO, one of the
- * above, or a negative errno that the call then returns without effect. */
+/* Asked before each call (and may rest, or never come back); told after it. enter() answers DISK_GO, one of
+ * the above, or a negative errno that the call then returns without effect. */
 struct disk_gate {
     void *ctx;
     int (*enter)(void *ctx, const struct disk_call *call);
@@ -63,7 +77,8 @@ void disk_reset(struct disk *d); /* empty again; memory is kept */
 
 /* Switches of a run. */
 void disk_set_capacity(struct disk *d, uint64_t bytes);
-void disk_set_ordered(struct disk *d, bool ordered); /* directory operations survive in order, as in a journal */
+void disk_set_ordered(struct disk *d,
+                      bool ordered); /* directory operations survive in order, as in a journal */
 void disk_set_lying(struct disk *d, bool lying);
 void disk_set_gate(struct disk *d, const struct disk_gate *gate); /* NULL: none */
 
@@ -86,7 +101,7 @@ bool disk_rot(struct disk *d, const char *prefix, enum disk_rot kind, struct dec
 /* Somebody removes, empties or cuts a file behind our back. */
 bool disk_vandalise(struct disk *d, const char *prefix, struct decisions *luck);
 
-uint64_t disk_used(const struct disk *d);     /* allocated bytes of all files with a name */
+uint64_t disk_used(const struct disk *d); /* allocated bytes of all files with a name */
 unsigned disk_files(const struct disk *d);
 unsigned disk_descriptors(const struct disk *d); /* open ones */
 /* Syncs asked of a file whose sync had failed before in this process: a retry that proves nothing. */

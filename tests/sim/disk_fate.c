@@ -154,7 +154,8 @@ static void clear_beyond(struct inode *i, uint64_t size)
     }
 }
 
-static void lose_size(struct disk *d, struct inode *i, const struct disk_fate *fate, unsigned *at, struct decisions *luck)
+static void lose_size(struct disk *d, struct inode *i, const struct disk_fate *fate, unsigned *at,
+                      struct decisions *luck)
 {
     if (i->size == i->platter_size)
         return;
@@ -259,7 +260,8 @@ void disk_write_back(struct disk *d, struct decisions *luck)
     }
 }
 
-static struct inode *pick_file(struct disk *d, const char *prefix, struct decisions *luck, const char **ret_name)
+static struct inode *pick_file(struct disk *d, const char *prefix, struct decisions *luck,
+                               const char **ret_name)
 {
     unsigned count = 0;
     for (unsigned k = 0; k < d->cache.count; k++)

@@ -12,10 +12,10 @@
 
 struct page {
     uint8_t cache[DISK_PAGE], platter[DISK_PAGE];
-    uint8_t pending;    /* sectors written and not synced */
-    uint8_t strayed;    /* sectors that are clean in the cache and other on the platter */
+    uint8_t pending; /* sectors written and not synced */
+    uint8_t strayed; /* sectors that are clean in the cache and other on the platter */
     uint8_t unreadable;
-    uint8_t written;    /* sectors that ever got data: where rot is worth while */
+    uint8_t written; /* sectors that ever got data: where rot is worth while */
     bool listed;
     struct page *spare;
 };

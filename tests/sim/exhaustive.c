@@ -1,6 +1,7 @@
-/* exhaustive: every script, dead at every disk call (before and after it), with every fate of what was pending:
- * all lost, all kept, each single thing lost, each kept, each sector garbage, and random ones; and a plain kill.
- * With --depth 2, for all lost and all kept, dead again at every call of the start that follows. */
+/* exhaustive: every script, dead at every disk call (before and after it), with every fate of what was
+ * pending: all lost, all kept, each single thing lost, each kept, each sector garbage, and random ones; and a
+ * plain kill. With --depth 2, for all lost and all kept, dead again at every call of the start that follows.
+ */
 #include "tests/sim/runner.h"
 #include "tests/sim/script.h"
 
@@ -26,11 +27,13 @@ static uint64_t cases;
 
 static void on_fail(struct world *w, const char *why)
 {
-    static const char *const fates[] = {"random", "all lost", "all kept", "one lost", "one kept", "one garbage"};
+    static const char *const fates[] = {"random",   "all lost", "all kept",
+                                        "one lost", "one kept", "one garbage"};
     (void)fflush(stdout);
-    (void)fprintf(stderr, "FAILED script %s, %s at call %" PRIu64 ", %s %u, luck %u, again at %" PRIu64 ": %s\n",
-                  running->name, death.kill ? "kill" : "power loss", death.at_call, fates[death.fate.kind], death.fate.one,
-                  death.luck, death.again_at_call, why);
+    (void)fprintf(stderr,
+                  "FAILED script %s, %s at call %" PRIu64 ", %s %u, luck %u, again at %" PRIu64 ": %s\n",
+                  running->name, death.kill ? "kill" : "power loss", death.at_call, fates[death.fate.kind],
+                  death.fate.one, death.luck, death.again_at_call, why);
     (void)w;
     _exit(1);
 }
@@ -113,7 +116,8 @@ int run_exhaustive(const struct run_options *o)
             each_fate(w, call, o->depth);
         }
         ran++;
-        (void)printf("%-20s %4" PRIu64 " places to die, %6" PRIu64 " cases\n", running->name, calls, cases - before);
+        (void)printf("%-20s %4" PRIu64 " places to die, %6" PRIu64 " cases\n", running->name, calls,
+                     cases - before);
     }
     (void)printf("%u scripts, %" PRIu64 " cases held in %.1f s\n", ran, cases, runner_now() - begin);
     return ran > 0 ? 0 : 64;

@@ -6,7 +6,8 @@ static uint32_t one_of(struct world *w, const uint32_t *from, uint32_t count)
     return from[decide(&w->luck, count)];
 }
 #define ONE_OF(w, ...) \
-    one_of(w, (const uint32_t[]){__VA_ARGS__}, (uint32_t)(sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t)))
+    one_of(w, (const uint32_t[]){__VA_ARGS__}, \
+           (uint32_t)(sizeof((const uint32_t[]){__VA_ARGS__}) / sizeof(uint32_t)))
 
 static void draw_spool(struct world *w)
 {
@@ -15,7 +16,8 @@ static void draw_spool(struct world *w)
     c->segment_bytes = ONE_OF(w, 1 << 16, 1 << 17, 1 << 18, 1 << 20);
     c->max_bytes = c->segment_bytes * ONE_OF(w, 16, 6, 8, 32);
     c->dead_max_bytes = 64 << 20;
-    c->durability = ONE_OF(w, SPOOL_FSYNC, SPOOL_FSYNC, SPOOL_FSYNC, SPOOL_FSYNC, SPOOL_INTERVAL, SPOOL_NO_SYNC);
+    c->durability =
+        ONE_OF(w, SPOOL_FSYNC, SPOOL_FSYNC, SPOOL_FSYNC, SPOOL_FSYNC, SPOOL_INTERVAL, SPOOL_NO_SYNC);
     c->when_full = ONE_OF(w, SPOOL_BLOCK, SPOOL_BLOCK, SPOOL_DROP_OLDEST, SPOOL_DROP_NEWEST);
     c->commit_align = ONE_OF(w, 0, 0, 512, 4096);
     c->window_seqs = ONE_OF(w, 0, 0, 256, 1024);

@@ -14,7 +14,8 @@ static void on_letter(void *ctx, const struct spool_letter *letter)
     uint32_t event = m->seqs[letter->seq].event, len = m->events[event].len;
     uint8_t body[1024];
     if (letter->body.len != len)
-        world_fail(w, "the letter of seq %" PRIu64 " has %zu bytes, not %u", letter->seq, letter->body.len, len);
+        world_fail(w, "the letter of seq %" PRIu64 " has %zu bytes, not %u", letter->seq, letter->body.len,
+                   len);
     if (len > sizeof(body))
         return;
     model_body(event, len, body);
@@ -40,7 +41,8 @@ static void ask(struct world *w, int kind)
 {
     if (w->dead_busy)
         return;
-    w->dead = (struct spool_dead_request){.ctx = w, .kind = kind, .limit = 100, .letter = on_letter, .done = on_done};
+    w->dead = (struct spool_dead_request){
+        .ctx = w, .kind = kind, .limit = 100, .letter = on_letter, .done = on_done};
     w->dead_busy = spool_dead(w->spool, &w->dead) == OK;
     w->model.purge_open = w->dead_busy && kind == DEAD_PURGE;
 }

@@ -1,8 +1,8 @@
 /* sim: runs the simulator. See README of the options in usage() below.
  *
- * A run that fails prints its seed and step, saves its stream of decisions, and ends this process: memory may be
- * in any state by then. Many seeds are therefore run in children, one per --threads, and a child that fails is
- * followed by another from the next seed on when --keep-going asks for it. */
+ * A run that fails prints its seed and step, saves its stream of decisions, and ends this process: memory may
+ * be in any state by then. Many seeds are therefore run in children, one per --threads, and a child that
+ * fails is followed by another from the next seed on when --keep-going asks for it. */
 #include "tests/sim/runner.h"
 
 #include <inttypes.h>
@@ -27,7 +27,8 @@ static bool number(const char *text, uint64_t *ret)
 static bool range(const char *text, uint64_t *ret_from, uint64_t *ret_to)
 {
     const char *dots = text == NULL ? NULL : strstr(text, "..");
-    return dots != NULL && span_u64(span_of(text, (size_t)(dots - text)), ret_from) && number(dots + 2, ret_to) && ++*ret_to != 0;
+    return dots != NULL && span_u64(span_of(text, (size_t)(dots - text)), ret_from) &&
+           number(dots + 2, ret_to) && ++*ret_to != 0;
 }
 
 static bool parse(int argc, char **argv, struct run_options *o)
@@ -83,7 +84,12 @@ static bool parse(int argc, char **argv, struct run_options *o)
 
 int main(int argc, char **argv)
 {
-    struct run_options o = {.from = 1, .to = 2, .steps = 20000, .threads = 1, .depth = 1, .twice_in = 100,
+    struct run_options o = {.from = 1,
+                            .to = 2,
+                            .steps = 20000,
+                            .threads = 1,
+                            .depth = 1,
+                            .twice_in = 100,
                             .save = "sim-failure.txt"};
     if (!parse(argc, argv, &o))
         return usage();

@@ -23,9 +23,15 @@ static void *grown(void *at, size_t *cap, size_t count, size_t size)
 void model_reset(struct model *m)
 {
     struct model old = *m;
-    *m = (struct model){.events = old.events, .event_cap = old.event_cap, .seqs = old.seqs, .seq_cap = old.seq_cap,
-                        .batches = old.batches, .batch_cap = old.batch_cap, .members = old.members,
-                        .fates = old.fates, .member_cap = old.member_cap};
+    *m = (struct model){.events = old.events,
+                        .event_cap = old.event_cap,
+                        .seqs = old.seqs,
+                        .seq_cap = old.seq_cap,
+                        .batches = old.batches,
+                        .batch_cap = old.batch_cap,
+                        .members = old.members,
+                        .fates = old.fates,
+                        .member_cap = old.member_cap};
 }
 
 void model_free(struct model *m)
@@ -126,7 +132,8 @@ void model_read(struct world *w, const struct spool_item *item, bool by_load)
         world_fail(w, "%s gave seq %" PRIu64 ", which was never given out", how, item->seq);
     struct m_seq *s = &m->seqs[item->seq];
     uint32_t told = 0;
-    /* A disk that lies may bring back what stood there in an earlier life: lost events, but not wrong ones. */
+    /* A disk that lies may bring back what stood there in an earlier life: lost events, but not wrong ones.
+     */
     if (w->knobs.lying && item->body.len >= BODY_HEAD)
         memcpy(&told, item->body.at + 4, sizeof(told));
     if (told != 0 && told <= m->event_count)
@@ -180,7 +187,8 @@ static void add_member(struct world *w, unsigned batch, uint64_t seq, unsigned p
     s->batch = batch;
 }
 
-unsigned model_assign(struct world *w, const struct spool_batch_id *id, const struct spool_assignment *a, unsigned parent)
+unsigned model_assign(struct world *w, const struct spool_batch_id *id, const struct spool_assignment *a,
+                      unsigned parent)
 {
     struct model *m = &w->model;
     unsigned before = model_find(m, id);
@@ -191,9 +199,14 @@ unsigned model_assign(struct world *w, const struct spool_batch_id *id, const st
     m->batch_count++;
     m->batches = grown(m->batches, &m->batch_cap, m->batch_count + 1, sizeof(*m->batches));
     unsigned batch = (unsigned)m->batch_count;
-    m->batches[batch] = (struct m_batch){.id = *id, .state = B_ASSIGNING, .first = (uint32_t)m->member_count,
-                                         .raw_len = a->raw_len, .raw_crc = a->raw_crc32c, .parent = parent,
-                                         .partition = (uint8_t)(a->partition.len > 1 ? a->partition.at[1] - '0' : 0)};
+    m->batches[batch] =
+        (struct m_batch){.id = *id,
+                         .state = B_ASSIGNING,
+                         .first = (uint32_t)m->member_count,
+                         .raw_len = a->raw_len,
+                         .raw_crc = a->raw_crc32c,
+                         .parent = parent,
+                         .partition = (uint8_t)(a->partition.len > 1 ? a->partition.at[1] - '0' : 0)};
     for (unsigned r = 0; r < a->run_count; r++)
         for (uint64_t k = 0; k < a->runs[r].count; k++)
             add_member(w, batch, a->runs[r].first + k, parent);
@@ -239,7 +252,8 @@ void model_settled(struct world *w, unsigned batch)
 {
     struct m_batch *b = &w->model.batches[batch];
     if (b->state == B_SETTLING) {
-        /* The letters are durable, the word that they count is on its way: a crash may still bring the batch back. */
+        /* The letters are durable, the word that they count is on its way: a crash may still bring the batch
+         * back. */
         apply(&w->model, b, batch);
     } else if (b->state != B_SETTLED) {
         world_fail(w, "batch %" PRIu64 " settled in state %u", b->id.batch_no, b->state);

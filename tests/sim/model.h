@@ -22,8 +22,8 @@ struct world;
 struct m_event {
     uint32_t len;
     uint8_t partition;
-    bool bad;            /* the upstream refuses it */
-    uint16_t received;   /* times the upstream processed it, each under another batch */
+    bool bad;          /* the upstream refuses it */
+    uint16_t received; /* times the upstream processed it, each under another batch */
 };
 
 enum m_state { SEQ_PENDING, SEQ_ASSIGNED, SEQ_DELIVERED, SEQ_DEAD, SEQ_DROPPED, SEQ_GONE };
@@ -40,20 +40,20 @@ enum m_batch_state { B_ASSIGNING, B_OPEN, B_SETTLING, B_SETTLED, B_GONE };
 
 struct m_batch {
     struct spool_batch_id id;
-    uint8_t state;      /* enum m_batch_state */
+    uint8_t state; /* enum m_batch_state */
     uint8_t partition;
     bool sent, broken;
-    bool firm;          /* its end is on disk: it may not come back */
-    bool lost;          /* a policy or damage ended it, which may not be on disk yet */
+    bool firm;             /* its end is on disk: it may not come back */
+    bool lost;             /* a policy or damage ended it, which may not be on disk yet */
     uint32_t first, count; /* members */
     uint32_t raw_len, raw_crc;
-    uint32_t parent;    /* settled into this one among others; 0 none */
-    uint64_t hash;      /* of the payload at its first sending */
+    uint32_t parent; /* settled into this one among others; 0 none */
+    uint64_t hash;   /* of the payload at its first sending */
     /* The upstream: what it did with this id. */
     bool processed;
-    uint8_t verdict;    /* enum verdict */
+    uint8_t verdict; /* enum verdict */
     /* The outcome that was asked for. */
-    uint32_t dead;      /* how many members died */
+    uint32_t dead; /* how many members died */
 };
 
 enum verdict { V_NONE, V_DELIVERED, V_PARTIAL, V_TOO_LARGE, V_REFUSED, V_SOME_LATER, V_BUSY };
@@ -61,9 +61,9 @@ enum verdict { V_NONE, V_DELIVERED, V_PARTIAL, V_TOO_LARGE, V_REFUSED, V_SOME_LA
 struct model {
     struct m_event *events; /* from 1 */
     size_t event_count, event_cap;
-    struct m_seq *seqs; /* index is the seq, from 1 */
+    struct m_seq *seqs;                /* index is the seq, from 1 */
     size_t last_seq, seq_cap, max_seq; /* max_seq: ever given out */
-    struct m_batch *batches; /* from 1 */
+    struct m_batch *batches;           /* from 1 */
     size_t batch_count, batch_cap;
     uint64_t *members;
     uint8_t *fates; /* beside members: how the outcome ends each (enum m_state) */
@@ -72,8 +72,8 @@ struct model {
     uint64_t shed, delivered, dead_total, replayed, purged, dropped;
     uint64_t acked_seq, oldest_unacked;
     uint64_t last_user;
-    bool loose_tail;   /* the newest part may be lost: weaker modes after a power loss, decay, lying */
-    bool loose;        /* decay of control data: counters and identities may differ, contents may not */
+    bool loose_tail; /* the newest part may be lost: weaker modes after a power loss, decay, lying */
+    bool loose;      /* decay of control data: counters and identities may differ, contents may not */
     bool tail_was_lost;
     bool purge_open; /* asked for, not yet answered */
 };
@@ -91,7 +91,8 @@ void model_acked(struct world *w, uint64_t seq);
 /* A record came back from the spool, by spool_next() or spool_load(): is it what was put in? */
 void model_read(struct world *w, const struct spool_item *item, bool by_load);
 
-unsigned model_assign(struct world *w, const struct spool_batch_id *id, const struct spool_assignment *a, unsigned parent);
+unsigned model_assign(struct world *w, const struct spool_batch_id *id, const struct spool_assignment *a,
+                      unsigned parent);
 void model_durable(struct world *w, unsigned batch);
 void model_settle(struct world *w, unsigned batch, bool applied); /* as fates[] of its members say */
 void model_settled(struct world *w, unsigned batch);

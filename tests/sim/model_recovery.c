@@ -25,8 +25,8 @@ static void cut_tail(struct world *w, uint64_t last)
     for (uint64_t s = last + 1; s <= m->last_seq; s++) {
         m->tail_was_lost = true;
         if (!m->loose_tail && m->seqs[s].acked)
-            world_fail(w, "seq %" PRIu64 " (event %u) was answered for and is gone: recovered up to %" PRIu64, s,
-                       m->seqs[s].event, last);
+            world_fail(w, "seq %" PRIu64 " (event %u) was answered for and is gone: recovered up to %" PRIu64,
+                       s, m->seqs[s].event, last);
         m->delivered -= m->seqs[s].state == SEQ_DELIVERED;
         m->dead_total -= m->seqs[s].state == SEQ_DEAD;
         m->dropped -= m->seqs[s].state == SEQ_DROPPED;
@@ -55,7 +55,8 @@ static void compare_members(struct world *w, unsigned index, const struct spool_
         for (uint64_t k = 0; same && k < a->runs[r].count; k++, at++)
             same = at < b->first + b->count && m->members[at] == a->runs[r].first + k;
     if (!same || at != b->first + b->count)
-        world_fail(w, "batch %" PRIu64 ".%" PRIu64 " came back with other members", b->id.epoch, b->id.batch_no);
+        world_fail(w, "batch %" PRIu64 ".%" PRIu64 " came back with other members", b->id.epoch,
+                   b->id.batch_no);
     if (!found->recovered || !found->durable)
         world_fail(w, "batch %" PRIu64 " came back, but not as recovered and durable", b->id.batch_no);
 }
@@ -97,7 +98,8 @@ static void batch_is_there(struct world *w, unsigned index, const struct spool_o
     struct model *m = &w->model;
     struct m_batch *b = &m->batches[index];
     if (!m->loose && ((b->state == B_GONE && !b->lost) || b->firm))
-        world_fail(w, "batch %" PRIu64 ".%" PRIu64 " came back after its end was on disk", b->id.epoch, b->id.batch_no);
+        world_fail(w, "batch %" PRIu64 ".%" PRIu64 " came back after its end was on disk", b->id.epoch,
+                   b->id.batch_no);
     if (b->state == B_SETTLED)
         world_met(w, MET_REOPENED_BATCH);
     compare_members(w, index, found);
@@ -112,8 +114,8 @@ static bool listed(const struct world *w, unsigned index)
 {
     struct spool_open_batch found;
     const struct m_batch *b = &w->model.batches[index];
-    return spool_open_batch_next(w->spool, b->id.batch_no - 1, &found) && found.id.batch_no == b->id.batch_no &&
-           found.id.epoch == b->id.epoch;
+    return spool_open_batch_next(w->spool, b->id.batch_no - 1, &found) &&
+           found.id.batch_no == b->id.batch_no && found.id.epoch == b->id.epoch;
 }
 
 static void release_members(struct model *m, unsigned index)
@@ -133,13 +135,14 @@ static void batch_is_not_there(struct world *w, unsigned index)
     switch (b->state) {
     case B_ASSIGNING:
         if (b->parent != 0 && !parent_open && !may_drop(w))
-            world_fail(w, "batch %" PRIu64 " is closed, but what follows it is missing", m->batches[b->parent].id.batch_no);
+            world_fail(w, "batch %" PRIu64 " is closed, but what follows it is missing",
+                       m->batches[b->parent].id.batch_no);
         release_members(m, index);
         break;
     case B_OPEN:
         if (!may_drop(w))
-            world_fail(w, "batch %" PRIu64 ".%" PRIu64 " was durable%s and is gone", b->id.epoch, b->id.batch_no,
-                       b->sent ? " and sent" : "");
+            world_fail(w, "batch %" PRIu64 ".%" PRIu64 " was durable%s and is gone", b->id.epoch,
+                       b->id.batch_no, b->sent ? " and sent" : "");
         if (m->loose)
             release_members(m, index);
         else
@@ -151,7 +154,8 @@ static void batch_is_not_there(struct world *w, unsigned index)
         break;
     case B_SETTLED:
         if (parent_open && !m->loose)
-            world_fail(w, "batch %" PRIu64 " came back, but what followed it was settled", m->batches[b->parent].id.batch_no);
+            world_fail(w, "batch %" PRIu64 " came back, but what followed it was settled",
+                       m->batches[b->parent].id.batch_no);
         b->firm = !m->loose;
         break;
     case B_GONE:
@@ -168,7 +172,8 @@ static void compare_batches(struct world *w)
         after = found.id.batch_no;
         unsigned index = model_find(m, &found.id);
         if (index == 0)
-            world_fail(w, "batch %" PRIu64 ".%" PRIu64 " was never assigned", found.id.epoch, found.id.batch_no);
+            world_fail(w, "batch %" PRIu64 ".%" PRIu64 " was never assigned", found.id.epoch,
+                       found.id.batch_no);
         batch_is_there(w, index, &found);
     }
     for (unsigned k = 1; k <= m->batch_count; k++)
@@ -201,12 +206,14 @@ void model_opened(struct world *w)
     if (m->purge_open) { /* it got somewhere between nothing and everything */
         uint64_t letters = m->dead_total - m->replayed;
         if (!m->loose && (l.dead > letters - m->purged || l.dead > letters))
-            world_fail(w, "%" PRIu64 " letters after an interrupted purge of %" PRIu64, l.dead, letters - m->purged);
+            world_fail(w, "%" PRIu64 " letters after an interrupted purge of %" PRIu64, l.dead,
+                       letters - m->purged);
         m->purged = letters - l.dead;
         m->purge_open = false;
     }
     if (l.dropped[SPOOL_DROP_SHED] > m->shed && !m->loose)
-        world_fail(w, "%" PRIu64 " shed after the start, %" PRIu64 " before", l.dropped[SPOOL_DROP_SHED], m->shed);
+        world_fail(w, "%" PRIu64 " shed after the start, %" PRIu64 " before", l.dropped[SPOOL_DROP_SHED],
+                   m->shed);
     m->shed = l.dropped[SPOOL_DROP_SHED];
     if (l.torn_bytes > 0)
         world_met(w, MET_TORN);
@@ -228,12 +235,16 @@ void model_check(struct world *w)
     spool_ledger(w->spool, &l);
     uint64_t dropped = all_dropped(&l);
     if (w->verbose && l.dead != w->last_dead)
-        world_say(w, "ledger: %" PRIu64 " accepted, %" PRIu64 " pending, %" PRIu64 " delivered, %" PRIu64 " dead, dropped %" PRIu64
-                  ", %" PRIu64 " shed, %" PRIu64 " purged", l.accepted, l.pending, l.delivered, w->last_dead = l.dead, dropped,
+        world_say(w,
+                  "ledger: %" PRIu64 " accepted, %" PRIu64 " pending, %" PRIu64 " delivered, %" PRIu64
+                  " dead, dropped %" PRIu64 ", %" PRIu64 " shed, %" PRIu64 " purged",
+                  l.accepted, l.pending, l.delivered, w->last_dead = l.dead, dropped,
                   l.dropped[SPOOL_DROP_SHED], l.dropped[SPOOL_DROP_PURGED]);
     if (l.accepted != l.pending + l.delivered + l.dead + dropped)
-        world_fail(w, "the ledger: %" PRIu64 " accepted, %" PRIu64 " pending + %" PRIu64 " delivered + %" PRIu64
-                   " dead + %" PRIu64 " dropped", l.accepted, l.pending, l.delivered, l.dead, dropped);
+        world_fail(w,
+                   "the ledger: %" PRIu64 " accepted, %" PRIu64 " pending + %" PRIu64 " delivered + %" PRIu64
+                   " dead + %" PRIu64 " dropped",
+                   l.accepted, l.pending, l.delivered, l.dead, dropped);
     if (dropped > l.dropped[SPOOL_DROP_SHED])
         world_met(w, MET_DROPPED);
     if (l.dropped[SPOOL_DROP_CORRUPT] > 0)
@@ -245,26 +256,30 @@ void model_check(struct world *w)
     if (l.delivered != m->delivered)
         world_fail(w, "the ledger says %" PRIu64 " delivered, the model %" PRIu64, l.delivered, m->delivered);
     if (!m->purge_open && l.dead != m->dead_total - m->replayed - m->purged)
-        world_fail(w, "the ledger says %" PRIu64 " dead, the model %" PRIu64, l.dead, m->dead_total - m->replayed - m->purged);
+        world_fail(w, "the ledger says %" PRIu64 " dead, the model %" PRIu64, l.dead,
+                   m->dead_total - m->replayed - m->purged);
     if (l.accepted != m->last_seq + m->shed - m->replayed)
         world_fail(w, "the ledger says %" PRIu64 " accepted, the model %" PRIu64, l.accepted,
                    m->last_seq + m->shed - m->replayed);
     if (l.dropped[SPOOL_DROP_SHED] != m->shed)
-        world_fail(w, "the ledger says %" PRIu64 " shed, the model %" PRIu64, l.dropped[SPOOL_DROP_SHED], m->shed);
+        world_fail(w, "the ledger says %" PRIu64 " shed, the model %" PRIu64, l.dropped[SPOOL_DROP_SHED],
+                   m->shed);
     if (l.dropped[SPOOL_DROP_QUOTA] != 0 && w->knobs.spool.when_full != SPOOL_DROP_OLDEST)
         world_fail(w, "dropped for quota without such a policy");
     if (l.dropped[SPOOL_DROP_CORRUPT] != 0)
-        world_fail(w, "%" PRIu64 " counted as corrupt, but nothing was damaged", l.dropped[SPOOL_DROP_CORRUPT]);
+        world_fail(w, "%" PRIu64 " counted as corrupt, but nothing was damaged",
+                   l.dropped[SPOOL_DROP_CORRUPT]);
     if (l.identity_broken != 0)
         world_fail(w, "an identity was given up, but nothing was damaged");
 }
 
-/* One damaged place costs a frame or two, or, in what was never proven, one commit: not the rest of a file. */
+/* One damaged place costs a frame or two, or, in what was never proven, one commit: not the rest of a file.
+ */
 static void check_blast(struct world *w, const struct spool_ledger *l, uint64_t missing_bytes)
 {
     const struct knobs *k = &w->knobs;
-    if (!k->rot || k->spool.durability != SPOOL_FSYNC || k->spool.when_full == SPOOL_DROP_OLDEST || k->big_one_in != 0 ||
-        l->dropped[SPOOL_DROP_PURGED] != 0)
+    if (!k->rot || k->spool.durability != SPOOL_FSYNC || k->spool.when_full == SPOOL_DROP_OLDEST ||
+        k->big_one_in != 0 || l->dropped[SPOOL_DROP_PURGED] != 0)
         return;
     uint64_t most = w->rots * (uint64_t)(80 * 1024 + 2 * k->append_max * k->body_max);
     if (missing_bytes > most)
@@ -296,7 +311,9 @@ void model_check_end(struct world *w)
     if (w->knobs.lying)
         return; /* what such a disk loses, nobody can count */
     if (m->loose ? missing > counted + l.dead + m->purged : missing != counted)
-        world_fail(w, "%" PRIu64 " events are neither delivered nor dead (first: seq %" PRIu64 "), but %" PRIu64
-                   " are counted as dropped", missing, first_missing, counted);
+        world_fail(w,
+                   "%" PRIu64 " events are neither delivered nor dead (first: seq %" PRIu64 "), but %" PRIu64
+                   " are counted as dropped",
+                   missing, first_missing, counted);
     check_blast(w, &l, missing_bytes);
 }

@@ -34,7 +34,8 @@ static int draw_fault(struct world *w, const struct disk_call *call)
         int error;
         enum branch met;
     } faults[] = {{-ENOSPC, MET_ENOSPC}, {-EDQUOT, MET_EDQUOT}, {-EIO, MET_EIO}, {-EROFS, MET_EROFS}};
-    if (call->op == DISK_CLOSE || call->op == DISK_DONT_NEED || call->op == DISK_FSINFO || call->op == DISK_STAT)
+    if (call->op == DISK_CLOSE || call->op == DISK_DONT_NEED || call->op == DISK_FSINFO ||
+        call->op == DISK_STAT)
         return DISK_GO;
     if (!writes(call->op)) {
         /* A read that fails again when it is repeated is damage, and those runs are others. */
@@ -95,8 +96,8 @@ static int gate_enter(void *ctx, const struct disk_call *call)
     w->calls++;
     ops_met[call->op]++;
     if (w->verbose)
-        world_say(w, "  call %" PRIu64 " %s %s %s @%" PRIu64 "+%" PRIu64, w->calls, disk_op_names[call->op], call->name,
-                  call->to, call->offset, call->len);
+        world_say(w, "  call %" PRIu64 " %s %s %s @%" PRIu64 "+%" PRIu64, w->calls, disk_op_names[call->op],
+                  call->name, call->to, call->offset, call->len);
     world_trace(w, (uint64_t)call->op << 48 ^ call->offset << 16 ^ call->len);
     if (!fiber_inside() && call->op == DISK_CLOSE)
         return DISK_GO; /* of files that nobody writes any more: the one call that an orderly end may make */
@@ -189,7 +190,8 @@ static void host_timer(void *ctx, uint64_t at_mono_us)
     struct world *w = ctx;
     w->timer_token++;
     if (at_mono_us != 0)
-        world_at(w, at_mono_us > w->now_us ? at_mono_us - w->now_us : 0, EV_TIMER, w->life, w->timer_token, 0, NULL);
+        world_at(w, at_mono_us > w->now_us ? at_mono_us - w->now_us : 0, EV_TIMER, w->life, w->timer_token, 0,
+                 NULL);
 }
 
 static void host_note(void *ctx, const struct spool_note *note)

@@ -18,12 +18,15 @@ bool producer_append(struct world *w, unsigned count, uint32_t body_max)
     for (unsigned k = 0; k < count; k++) {
         uint32_t len = BODY_HEAD + w->body_extra + decide(&w->luck, body_max);
         uint8_t partition = (uint8_t)decide(&w->luck, w->knobs.partitions);
-        uint32_t event = model_offer(&w->model, len, partition, decide_rarely(&w->luck, w->knobs.one_in_bad_event));
+        uint32_t event =
+            model_offer(&w->model, len, partition, decide_rarely(&w->luck, w->knobs.one_in_bad_event));
         model_body(event, len, bodies + bytes);
         int id_len = snprintf(ids[k], sizeof(ids[k]), "e%u", event);
         (void)snprintf(partitions[k], sizeof(partitions[k]), "p%u", partition % 10u);
-        records[k] = (struct spool_record){.partition = span_of(partitions[k], 2), .id = span_of(ids[k], (size_t)id_len),
-                                           .body = span_of(bodies + bytes, len), .wall_ns = now_ns};
+        records[k] = (struct spool_record){.partition = span_of(partitions[k], 2),
+                                           .id = span_of(ids[k], (size_t)id_len),
+                                           .body = span_of(bodies + bytes, len),
+                                           .wall_ns = now_ns};
         bytes += len;
         room_bytes += len + (uint64_t)id_len + 2;
     }
@@ -32,7 +35,8 @@ bool producer_append(struct world *w, unsigned count, uint32_t body_max)
     enum err err = spool_append(w->spool, records, count, &seq);
     world_trace(w, (uint64_t)err << 32 | count);
     if (w->verbose)
-        world_say(w, "append %u (%" PRIu64 " bytes): %s seq %" PRIu64, count, bytes, err_name(err), err == OK ? seq : 0);
+        world_say(w, "append %u (%" PRIu64 " bytes): %s seq %" PRIu64, count, bytes, err_name(err),
+                  err == OK ? seq : 0);
     if (err == OK && room != OK && w->knobs.spool.when_full != SPOOL_DROP_NEWEST)
         world_fail(w, "append took what spool_room() refused (%s)", err_name(room));
     if (err != OK && room == OK)
@@ -57,7 +61,8 @@ bool producer_append(struct world *w, unsigned count, uint32_t body_max)
 void producer_turn(struct world *w)
 {
     if (world_open(w)) {
-        uint32_t body_max = decide_rarely(&w->luck, w->knobs.big_one_in) ? w->knobs.body_max * 64 : w->knobs.body_max;
+        uint32_t body_max =
+            decide_rarely(&w->luck, w->knobs.big_one_in) ? w->knobs.body_max * 64 : w->knobs.body_max;
         unsigned count = 1 + decide(&w->luck, body_max > 4096 ? 2 : w->knobs.append_max);
         (void)producer_append(w, count, body_max);
         if (decide(&w->luck, 16) == 1)

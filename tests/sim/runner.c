@@ -38,7 +38,11 @@ struct world *runner_world(void)
 
 void runner_prepare(struct world *w, uint64_t seed, uint64_t steps)
 {
-    struct world fresh = {.seed = seed, .steps_max = steps, .luck = w->luck, .disk = w->disk, .model = w->model,
+    struct world fresh = {.seed = seed,
+                          .steps_max = steps,
+                          .luck = w->luck,
+                          .disk = w->disk,
+                          .model = w->model,
                           .verbose = w->verbose};
     *w = fresh;
 }
@@ -51,11 +55,14 @@ static const char *watched_save;
 static void on_fail(struct world *w, const char *why)
 {
     (void)fflush(stdout);
-    (void)fprintf(stderr, "FAILED seed %" PRIu64 " step %" PRIu64 " version " PENSTOCK_VERSION ": %s\n", w->seed, w->steps, why);
+    (void)fprintf(stderr, "FAILED seed %" PRIu64 " step %" PRIu64 " version " PENSTOCK_VERSION ": %s\n",
+                  w->seed, w->steps, why);
     const struct knobs *k = &w->knobs;
-    (void)fprintf(stderr, "  durability %d, when_full %d, segments %" PRIu64 ", quota %" PRIu64 ", loose %d%s%s%s%s\n",
-                  k->spool.durability, k->spool.when_full, k->spool.segment_bytes, k->spool.max_bytes, w->model.loose,
-                  k->faults ? ", faults" : "", k->rot ? ", rot" : "", k->vandal ? ", vandal" : "", k->lying ? ", lying" : "");
+    (void)fprintf(
+        stderr, "  durability %d, when_full %d, segments %" PRIu64 ", quota %" PRIu64 ", loose %d%s%s%s%s\n",
+        k->spool.durability, k->spool.when_full, k->spool.segment_bytes, k->spool.max_bytes, w->model.loose,
+        k->faults ? ", faults" : "", k->rot ? ", rot" : "", k->vandal ? ", vandal" : "",
+        k->lying ? ", lying" : "");
     if (watched_save != NULL && stream_save(watched_save, w, why))
         (void)fprintf(stderr, "  saved as %s\n", watched_save);
     _exit(1);
@@ -64,7 +71,9 @@ static void on_fail(struct world *w, const char *why)
 static void on_signal(int number)
 {
     (void)signal(number, SIG_DFL);
-    on_fail(watched, number == SIGALRM ? "does not come to an end" : number == SIGABRT ? "an assertion" : "a crash");
+    on_fail(watched, number == SIGALRM   ? "does not come to an end"
+                     : number == SIGABRT ? "an assertion"
+                                         : "a crash");
 }
 
 void runner_watch(struct world *w, const char *save)
@@ -115,8 +124,9 @@ static void run_share(const struct run_options *o, struct progress *p, unsigned 
         if (o->twice_in != 0 && p->seed % o->twice_in == 0 && run_one(w, p->seed, o) != trace)
             world_fail(w, "the same seed gave another trace");
         if (o->to == o->from + 1)
-            (void)printf("seed %" PRIu64 " held: %" PRIu64 " steps, %" PRIu64 " disk calls, trace %016" PRIx64 "\n", w->seed,
-                         w->steps, w->calls, trace);
+            (void)printf("seed %" PRIu64 " held: %" PRIu64 " steps, %" PRIu64 " disk calls, trace %016" PRIx64
+                         "\n",
+                         w->seed, w->steps, w->calls, trace);
     }
 }
 
@@ -150,7 +160,8 @@ static pid_t start_child(const struct run_options *o, struct progress *p, unsign
 int run_seeds(const struct run_options *o)
 {
     unsigned threads = o->threads == 0 ? 1 : o->threads > 16 ? 16 : o->threads;
-    struct progress *p = mmap(NULL, threads * sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct progress *p =
+        mmap(NULL, threads * sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t pids[16];
     if (p == MAP_FAILED)
         return 70;
@@ -175,8 +186,9 @@ int run_seeds(const struct run_options *o)
     if (o->stats)
         print_stats(p, threads);
     double took = runner_now() - begin;
-    (void)printf("%" PRIu64 " runs held, %" PRIu64 " failed; %" PRIu64 " steps in %.1f s on %u cores: %.0f steps/s/core\n", runs,
-                 failures, steps, took, threads, (double)steps / took / threads);
+    (void)printf("%" PRIu64 " runs held, %" PRIu64 " failed; %" PRIu64
+                 " steps in %.1f s on %u cores: %.0f steps/s/core\n",
+                 runs, failures, steps, took, threads, (double)steps / took / threads);
     return failures == 0 ? 0 : 1;
 }
 

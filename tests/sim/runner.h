@@ -20,7 +20,8 @@ int run_exhaustive(const struct run_options *o);
 struct world *runner_world(void);
 void runner_prepare(struct world *w, uint64_t seed, uint64_t steps); /* everything but the decisions */
 bool stream_save(const char *path, const struct world *w, const char *why);
-bool stream_load(const char *path, uint64_t *ret_seed, uint64_t *ret_steps, uint32_t **ret_made, size_t *ret_count);
+bool stream_load(const char *path, uint64_t *ret_seed, uint64_t *ret_steps, uint32_t **ret_made,
+                 size_t *ret_count);
 void runner_watch(struct world *w, const char *save); /* failures and signals end the process with 1, saved */
 double runner_now(void);
 #include "lib/spool/bugs.h"

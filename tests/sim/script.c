@@ -60,10 +60,16 @@ static void interval(struct knobs *k)
 }
 
 #define SCRIPT(title, set_knobs, ...) \
-    {title, set_knobs, (const struct script_op[]){__VA_ARGS__}, \
-     (unsigned)(sizeof((const struct script_op[]){__VA_ARGS__}) / sizeof(struct script_op))}
+    { \
+        title, set_knobs, (const struct script_op[]){__VA_ARGS__}, \
+            (unsigned)(sizeof((const struct script_op[]){__VA_ARGS__}) / sizeof(struct script_op)) \
+    }
 
-#define BIG {DO_APPEND_BIG, 14000}, {DO_ACKED, 0}
+#define BIG \
+    {DO_APPEND_BIG, 14000}, \
+    { \
+        DO_ACKED, 0 \
+    }
 
 const struct script scripts[] = {
     SCRIPT("first_open", small, {DO_WAIT, 1000}),
@@ -72,29 +78,32 @@ const struct script scripts[] = {
     SCRIPT("assign_lost_reply", lost_replies, {DO_APPEND, 4}, {DO_ACKED, 0}, {DO_WAIT, 30000}),
     SCRIPT("two_batches", small, {DO_APPEND, 8}, {DO_DRAINED, 0}, {DO_APPEND, 2}, {DO_DRAINED, 0}),
     SCRIPT("rotate", small, {DO_DOWN, 0}, BIG, BIG, BIG, BIG, BIG, BIG),
-    SCRIPT("rotate_and_recycle", small, BIG, BIG, BIG, BIG, BIG, BIG, {DO_DRAINED, 0}, BIG, BIG, BIG, BIG, BIG,
-           {DO_DRAINED, 0}, BIG),
+    SCRIPT("rotate_and_recycle", small, BIG, BIG, BIG, BIG, BIG, BIG, {DO_DRAINED, 0}, BIG, BIG, BIG, BIG,
+           BIG, {DO_DRAINED, 0}, BIG),
     SCRIPT("split", too_large, {DO_APPEND, 4}, {DO_DRAINED, 0}),
     SCRIPT("dead_letters", all_bad, {DO_APPEND, 3}, {DO_DRAINED, 0}),
     SCRIPT("remainder", some_later, {DO_APPEND, 4}, {DO_DRAINED, 0}),
-    SCRIPT("drop_oldest", drop_oldest, {DO_DOWN, 0}, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG,
-           BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, {DO_WAIT, 10000}),
-    SCRIPT("drop_newest", drop_newest, {DO_DOWN, 0}, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG,
-           BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, {DO_WAIT, 10000}),
-    SCRIPT("block_and_drain", block, {DO_DOWN, 0}, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG,
-           BIG, BIG, BIG, BIG, BIG, {DO_UP, 0}, {DO_DRAINED, 0}),
+    SCRIPT("drop_oldest", drop_oldest, {DO_DOWN, 0}, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG,
+           BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, {DO_WAIT, 10000}),
+    SCRIPT("drop_newest", drop_newest, {DO_DOWN, 0}, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG,
+           BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, {DO_WAIT, 10000}),
+    SCRIPT("block_and_drain", block, {DO_DOWN, 0}, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG,
+           BIG, BIG, BIG, BIG, BIG, BIG, BIG, BIG, {DO_UP, 0}, {DO_DRAINED, 0}),
     SCRIPT("settle", small, {DO_DOWN, 0}, {DO_APPEND, 2}, {DO_WAIT, 100}, {DO_APPEND, 2}),
-    SCRIPT("sync_failure", small, {DO_DOWN, 0}, {DO_APPEND, 2}, {DO_ACKED, 0}, {DO_WAIT, 50000}, {DO_FAIL_SYNC, 1},
-           {DO_APPEND, 2}, {DO_ACKED, 0}, {DO_APPEND, 1}, {DO_ACKED, 0}),
-    SCRIPT("sync_failure_twice", small, {DO_DOWN, 0}, {DO_APPEND, 2}, {DO_ACKED, 0}, {DO_WAIT, 50000}, {DO_FAIL_SYNC, 2},
-           {DO_APPEND, 2}, {DO_WAIT, 500000}),
-    SCRIPT("clean_stop", small, {DO_DOWN, 0}, {DO_APPEND, 3}, {DO_ACKED, 0}, {DO_STOP, 0}, {DO_APPEND, 1}, {DO_ACKED, 0}),
-    SCRIPT("disk_full", small, {DO_DOWN, 0}, {DO_APPEND, 3}, {DO_ACKED, 0}, {DO_FULL, 0}, BIG, BIG, BIG, BIG, BIG, BIG,
-           {DO_WAIT, 100000}, {DO_ROOM, 0}, {DO_WAIT, 3000000}, BIG),
-    SCRIPT("users_counters", small, {DO_SET_USER, 0}, {DO_APPEND, 1}, {DO_ACKED, 0}, {DO_SET_USER, 0}, {DO_WAIT, 2000000}),
-    SCRIPT("drop_and_rewind", small, {DO_DOWN, 0}, {DO_APPEND, 3}, {DO_ACKED, 0}, {DO_DROP, 0}, {DO_REWIND, 0}, {DO_UP, 0},
-           {DO_DRAINED, 0}),
-    SCRIPT("interval_mode", interval, {DO_APPEND, 3}, {DO_ACKED, 0}, {DO_DRAINED, 0}, {DO_APPEND, 2}, {DO_WAIT, 2000000}),
+    SCRIPT("sync_failure", small, {DO_DOWN, 0}, {DO_APPEND, 2}, {DO_ACKED, 0}, {DO_WAIT, 50000},
+           {DO_FAIL_SYNC, 1}, {DO_APPEND, 2}, {DO_ACKED, 0}, {DO_APPEND, 1}, {DO_ACKED, 0}),
+    SCRIPT("sync_failure_twice", small, {DO_DOWN, 0}, {DO_APPEND, 2}, {DO_ACKED, 0}, {DO_WAIT, 50000},
+           {DO_FAIL_SYNC, 2}, {DO_APPEND, 2}, {DO_WAIT, 500000}),
+    SCRIPT("clean_stop", small, {DO_DOWN, 0}, {DO_APPEND, 3}, {DO_ACKED, 0}, {DO_STOP, 0}, {DO_APPEND, 1},
+           {DO_ACKED, 0}),
+    SCRIPT("disk_full", small, {DO_DOWN, 0}, {DO_APPEND, 3}, {DO_ACKED, 0}, {DO_FULL, 0}, BIG, BIG, BIG, BIG,
+           BIG, BIG, {DO_WAIT, 100000}, {DO_ROOM, 0}, {DO_WAIT, 3000000}, BIG),
+    SCRIPT("users_counters", small, {DO_SET_USER, 0}, {DO_APPEND, 1}, {DO_ACKED, 0}, {DO_SET_USER, 0},
+           {DO_WAIT, 2000000}),
+    SCRIPT("drop_and_rewind", small, {DO_DOWN, 0}, {DO_APPEND, 3}, {DO_ACKED, 0}, {DO_DROP, 0},
+           {DO_REWIND, 0}, {DO_UP, 0}, {DO_DRAINED, 0}),
+    SCRIPT("interval_mode", interval, {DO_APPEND, 3}, {DO_ACKED, 0}, {DO_DRAINED, 0}, {DO_APPEND, 2},
+           {DO_WAIT, 2000000}),
 };
 const unsigned script_count = sizeof(scripts) / sizeof(*scripts);
 
@@ -179,7 +188,8 @@ void script_turn(struct world *w)
     uint64_t wait_us = 100;
     if (w->quiet || w->script_over)
         return;
-    if (world_open(w) && w->script_at < w->script->count && carry_out(w, &w->script->ops[w->script_at], &wait_us))
+    if (world_open(w) && w->script_at < w->script->count &&
+        carry_out(w, &w->script->ops[w->script_at], &wait_us))
         w->script_at++;
     if (w->script_at == w->script->count || w->now_us > UINT64_C(120000000))
         w->script_over = true;

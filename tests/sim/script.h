@@ -6,19 +6,19 @@
 
 struct script_op {
     enum {
-        DO_APPEND,      /* n records */
-        DO_APPEND_BIG,  /* one of n bytes */
-        DO_ACKED,       /* wait until all is answered for */
-        DO_DRAINED,     /* wait until nothing is pending */
-        DO_WAIT,        /* n microseconds */
-        DO_DOWN,        /* the upstream answers no more; and again */
+        DO_APPEND,     /* n records */
+        DO_APPEND_BIG, /* one of n bytes */
+        DO_ACKED,      /* wait until all is answered for */
+        DO_DRAINED,    /* wait until nothing is pending */
+        DO_WAIT,       /* n microseconds */
+        DO_DOWN,       /* the upstream answers no more; and again */
         DO_UP,
-        DO_FAIL_SYNC,   /* the next n syncs fail */
-        DO_FULL,        /* the disk has n bytes left */
+        DO_FAIL_SYNC, /* the next n syncs fail */
+        DO_FULL,      /* the disk has n bytes left */
         DO_ROOM,
-        DO_STOP,        /* in order, and start again */
+        DO_STOP, /* in order, and start again */
         DO_SET_USER,
-        DO_DROP,        /* one record that was read */
+        DO_DROP, /* one record that was read */
         DO_REWIND,
     } what;
     uint32_t n;

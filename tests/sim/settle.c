@@ -24,14 +24,17 @@ static void sort_out(struct world *w, struct flight *f, struct ending *e)
         uint64_t seq = m->members[b->first + k];
         uint8_t *fate = &m->fates[b->first + k];
         bool bad = m->events[m->seqs[seq].event].bad;
-        if (f->verdict == V_DELIVERED || (f->verdict == V_PARTIAL && !bad) || (f->verdict == V_SOME_LATER && k % 2 == 0)) {
+        if (f->verdict == V_DELIVERED || (f->verdict == V_PARTIAL && !bad) ||
+            (f->verdict == V_SOME_LATER && k % 2 == 0)) {
             *fate = SEQ_DELIVERED;
             e->delivered[e->delivered_count++] = seq;
         } else if (f->verdict == V_PARTIAL) {
             *fate = SEQ_DEAD;
-            e->deaths[e->death_count++] = (struct spool_death){.seq = seq, .reason = (uint8_t)(seq % SPOOL_DEAD_REASONS),
-                                                              .status = 400, .attempts = f->attempts,
-                                                              .answer = SPAN("no")};
+            e->deaths[e->death_count++] = (struct spool_death){.seq = seq,
+                                                               .reason = (uint8_t)(seq % SPOOL_DEAD_REASONS),
+                                                               .status = 400,
+                                                               .attempts = f->attempts,
+                                                               .answer = SPAN("no")};
         } else {
             unsigned half = f->verdict == V_SOME_LATER ? 0 : k >= b->count / 2;
             *fate = SEQ_ASSIGNED;
@@ -40,14 +43,18 @@ static void sort_out(struct world *w, struct flight *f, struct ending *e)
     }
 }
 
-static void prepare_next(struct world *w, const struct flight *f, struct ending *e, struct spool_outcome *o, char *partition)
+static void prepare_next(struct world *w, const struct flight *f, struct ending *e, struct spool_outcome *o,
+                         char *partition)
 {
     for (unsigned half = 0; half < 2; half++) {
         if (e->later_count[half] == 0)
             continue;
         struct spool_assignment *a = &e->next[o->next_count++];
-        *a = (struct spool_assignment){.partition = span_of(partition, 2), .runs = e->runs[1 + half],
-                                       .envelope_version = 1, .envelope_hash = 42, .codec = 1};
+        *a = (struct spool_assignment){.partition = span_of(partition, 2),
+                                       .runs = e->runs[1 + half],
+                                       .envelope_version = 1,
+                                       .envelope_hash = 42,
+                                       .codec = 1};
         a->run_count = client_runs(e->later[half], e->later_count[half], e->runs[1 + half]);
         (void)client_payload(w, e->later[half], e->later_count[half], a);
     }
@@ -70,7 +77,8 @@ static void settle_broken(struct world *w, struct flight *f)
     a.partition = span_of(partition, 2);
     a.run_count = client_runs(seqs, count, runs);
     uint64_t hash = client_payload(w, seqs, count, &a);
-    struct spool_outcome o = {.next = &a, .next_count = count > 0, .ret_next_ids = &id, .all_delivered = false};
+    struct spool_outcome o = {
+        .next = &a, .next_count = count > 0, .ret_next_ids = &id, .all_delivered = false};
     enum err err = spool_settle(w->spool, b->id.batch_no, &o);
     if (w->verbose)
         world_say(w, "settle broken batch %" PRIu64 ", %u left: %s", b->id.batch_no, count, err_name(err));

@@ -167,7 +167,7 @@ int run_shrink(const struct run_options *o)
     w->luck.next = c.count;
     char path[512];
     (void)snprintf(path, sizeof(path), "%s.small", o->shrink);
-    (void)printf("%zu decisions became %zu, %" PRIu64 " steps: %s\n%s%s\n", before, c.count, c.steps, shared->why,
-                 stream_save(path, w, shared->why) ? "saved as " : "could not save ", path);
+    (void)printf("%zu decisions became %zu, %" PRIu64 " steps: %s\n%s%s\n", before, c.count, c.steps,
+                 shared->why, stream_save(path, w, shared->why) ? "saved as " : "could not save ", path);
     return still ? 0 : 70;
 }

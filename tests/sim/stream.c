@@ -33,7 +33,8 @@ bool stream_save(const char *path, const struct world *w, const char *why)
     if (f == NULL)
         return false;
     size_t used = w->luck.replaying ? w->luck.next : w->luck.count;
-    (void)fprintf(f, "# %s\nseed %" PRIu64 "\nsteps %" PRIu64 "\nbug %u\n", why, w->seed, w->steps_max, penstock_bug);
+    (void)fprintf(f, "# %s\nseed %" PRIu64 "\nsteps %" PRIu64 "\nbug %u\n", why, w->seed, w->steps_max,
+                  penstock_bug);
     save_numbers(f, w->luck.made, used);
     return fclose(f) == 0;
 }
@@ -59,15 +60,17 @@ static bool load_numbers(FILE *f, uint32_t **made, size_t *count)
     return true;
 }
 
-bool stream_load(const char *path, uint64_t *ret_seed, uint64_t *ret_steps, uint32_t **ret_made, size_t *ret_count)
+bool stream_load(const char *path, uint64_t *ret_seed, uint64_t *ret_steps, uint32_t **ret_made,
+                 size_t *ret_count)
 {
     char line[1024];
     FILE *f = fopen(path, "r");
     *ret_made = NULL;
     *ret_count = 0;
-    bool good = f != NULL && fgets(line, sizeof(line), f) != NULL && line[0] == '#' &&
-                fscanf(f, "seed %" SCNu64 "\nsteps %" SCNu64 "\nbug %u\n", ret_seed, ret_steps, &penstock_bug) == 3 &&
-                load_numbers(f, ret_made, ret_count);
+    bool good =
+        f != NULL && fgets(line, sizeof(line), f) != NULL && line[0] == '#' &&
+        fscanf(f, "seed %" SCNu64 "\nsteps %" SCNu64 "\nbug %u\n", ret_seed, ret_steps, &penstock_bug) == 3 &&
+        load_numbers(f, ret_made, ret_count);
     if (f != NULL)
         (void)fclose(f);
     if (!good)

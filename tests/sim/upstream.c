@@ -1,8 +1,8 @@
 /* upstream: the service that batches are delivered to, with a memory for ids.
  *
- * It processes each batch id once and gives the same answer to it for ever. Requests and answers can get lost;
- * it can be busy, down, refuse single events, or find a batch too large. It is where "same id, same bytes" and
- * "each event once" are judged. */
+ * It processes each batch id once and gives the same answer to it for ever. Requests and answers can get
+ * lost; it can be busy, down, refuse single events, or find a batch too large. It is where "same id, same
+ * bytes" and "each event once" are judged. */
 #include "tests/sim/world.h"
 
 #include <inttypes.h>
@@ -53,7 +53,8 @@ static void process(struct world *w, struct m_batch *b)
     }
 }
 
-/* a: the batch, and the number of the try in the high half; b: the payload's hash; what: the sender's life. */
+/* a: the batch, and the number of the try in the high half; b: the payload's hash; what: the sender's life.
+ */
 void upstream_arrive(struct world *w, const struct event *e)
 {
     struct m_batch *b = &w->model.batches[(uint32_t)e->a];
@@ -69,7 +70,8 @@ void upstream_arrive(struct world *w, const struct event *e)
     } else {
         world_met(w, MET_REPEATED);
         if (b->hash != e->b && !b->broken)
-            world_fail(w, "batch id %" PRIu64 ".%" PRIu64 " was sent with another payload", b->id.epoch, b->id.batch_no);
+            world_fail(w, "batch id %" PRIu64 ".%" PRIu64 " was sent with another payload", b->id.epoch,
+                       b->id.batch_no);
     }
     if (b->processed || !decide_rarely(&w->luck, w->knobs.one_in_busy)) {
         if (!b->processed)
@@ -81,5 +83,6 @@ void upstream_arrive(struct world *w, const struct event *e)
         world_at(w, GIVE_UP_US, EV_GIVE_UP_WAITING, life, e->a, 0, NULL);
         return;
     }
-    world_at(w, 1 + decide(&w->luck, w->knobs.latency_us), EV_REPLY, life, (uint32_t)e->a | try_no << 32, verdict, NULL);
+    world_at(w, 1 + decide(&w->luck, w->knobs.latency_us), EV_REPLY, life, (uint32_t)e->a | try_no << 32,
+             verdict, NULL);
 }

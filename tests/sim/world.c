@@ -9,11 +9,44 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const branch_names[MET_COUNT] = {
-    "kill", "power_loss", "crash_in_start", "start", "recovered_batch", "reopened_batch", "lost_tail", "ENOSPC", "EDQUOT",
-    "EIO", "EROFS", "short_write", "sync_unknown", "sync_refused", "stall", "rot", "vandal", "lying", "squeeze", "full",
-    "degraded", "failed", "dropped", "shed", "split", "dead", "reply_lost", "repeated", "load", "stop", "lost_note",
-    "identity_broken", "replay", "purge", "rewind", "corrupt", "torn", "wall_jump"};
+const char *const branch_names[MET_COUNT] = {"kill",
+                                             "power_loss",
+                                             "crash_in_start",
+                                             "start",
+                                             "recovered_batch",
+                                             "reopened_batch",
+                                             "lost_tail",
+                                             "ENOSPC",
+                                             "EDQUOT",
+                                             "EIO",
+                                             "EROFS",
+                                             "short_write",
+                                             "sync_unknown",
+                                             "sync_refused",
+                                             "stall",
+                                             "rot",
+                                             "vandal",
+                                             "lying",
+                                             "squeeze",
+                                             "full",
+                                             "degraded",
+                                             "failed",
+                                             "dropped",
+                                             "shed",
+                                             "split",
+                                             "dead",
+                                             "reply_lost",
+                                             "repeated",
+                                             "load",
+                                             "stop",
+                                             "lost_note",
+                                             "identity_broken",
+                                             "replay",
+                                             "purge",
+                                             "rewind",
+                                             "corrupt",
+                                             "torn",
+                                             "wall_jump"};
 uint64_t branches_met[MET_COUNT];
 uint64_t ops_met[DISK_OPS];
 void (*world_on_fail)(struct world *w, const char *why);
@@ -65,7 +98,8 @@ static bool sooner(const struct event *a, const struct event *b)
     return a->at_us < b->at_us || (a->at_us == b->at_us && a->order < b->order);
 }
 
-void world_at(struct world *w, uint64_t in_us, enum happening kind, unsigned life, uint64_t a, uint64_t b, void *what)
+void world_at(struct world *w, uint64_t in_us, enum happening kind, unsigned life, uint64_t a, uint64_t b,
+              void *what)
 {
     if (w->event_count == EVENTS_MAX)
         world_fail(w, "the simulator's queue is full: event %d", kind);
@@ -147,7 +181,8 @@ static void look_at_state(struct world *w)
     if (state == SPOOL_DEGRADED)
         world_met(w, MET_DEGRADED);
     if (w->storage_failed && acked != w->acked && w->opened)
-        world_fail(w, "acked moved from %" PRIu64 " to %" PRIu64 " after storage had failed", w->acked, acked);
+        world_fail(w, "acked moved from %" PRIu64 " to %" PRIu64 " after storage had failed", w->acked,
+                   acked);
     if (acked < w->acked && w->opened)
         world_fail(w, "acked went back from %" PRIu64 " to %" PRIu64, w->acked, acked);
     if (acked > w->acked && w->opened) {
@@ -166,7 +201,8 @@ static void check_space(struct world *w)
     const struct spool_config *c = &w->knobs.spool;
     uint64_t most = c->max_bytes + c->dead_max_bytes + 2 * c->segment_bytes + 256 * 1024;
     if (disk_used(w->disk) > most && !w->knobs.faults && !w->knobs.vandal)
-        world_fail(w, "%" PRIu64 " bytes are allocated, the quota is %" PRIu64, disk_used(w->disk), c->max_bytes);
+        world_fail(w, "%" PRIu64 " bytes are allocated, the quota is %" PRIu64, disk_used(w->disk),
+                   c->max_bytes);
 }
 
 static void after_event(struct world *w)
@@ -223,7 +259,8 @@ static void die_if_due(struct world *w)
         w->die_fate = w->die_again_fate;
         w->die_again_at_call = 0;
     } else if (w->dying == DIE_BY_POWER) {
-        static const int kinds[] = {FATE_LOST, FATE_RANDOM, FATE_RANDOM, FATE_KEPT, FATE_ONE_LOST, FATE_ONE_KEPT, FATE_ONE_GARBAGE};
+        static const int kinds[] = {FATE_LOST,     FATE_RANDOM,   FATE_RANDOM,     FATE_KEPT,
+                                    FATE_ONE_LOST, FATE_ONE_KEPT, FATE_ONE_GARBAGE};
         fate.kind = kinds[decide(&w->luck, 7)];
         unsigned pending = disk_pending(w->disk);
         fate.one = pending == 0 ? 0 : decide(&w->luck, pending);
@@ -244,7 +281,8 @@ static void mischief(struct world *w)
     }
     if (decide_rarely(&w->luck, k->one_in_wall_jump)) {
         world_met(w, MET_WALL_JUMP);
-        w->wall_offset_ns += decide(&w->luck, 2) == 0 ? UINT64_C(50) * 365 * 86400 * 1000000000 : (uint64_t)-1000000000 * 3600;
+        w->wall_offset_ns +=
+            decide(&w->luck, 2) == 0 ? UINT64_C(50) * 365 * 86400 * 1000000000 : (uint64_t)-1000000000 * 3600;
     }
     if (decide_rarely(&w->luck, k->one_in_squeeze) && w->squeezed == 0) {
         world_met(w, MET_SQUEEZE);
@@ -346,9 +384,12 @@ static void dispatch(struct world *w, const struct event *e)
 static void step(struct world *w)
 {
     if (w->event_count == 0)
-        world_fail(w, "nothing will ever happen again: state %d, opened %d, stopping %d, %u batches, acked %" PRIu64 " of %zu",
-                   w->spool == NULL ? -1 : (int)spool_state(w->spool), w->opened, w->stopping, w->flight_count, w->acked,
-                   w->model.last_seq);
+        world_fail(
+            w,
+            "nothing will ever happen again: state %d, opened %d, stopping %d, %u batches, acked %" PRIu64
+            " of %zu",
+            w->spool == NULL ? -1 : (int)spool_state(w->spool), w->opened, w->stopping, w->flight_count,
+            w->acked, w->model.last_seq);
     struct event e = take(w);
     if (e.life != 0 && e.life != w->life)
         return;
@@ -389,13 +430,17 @@ static void drain(struct world *w)
             struct spool_ledger l = {0};
             for (unsigned k = 0; w->verbose && k < FLIGHTS_MAX; k++)
                 if (w->flights[k].used)
-                    world_say(w, "stuck: batch %" PRIu64 " durable %d sent %d settling %d loading %d broken %d doomed %d verdict %d",
-                              w->model.batches[w->flights[k].batch].id.batch_no, w->flights[k].durable, w->flights[k].sent,
-                              w->flights[k].settling, w->flights[k].loading, w->flights[k].broken, w->flights[k].doomed,
-                              w->flights[k].verdict);
+                    world_say(w,
+                              "stuck: batch %" PRIu64
+                              " durable %d sent %d settling %d loading %d broken %d doomed %d verdict %d",
+                              w->model.batches[w->flights[k].batch].id.batch_no, w->flights[k].durable,
+                              w->flights[k].sent, w->flights[k].settling, w->flights[k].loading,
+                              w->flights[k].broken, w->flights[k].doomed, w->flights[k].verdict);
             if (w->spool != NULL)
                 spool_ledger(w->spool, &l);
-            world_fail(w, "does not drain: state %d, %" PRIu64 " pending, %u batches, acked %" PRIu64 " of %zu after %" PRIu64 " s",
+            world_fail(w,
+                       "does not drain: state %d, %" PRIu64 " pending, %u batches, acked %" PRIu64
+                       " of %zu after %" PRIu64 " s",
                        w->spool == NULL ? -1 : (int)spool_state(w->spool), l.pending, w->flight_count,
                        w->spool == NULL ? 0 : spool_acked(w->spool), w->model.last_seq,
                        (w->now_us + UINT64_C(4) * 3600 * 1000000 - deadline) / 1000000);
@@ -423,7 +468,8 @@ static void quieten(struct world *w)
     disk_set_lying(w->disk, false);
     w->upstream_down = false;
     w->fail_next_sync = 0;
-    w->knobs.one_in_busy = w->knobs.one_in_reply_lost = w->knobs.one_in_request_lost = w->knobs.one_in_let_go = 0;
+    w->knobs.one_in_busy = w->knobs.one_in_reply_lost = w->knobs.one_in_request_lost =
+        w->knobs.one_in_let_go = 0;
     /* A full spool settles once a second: batches of one event would take it days. */
     w->knobs.batch_events = 100;
     w->knobs.batch_bytes = 1 << 20;

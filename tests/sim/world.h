@@ -1,9 +1,9 @@
 /* world: the simulated machine and its surroundings.
  *
  * One queue of events in virtual time drives everything: the process under test (a spool with its jobs and
- * timer), the producers, the client that batches and sends, the upstream. The process can die at any disk call
- * and between any two events; what is outside of it (disk, upstream, requests on the wire, the model) stays.
- * Everything is drawn from one stream of decisions, so that a run is a function of its seed. */
+ * timer), the producers, the client that batches and sends, the upstream. The process can die at any disk
+ * call and between any two events; what is outside of it (disk, upstream, requests on the wire, the model)
+ * stays. Everything is drawn from one stream of decisions, so that a run is a function of its seed. */
 #ifndef PENSTOCK_SIM_WORLD_H
 #define PENSTOCK_SIM_WORLD_H
 
@@ -20,8 +20,10 @@ struct knobs {
     struct spool_config spool;
     bool faults, rot, vandal, lying; /* which kinds of damage the run may do */
     uint32_t one_in_kill, one_in_power, one_in_fault, one_in_rest, one_in_write_back, one_in_rot;
-    uint32_t one_in_stop, one_in_squeeze, one_in_outage, one_in_wall_jump, one_in_request_lost, one_in_reply_lost;
-    uint32_t one_in_busy, one_in_bad_event, one_in_partial_retry, one_in_rewind, one_in_drop, one_in_dead_request;
+    uint32_t one_in_stop, one_in_squeeze, one_in_outage, one_in_wall_jump, one_in_request_lost,
+        one_in_reply_lost;
+    uint32_t one_in_busy, one_in_bad_event, one_in_partial_retry, one_in_rewind, one_in_drop,
+        one_in_dead_request;
     uint32_t one_in_reconfigure, one_in_let_go;
     uint32_t job_us, produce_us, latency_us;
     uint32_t body_max, append_max, big_one_in;
@@ -31,8 +33,19 @@ struct knobs {
 };
 
 enum happening {
-    EV_START, EV_RUN_JOB, EV_JOB_DONE, EV_TIMER, EV_PRODUCE, EV_CLIENT, EV_ARRIVE, EV_REPLY, EV_GIVE_UP_WAITING,
-    EV_HEAL_DISK, EV_HEAL_UPSTREAM, EV_STOP, EV_KINDS
+    EV_START,
+    EV_RUN_JOB,
+    EV_JOB_DONE,
+    EV_TIMER,
+    EV_PRODUCE,
+    EV_CLIENT,
+    EV_ARRIVE,
+    EV_REPLY,
+    EV_GIVE_UP_WAITING,
+    EV_HEAL_DISK,
+    EV_HEAL_UPSTREAM,
+    EV_STOP,
+    EV_KINDS
 };
 
 struct event {
@@ -52,13 +65,13 @@ struct event {
 /* A batch as the client sees it. */
 struct flight {
     bool used, loading, sent, settling, durable, doomed;
-    unsigned batch; /* in the model */
+    unsigned batch;             /* in the model */
     unsigned attempts, sending; /* the number of this try: a late answer of an earlier one is told apart */
     uint64_t hash;
     bool have_payload, broken, whole; /* whole: all that is left of a broken one was loaded */
-    uint8_t verdict;       /* to be settled; V_NONE: none yet */
+    uint8_t verdict;                  /* to be settled; V_NONE: none yet */
     uint64_t not_before_us;
-    unsigned loaded;       /* members that came back so far */
+    unsigned loaded; /* members that came back so far */
     struct world *world;
     struct spool_loader loader;
 };
@@ -71,11 +84,45 @@ struct filling {
 };
 
 enum branch { /* what a run met: the coverage that a gate asks for */
-    MET_KILL, MET_POWER_LOSS, MET_CRASH_IN_START, MET_START, MET_RECOVERED_BATCH, MET_REOPENED_BATCH, MET_LOST_TAIL,
-    MET_ENOSPC, MET_EDQUOT, MET_EIO, MET_EROFS, MET_SHORT_WRITE, MET_SYNC_UNKNOWN, MET_SYNC_REFUSED, MET_STALL,
-    MET_ROT, MET_VANDAL, MET_LYING, MET_SQUEEZE, MET_FULL, MET_DEGRADED, MET_FAILED, MET_DROPPED, MET_SHED, MET_SPLIT,
-    MET_DEAD, MET_REPLY_LOST, MET_REPEATED, MET_LOAD, MET_STOP, MET_LOST_NOTE, MET_IDENTITY_BROKEN, MET_REPLAY,
-    MET_PURGE, MET_REWIND, MET_CORRUPT, MET_TORN, MET_WALL_JUMP, MET_COUNT
+              MET_KILL,
+              MET_POWER_LOSS,
+              MET_CRASH_IN_START,
+              MET_START,
+              MET_RECOVERED_BATCH,
+              MET_REOPENED_BATCH,
+              MET_LOST_TAIL,
+              MET_ENOSPC,
+              MET_EDQUOT,
+              MET_EIO,
+              MET_EROFS,
+              MET_SHORT_WRITE,
+              MET_SYNC_UNKNOWN,
+              MET_SYNC_REFUSED,
+              MET_STALL,
+              MET_ROT,
+              MET_VANDAL,
+              MET_LYING,
+              MET_SQUEEZE,
+              MET_FULL,
+              MET_DEGRADED,
+              MET_FAILED,
+              MET_DROPPED,
+              MET_SHED,
+              MET_SPLIT,
+              MET_DEAD,
+              MET_REPLY_LOST,
+              MET_REPEATED,
+              MET_LOAD,
+              MET_STOP,
+              MET_LOST_NOTE,
+              MET_IDENTITY_BROKEN,
+              MET_REPLAY,
+              MET_PURGE,
+              MET_REWIND,
+              MET_CORRUPT,
+              MET_TORN,
+              MET_WALL_JUMP,
+              MET_COUNT
 };
 extern const char *const branch_names[MET_COUNT];
 extern uint64_t branches_met[MET_COUNT]; /* over all runs of this process */
@@ -106,7 +153,7 @@ struct world {
     unsigned note_count;
     uint64_t acked;
     uint32_t stall_us;
-    int disk_error; /* every writing call answers this until EV_HEAL_DISK */
+    int disk_error;    /* every writing call answers this until EV_HEAL_DISK */
     uint64_t squeezed; /* capacity is held down */
     uint64_t user_counter;
     unsigned rots; /* places damaged so far */
@@ -137,13 +184,14 @@ struct world {
 
 /* --- world.c: time, process, death ------------------------------------------------------------------ */
 void world_run(struct world *w); /* the whole run; returns when it held, else world_fail() */
-void world_at(struct world *w, uint64_t in_us, enum happening kind, unsigned life, uint64_t a, uint64_t b, void *what);
+void world_at(struct world *w, uint64_t in_us, enum happening kind, unsigned life, uint64_t a, uint64_t b,
+              void *what);
 void world_met(struct world *w, enum branch what);
 void world_trace(struct world *w, uint64_t x);
 _Noreturn void world_fail(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void world_say(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void world_start(struct world *w);
-bool world_open(const struct world *w); /* the spool takes calls */
+bool world_open(const struct world *w);                         /* the spool takes calls */
 extern void (*world_on_fail)(struct world *w, const char *why); /* saves the stream; may not return */
 
 /* --- process.c: the spool's host, the gate before each disk call ------------------------------------ */
