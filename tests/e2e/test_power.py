@@ -1,0 +1,92 @@
+"""Power cuts on a real file system: ext4 on a loop image is shut down without writing its journal, while under load.
+
+Everything that was not synced is gone then (EXT4_IOC_SHUTDOWN with the no-log-flush flag, linux/fs/ext4/ext4.h),
+which shows a missing sync of data or of a directory. It does not tear sectors. Needs root and a loop device.
+PENSTOCK_POWER_ROUNDS changes the number of cuts.
+"""
+import fcntl
+import os
+import random
+import shutil
+import struct
+import subprocess
+import threading
+
+import pytest
+from harness import event, needs_root, run
+from test_kill import Sender
+
+ROUNDS = int(os.environ.get("PENSTOCK_POWER_ROUNDS", "8"))
+EXT4_IOC_SHUTDOWN = 0x8004587D
+NO_LOG_FLUSH = 2
+
+
+class Disk:
+    def __init__(self, world):
+        self.image, self.mount = world.dir / "disk.img", world.dir / "mnt"
+        self.mount.mkdir()
+        with open(self.image, "wb") as f:
+            f.truncate(96 << 20)
+        for argv in (["mkfs.ext4", "-q", "-F", str(self.image)], self.mount_command()):
+            done = run(argv)
+            if done.returncode != 0:
+                pytest.skip(f"{argv[0]}: {done.stderr.strip()[:200]}")
+
+    def mount_command(self):
+        return ["mount", "-o", "loop", str(self.image), str(self.mount)]
+
+    def cut(self):
+        fd = os.open(self.mount, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
+        finally:
+            os.close(fd)
+
+    def again(self):
+        assert run(["umount", str(self.mount)]).returncode == 0
+        done = run(self.mount_command())
+        assert done.returncode == 0, done.stderr
+
+
+@needs_root
+@pytest.mark.skipif(shutil.which("mkfs.ext4") is None, reason="no mkfs.ext4")
+def test_a_power_cut_loses_nothing_that_was_acknowledged(world):
+    disk = Disk(world)
+    rng = random.Random(1)
+    sink = world.sink()
+    output = sink.output("http", batch={"max_events": 50, "max_wait": "5ms"}, retry={"initial": "10ms", "max": "100ms"},
+                         spool={"max_bytes": "48MiB", "segment_bytes": "1MiB"})
+    try:
+        agent = world.agent({"up": output}, data_dir=disk.mount / "data", start=False)
+        agent.explain(".")  # whatever it says when its disk goes away under it
+        senders = []
+        for round_ in range(ROUNDS):
+            sink.heal()
+            sink.respond(rng.choice(["status=503,chance=10", "hangup=before,chance=30", "status=503"]))
+            agent.start()
+            sender = Sender(agent, 1_000_000 * (round_ + 1), round_)
+            senders.append(sender)
+            sender.start()
+            threading.Event().wait(rng.uniform(0.05, 0.6))
+            disk.cut()
+            agent.kill()
+            sender.stopping.set()
+            sender.join(10)
+            disk.again()
+        sink.heal()
+        agent.start()
+        agent.settled(timeout=60)
+        acknowledged = {n for s in senders for n in s.acknowledged}
+        arrived = set(sink.numbers())
+        assert acknowledged, "nothing was acknowledged: the test has shown nothing"
+        assert acknowledged - arrived == set(), "acknowledged and never delivered"
+        stats = sink.check()
+        assert stats["processed"] == stats["unique"]
+        agent.check_ledgers()
+        agent.stop()
+        print(f"{ROUNDS} cuts, {len(acknowledged)} acknowledged")
+    finally:
+        for agent in world.agents:
+            if agent.process is not None:
+                agent.process.kill()
+        subprocess.run(["umount", "-l", str(disk.mount)], check=False, capture_output=True)
