@@ -38,6 +38,13 @@ uint64_t append_space(const struct spool *s)
     return space;
 }
 
+/* So far from the quota that only the pace of commits and of preparing segments can be in the way. */
+static bool quota_is_far(const struct spool *s, uint64_t need)
+{
+    return !s->prepared.no_space &&
+           spool_allocated(s) + 2 * s->capacity + s->tail.fill_bytes + need <= s->config.max_bytes;
+}
+
 /* Dropping the oldest makes room by itself, as long as there is something to drop. */
 static bool room_is_coming(const struct spool *s)
 {
@@ -54,7 +61,8 @@ static enum err check_room(const struct spool *s, unsigned count, uint64_t bytes
         return ERR_TOO_BIG;
     if (need > FRAME_PAYLOAD_MAX)
         return ERR_TOO_BIG;
-    if (s->state == SPOOL_FULL || s->disk_low || s->tail.fill_bytes + need > append_space(s))
+    if (s->state == SPOOL_FULL || s->disk_low ||
+        (!quota_is_far(s, need) && s->tail.fill_bytes + need > append_space(s)))
         return room_is_coming(s) ? ERR_AGAIN : ERR_FULL;
     if (s->stalled || (s->tail.fill_events > 0 && s->tail.fill_bytes + need > FILL_BYTES_MAX))
         return ERR_AGAIN;
@@ -112,7 +120,8 @@ void append_check_room(struct spool *s)
     if (s->state == SPOOL_FULL && has_room_again(s))
         spool_set_state(s, SPOOL_OK, NULL);
     if (s->room_wanted && s->state == SPOOL_OK && !s->stalled && !s->disk_low &&
-        s->tail.fill_bytes < FILL_BYTES_MAX / 2 && append_space(s) > s->tail.fill_bytes + s->capacity / 4) {
+        s->tail.fill_bytes < FILL_BYTES_MAX / 2 &&
+        (quota_is_far(s, 0) || append_space(s) > s->tail.fill_bytes + s->capacity / 4)) {
         s->room_wanted = false;
         s->note_room = true;
     }

@@ -99,8 +99,8 @@ void failure_rewrite(struct spool *s, uint64_t now)
         seg->header.capacity = end;
     segment_header_encode(&seg->header, s->ctrl_flight.at);
     c->header_last = s->ctrl_flight.at;
-    /* All of it is durable before the header is, and so its frames say; that the header is durable too, only the next
-     * commit attests, and until then a start copies them again. */
+    /* All of it is durable before the header is, and so its frames say; that the header is durable too, only
+     * the next commit attests, and until then a start copies them again. */
     c->place = (struct frame_place){.offset = SEGMENT_HEADER_AREA,
                                     .durable = frames_end,
                                     .tag = segment_tag(seg->header.salt),

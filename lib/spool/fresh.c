@@ -1,7 +1,7 @@
 /* fresh: the segment that every start begins with. See recover.h.
  *
- * First STATE with everything folded in and copies of the events that were found but not attested, from the end
- * of the header area on; sync; directory sync; only then the header; sync. A header first could seal away
+ * First STATE with everything folded in and copies of the events that were found but not attested, from the
+ * end of the header area on; sync; directory sync; only then the header; sync. A header first could seal away
  * answered events whose copies are not on disk yet. Until the header is there, the file is one that holds
  * nothing and the old segment stays in force, so a crash here only means doing it again. */
 #include "lib/base/ensure.h"
@@ -106,8 +106,9 @@ static int write_content(struct fresh_writer *w, uint64_t first_seq)
     enum err err = state_frames(&r->accounts, r->accounts.next_seq, 0, first_seq, 0, true, &w->buffer);
     ensure(err == OK);
     w->buffer_at = SEGMENT_HEADER_AREA;
-    /* All of it is durable before the header is, and so its frames say. That the header is durable too, only a later
-     * commit attests: the next start may see it in the page cache without its sync having succeeded. */
+    /* All of it is durable before the header is, and so its frames say. That the header is durable too, only
+     * a later commit attests: the next start may see it in the page cache without its sync having succeeded.
+     */
     w->place.durable = SEGMENT_HEADER_AREA + w->buffer.len + r->kept_bytes;
     seal_from(w, 0);
     int e = copy_frames(w);

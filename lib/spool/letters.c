@@ -36,8 +36,8 @@ void letters_remove_file(struct letters *l, uint64_t id)
         const struct dead_file *f = &l->files[i];
         if (f->id != id)
             continue;
-        /* As a start will see it: the file before it seems to reach up to the one behind it, so what was in between
-         * must stay marked as gone. */
+        /* As a start will see it: the file before it seems to reach up to the one behind it, so what was in
+         * between must stay marked as gone. */
         if (i > 0)
             l->files[i - 1].next = f->next;
         else if (f->next > f->first)

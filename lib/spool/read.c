@@ -178,6 +178,10 @@ enum err cursor_get(struct spool *s, struct cursor *c, uint64_t seq, struct spoo
     const struct chunk *chunk = tail_find(&s->tail, seq);
     c->reading_tail = chunk != NULL;
     c->tail_generation = s->tail.generation;
+    if (c->reading_tail && c->cold != NULL && c->cold->end_seq <= seq) {
+        free(c->cold); /* Caught up. */
+        c->cold = NULL;
+    }
     if (chunk == NULL && c->cold != NULL && seq >= c->cold->first_seq && seq < c->cold->end_seq)
         chunk = c->cold;
     if (chunk != NULL) {

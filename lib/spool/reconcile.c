@@ -26,8 +26,8 @@ static void mark_orphans(struct recovery *r)
     }
 }
 
-/* The next file begins with the next letter, and the newest one will seem to reach up to it: ids in between that it
- * does not hold (damage at its end) are gone. */
+/* The next file begins with the next letter, and the newest one will seem to reach up to it: ids in between
+ * that it does not hold (damage at its end) are gone. */
 static void reach_next_letter(struct letters *l)
 {
     if (l->file_count == 0)

@@ -164,9 +164,10 @@ static void replay_sealed(struct recovery *r, struct found *found, const struct 
     reach(r, next->header.first_seq);
 }
 
-/* The newest segment, first pass: how much of it is proven, by its own frames. The first commit of a segment that a
- * start or a failure began says that it is durable itself, which was so when the header was written; but that
- * the header is durable too only a later commit attests: the page cache may show one whose sync failed. */
+/* The newest segment, first pass: how much of it is proven, by its own frames. The first commit of a segment
+ * that a start or a failure began says that it is durable itself, which was so when the header was written;
+ * but that the header is durable too only a later commit attests: the page cache may show one whose sync
+ * failed. */
 static void survey(struct recovery *r, struct scan *scan)
 {
     struct frame f;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #define CHUNK_BYTES (128 * 1024)
-#define SPARE_MAX 4
+#define SPARE_MAX 2
 #define EVENT_OVERHEAD 24 /* varints of one event: 4 + 10 + 1 + 2, and some */
 
 void tail_init(struct tail *t)
@@ -301,6 +301,15 @@ void tail_unlaunch(struct tail *t)
     t->launched = t->settled;
 }
 
+/* The only chunk is done with: all of it is safe on disk, and settled or larger than all that may be kept. */
+static bool last_is_done(const struct tail *t, size_t keep_bytes, uint64_t done_seq)
+{
+    const struct chunk *c = t->last;
+    return t->first == c && t->open == NULL && t->settled.chunk == c && t->settled.at == c->used &&
+           t->launched.chunk == c && t->launched.at == c->used &&
+           (t->bytes > keep_bytes || c->end_seq <= done_seq + 1);
+}
+
 void tail_forget(struct tail *t, size_t keep_bytes, uint64_t done_seq)
 {
     while (t->first != NULL && t->first != t->last && t->settled.chunk != NULL &&
@@ -309,6 +318,11 @@ void tail_forget(struct tail *t, size_t keep_bytes, uint64_t done_seq)
         t->first = c->next;
         give_chunk(t, c);
     }
+    if (t->last == NULL || !last_is_done(t, keep_bytes, done_seq))
+        return;
+    give_chunk(t, t->last);
+    t->first = t->last = NULL;
+    t->launched = t->settled = (struct tail_mark){0};
 }
 
 struct chunk *tail_find(const struct tail *t, uint64_t seq)

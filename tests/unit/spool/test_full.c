@@ -317,3 +317,23 @@ Test(spool_full, user_counters_survive)
     cr_assert_eq(bench_open(&b), SPOOL_OK);
     cr_assert(span_is(spool_user(b.spool), "counters 3"));
 }
+
+Test(spool_full, far_from_the_quota_a_wait_is_no_refusal)
+{
+    b.config.max_bytes = 64 * BENCH_MIB;
+    b.config.segment_bytes = 4 * BENCH_MIB;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    char *large = calloc(1, 900000);
+    for (int i = 0; i < 40; i++) {
+        struct spool_record records[4];
+        for (int k = 0; k < 4; k++)
+            records[k] = (struct spool_record){.body = span_of(large, 900000), .wall_ns = b.wall_ns};
+        uint64_t seq;
+        enum err err = spool_append(b.spool, records, 4, &seq);
+        if (i < 12)
+            cr_assert(err == OK || err == ERR_AGAIN, "append %d: %s", i, err_name(err));
+        if (i % 3 == 2)
+            bench_sleep(&b, 1000);
+    }
+    free(large);
+}
