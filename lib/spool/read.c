@@ -332,6 +332,7 @@ static void finish_loader(struct spool *s, enum err err)
     cursor_reset(&s->loader_cursor);
     spool_deliver_notes(s); /* What became of the batch is known before. */
     l->done(l->ctx, err);
+    s->note_readable = true; /* done() only notes it: the reader must be asked what is next */
 }
 
 /* Hands on what is there; true when the first loader is done. */

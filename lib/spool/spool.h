@@ -189,7 +189,7 @@ struct spool_open_batch {
 bool spool_open_batch_next(const struct spool *s, uint64_t after_batch_no, struct spool_open_batch *ret);
 
 /* Reads a batch's members again, in seq order, for sending after a restart or when the payload was let go.
- * item() and done() run from spool_job_done() or spool_tick(). The loader is the caller's and stays put
+ * item() and done() run from spool_job_done() or spool_tick(), a NOTE_READABLE follows done(). The loader is the caller's and stays put
  * until done(). err OK, or ERR_CORRUPT with the batch changed (NOTE_LOST), or ERR_NOT_FOUND: it is gone. */
 struct spool_loader {
     void *ctx;
