@@ -1,0 +1,222 @@
+"""Power failure under a real file system, write by write. Needs root, /dev/fuse and loop devices.
+
+The agent runs on ext4 on a loop device whose backing file is served by power_recorder, which logs every block
+write and flush in order; the sender writes a mark into the same log as soon as it has read an answer. So every answer
+has an exact place among the writes. A power cut at any place leaves everything up to the last flush before it,
+and any part of what came after: none, all, some sectors, in any order, one with garbage. Each such image is
+mounted (the kernel replays its journal), an agent is started on it, and every event that was answered for before the
+cut must be delivered, with a ledger that balances.
+"""
+import os
+import pathlib
+import random
+import struct
+import subprocess
+import threading
+import time
+
+import pytest
+from harness import PENSTOCK, Process, event, needs_root, run, until
+
+SIZE_MIB = 64
+CUTS = int(os.environ.get("PENSTOCK_POWER_CUTS", "100"))
+SECTOR = 512
+RECORDER = pathlib.Path(PENSTOCK).parent / "tests" / "power" / "power_recorder"
+
+
+def must(argv):
+    done = run(argv)
+    if done.returncode != 0:
+        pytest.skip(f"{' '.join(map(str, argv))}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+class Mounted:
+    """A file as a mounted ext4."""
+
+    def __init__(self, file, at):
+        self.at = at
+        self.at.mkdir(exist_ok=True)
+        self.loop = must(["losetup", "--find", "--show", str(file)])
+        self.mounted = False
+
+    def make(self):
+        must(["mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", self.loop])
+
+    def mount(self):
+        done = run(["mount", "-t", "ext4", self.loop, str(self.at)])
+        assert done.returncode == 0, done.stderr
+        self.mounted = True
+
+    def close(self):
+        if self.mounted:
+            subprocess.run(["umount", str(self.at)], check=False, stderr=subprocess.DEVNULL)
+        subprocess.run(["losetup", "-d", self.loop], check=False, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def cleanup():
+    todo = []
+    yield todo
+    for action in reversed(todo):
+        action()
+
+
+def small_output(sink):
+    return sink.output("http", spool={"max_bytes": "16MiB", "segment_bytes": "1MiB"}, retry={"initial": "50ms", "max": "200ms"})
+
+
+class Sender(threading.Thread):
+    """Sends one request after the other on a connection of its own, and remembers what was answered for."""
+
+    def __init__(self, agent, first, mark=lambda n: None):
+        super().__init__(daemon=True)
+        self.agent, self.next, self.mark = agent, first, mark
+        self.acknowledged, self.offered, self.stop = [], 0, False
+
+    def run(self):
+        while not self.stop:
+            count = 1 + self.next % 7
+            numbers = list(range(self.next, self.next + count))
+            self.next += count
+            self.offered += count
+            try:
+                status = self.agent.post([event(n, size=200) for n in numbers]).status
+            except Exception:
+                return
+            if status == 202:
+                self.acknowledged += numbers
+                for n in numbers:
+                    self.mark(n)
+
+
+def read_log(path):
+    records, at, data = [], 0, path.read_bytes()
+    while at + 13 <= len(data):
+        kind, offset, length = struct.unpack_from("<cQI", data, at)
+        records.append((kind, offset, data[at + 13:at + 13 + length]))
+        at += 13 + length
+    return records
+
+
+def record_a_run(world, cleanup):
+    """Runs an agent under load on the recorder. Its upstream is away at first, and comes back in between."""
+    if not RECORDER.exists():
+        pytest.skip("power_recorder is not built (libfuse 3)")
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("no /dev/fuse")
+    served, log = world.dir / "served", world.dir / "blocks.log"
+    served.mkdir()
+    recorder = Process(world, "recorder", [str(RECORDER), str(served), str(SIZE_MIB), str(log)])
+    cleanup.append(lambda: subprocess.run(["fusermount3", "-u", "-z", str(served)], check=False, stderr=subprocess.DEVNULL))
+    until(lambda: (served / "disk").exists() or not recorder.alive(), "the recorder serves")
+    if not recorder.alive():
+        pytest.skip(f"FUSE does not work here: {recorder.err().strip()}")
+    disk = Mounted(served / "disk", world.dir / "mnt")
+    cleanup.append(disk.close)
+    disk.make()
+    disk.mount()
+    marks = os.open(served / "mark", os.O_WRONLY)
+    lock = threading.Lock()
+
+    def mark(n):
+        with lock:
+            os.write(marks, str(n).encode())
+
+    sink = world.sink(args=["--respond", "status=503"])
+    agent = world.agent({"up": small_output(sink)}, data_dir=disk.at / "data").explain("up")
+    agent.ledger_holds = False
+    senders = [Sender(agent, first, mark) for first in (0, 1_000_000, 2_000_000)]
+    for s in senders:
+        s.start()
+    time.sleep(1.0)   # load, not a condition: what has been recorded by then is what is cut
+    sink.heal()
+    time.sleep(1.0)
+    sink.respond("status=503")
+    time.sleep(0.5)
+    for s in senders:
+        s.stop = True
+    for s in senders:
+        s.join(10)
+    agent.kill()
+    delivered = set(sink.numbers())
+    sink.kill()
+    os.close(marks)
+    cleanup.pop()()                 # disk.close
+    cleanup.pop()()                 # fusermount3
+    recorder.wait(20)
+    records = read_log(log)
+    return records, delivered
+
+
+def cut_image(base, tail, rng, how):
+    """`base` holds what was flushed; of the writes behind it some part arrives."""
+    image = bytearray(base)
+    writes = [(o, d) for kind, o, d in tail if kind == b"W"]
+    if how == "all":
+        chosen = [(o, d) for o, d in writes]
+    else:
+        sectors = [(o + i, d[i:i + SECTOR]) for o, d in writes for i in range(0, len(d), SECTOR)]
+        if how == "none" or not sectors:
+            chosen = []
+        elif how == "one":
+            chosen = [rng.choice(sectors)]
+        elif how == "reversed":
+            chosen = [s for s in reversed(sectors) if rng.random() < 0.5]
+        elif how == "garbage":
+            o, d = rng.choice(sectors)
+            chosen = [s for s in sectors if rng.random() < 0.5] + [(o, rng.randbytes(len(d)))]
+        else:
+            chosen = [s for s in sectors if rng.random() < 0.5]
+    for offset, data in chosen:
+        image[offset:offset + len(data)] = data
+    return image
+
+
+def places(records, rng):
+    """Where to cut: at marks, at flushes and beside them, and anywhere; behind the first mark only."""
+    first = next(i for i, r in enumerate(records) if r[0] == b"M")
+    aimed = [i + d for i, r in enumerate(records) if i > first and r[0] in (b"M", b"F") for d in (-1, 0, 1)]
+    anywhere = range(first, len(records))
+    return sorted(rng.choice(aimed) if n % 3 else rng.choice(anywhere) for n in range(CUTS))
+
+
+@needs_root
+def test_no_power_cut_takes_what_was_answered_for(world, cleanup, tmp_path):
+    rng = random.Random(20260101)
+    records, delivered_in_run = record_a_run(world, cleanup)
+    kinds = [r[0] for r in records]
+    assert kinds.count(b"M") > 100 and kinds.count(b"F") > 50, (kinds.count(b"M"), kinds.count(b"F"))
+    base, flushed, image_path = bytearray(SIZE_MIB << 20), 0, world.dir / "cut.img"
+    hows = ["none", "all", "random", "reversed", "one", "garbage"]
+    for n, cut in enumerate(places(records, rng)):
+        last_flush = max((i for i in range(flushed, cut) if records[i][0] == b"F"), default=flushed)
+        for kind, offset, data in records[flushed:last_flush]:
+            if kind == b"W":
+                base[offset:offset + len(data)] = data
+        flushed = last_flush
+        how = hows[n % len(hows)]
+        image_path.write_bytes(cut_image(base, records[flushed:cut], rng, how))
+        acknowledged = {int(r[2]) for r in records[:cut] if r[0] == b"M"}
+        check_image(world, cleanup, image_path, acknowledged, delivered_in_run, f"cut {n} at {cut} ({how})")
+
+
+def check_image(world, cleanup, image_path, acknowledged, delivered_in_run, name):
+    # Each cut is a history of its own, with an upstream of its own: two of them may give one id to different batches.
+    sink = world.sink(name="after")
+    disk = Mounted(image_path, world.dir / "mnt-cut")
+    cleanup.append(disk.close)
+    disk.mount()
+    agent = world.agent({"up": small_output(sink)}, data_dir=disk.at / "data", name="cut")
+    agent.explain("up", "data", "torn", "spool", "damage", "quarantine")
+    agent.settled()
+    ledger = agent.ledger("up")
+    assert ledger["accepted"] == ledger["delivered"] + ledger["dead"] + ledger["dropped"], (name, ledger)
+    assert ledger["dropped"] == 0 and ledger["dead"] == 0, (name, ledger)
+    agent.kill()
+    agent.ledger_holds = False
+    missing = acknowledged - set(sink.numbers()) - delivered_in_run
+    assert not missing, (name, len(missing), sorted(missing)[:5])
+    sink.check()
+    sink.kill()
+    cleanup.pop()()
