@@ -1,12 +1,14 @@
 /* admin: see admin.h. Paths are a table; each handler answers at once or leaves a waiter. */
 #include "agent/admin.h"
 
+#include "agent/admin_answer.h"
 #include "agent/agent.h"
 #include "agent/http_front.h"
 #include "agent/metrics.h"
 #include "agent/output_host.h"
 #include "agent/reload.h"
 #include "agent/status_json.h"
+#include "agent/tap.h"
 #include "lib/base/ensure.h"
 #include "lib/config/config.h"
 
@@ -52,62 +54,39 @@ struct reload_waiter {
     uint64_t round;
 };
 
-/* --- answers ------------------------------------------------------------------------------------------------------- */
-
-static void respond(struct http_conn *c, uint64_t handle, unsigned status, struct span type, struct span body)
-{
-    struct http_answer answer = {.status = status, .content_type = type, .body = body};
-    if (http_server_respond(&c->server, handle, &answer) != OK)
-        http_conn_close(c);
-    else
-        http_conn_flush_soon(c);
-}
-
-static void respond_text(struct http_conn *c, uint64_t handle, unsigned status, const char *text)
-{
-    respond(c, handle, status, SPAN("text/plain; charset=utf-8"), span_str(text));
-}
-
-static void respond_error(struct http_conn *c, uint64_t handle, unsigned status, const char *code, const char *message)
-{
-    char body[256];
-    (void)snprintf(body, sizeof body, "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}\n", code, message);
-    respond(c, handle, status, SPAN("application/json"), span_str(body));
-}
-
 /* --- handlers ------------------------------------------------------------------------------------------------------- */
 
 static void get_healthz(struct admin *ad, struct http_conn *c, const struct http_request *r)
 {
     (void)ad; /* whoever reads this answer knows that the loop turns */
-    respond_text(c, r->handle, 200, "ok\n");
+    admin_respond_text(c, r->handle, 200, "ok\n");
 }
 
 static void get_readyz(struct admin *ad, struct http_conn *c, const struct http_request *r)
 {
     bytes_clear(&ad->page);
     if (agent_not_ready(ad->agent, &ad->page))
-        respond(c, r->handle, 503, SPAN("text/plain; charset=utf-8"), bytes_span(&ad->page));
+        admin_respond(c, r->handle, 503, SPAN("text/plain; charset=utf-8"), bytes_span(&ad->page));
     else
-        respond_text(c, r->handle, 200, "ready\n");
+        admin_respond_text(c, r->handle, 200, "ready\n");
 }
 
 static void get_metrics(struct admin *ad, struct http_conn *c, const struct http_request *r)
 {
     bytes_clear(&ad->page);
     if (metrics_render(ad->agent, &ad->page) != OK)
-        respond_error(c, r->handle, 500, "too_large", "the metrics do not fit");
+        admin_respond_error(c, r->handle, 500, "too_large", "the metrics do not fit");
     else
-        respond(c, r->handle, 200, SPAN("text/plain; version=0.0.4; charset=utf-8"), bytes_span(&ad->page));
+        admin_respond(c, r->handle, 200, SPAN("text/plain; version=0.0.4; charset=utf-8"), bytes_span(&ad->page));
 }
 
 static void get_status(struct admin *ad, struct http_conn *c, const struct http_request *r)
 {
     bytes_clear(&ad->page);
     if (status_json_render(ad->agent, &ad->page) != OK)
-        respond_error(c, r->handle, 500, "too_large", "the status does not fit");
+        admin_respond_error(c, r->handle, 500, "too_large", "the status does not fit");
     else
-        respond(c, r->handle, 200, SPAN("application/json"), bytes_span(&ad->page));
+        admin_respond(c, r->handle, 200, SPAN("application/json"), bytes_span(&ad->page));
 }
 
 /* "wait=30s" of a query, in microseconds; FLUSH_WAIT_US when there is none. False when it is not a duration. */
@@ -142,12 +121,12 @@ static void post_flush(struct admin *ad, struct http_conn *c, const struct http_
     struct agent *a = ad->agent;
     uint64_t wait_us;
     if (!query_wait(r->query, &wait_us)) {
-        respond_error(c, r->handle, 400, "invalid_wait", "wait is a duration such as 500ms, 30s or 5m");
+        admin_respond_error(c, r->handle, 400, "invalid_wait", "wait is a duration such as 500ms, 30s or 5m");
         return;
     }
     agent_flush(a);
     if (ad->flush_count >= FLUSH_WAITERS_MAX) {
-        respond_error(c, r->handle, 503, "busy", "too many flushes wait already");
+        admin_respond_error(c, r->handle, 503, "busy", "too many flushes wait already");
         return;
     }
     struct flush_waiter *w = must_alloc(sizeof *w + a->output_count * sizeof w->marks[0]);
@@ -217,11 +196,16 @@ static void turn_flushes(struct admin *ad)
         uint64_t handle = w->handle;
         drop_waiter(ad, w);
         if (settled)
-            respond(c, handle, 200, SPAN("application/json"), SPAN("{\"settled\":true}\n"));
+            admin_respond(c, handle, 200, SPAN("application/json"), SPAN("{\"settled\":true}\n"));
         else
-            respond_error(c, handle, 504, "not_settled", "not everything was settled in time");
+            admin_respond_error(c, handle, 504, "not_settled", "not everything was settled in time");
         node = ad->flushes.next; /* answering may have closed the connection, and with it other waiters */
     }
+}
+
+static void get_tap(struct admin *ad, struct http_conn *c, const struct http_request *r)
+{
+    tap_begin(ad->agent, c, r);
 }
 
 /* --- POST /reload --------------------------------------------------------------------------------------------------- */
@@ -229,7 +213,7 @@ static void turn_flushes(struct admin *ad)
 static void post_reload(struct admin *ad, struct http_conn *c, const struct http_request *r)
 {
     if (ad->reload_count >= RELOAD_WAITERS_MAX) {
-        respond_error(c, r->handle, 503, "busy", "too many reloads wait already");
+        admin_respond_error(c, r->handle, 503, "busy", "too many reloads wait already");
         return;
     }
     struct reload_waiter *w = must_alloc(sizeof *w);
@@ -261,7 +245,7 @@ static void turn_reloads(struct admin *ad)
         struct http_conn *c = w->conn;
         uint64_t handle = w->handle;
         drop_reload(ad, w);
-        respond(c, handle, status, SPAN("application/json"), body);
+        admin_respond(c, handle, status, SPAN("application/json"), body);
         node = ad->reloads.next; /* answering may have closed the connection, and with it other waiters */
     }
 }
@@ -296,7 +280,7 @@ static void post_output(struct admin *ad, struct http_conn *c, const struct http
     struct span verb;
     struct output_host *h = output_of_path(ad->agent, r->path, &verb);
     if (h == NULL || h->phase != HOST_OPEN || (!span_is(verb, "pause") && !span_is(verb, "resume"))) {
-        respond_error(c, r->handle, 404, "not_found", "POST /outputs/NAME/pause or /outputs/NAME/resume");
+        admin_respond_error(c, r->handle, 404, "not_found", "POST /outputs/NAME/pause or /outputs/NAME/resume");
         return;
     }
     if (span_is(verb, "pause"))
@@ -305,7 +289,7 @@ static void post_output(struct admin *ad, struct http_conn *c, const struct http
         output_resume(h->core);
     log_info(h->subject, "%.*sd by request", SPAN_FMT(verb));
     output_host_touch(h);
-    respond(c, r->handle, 200, SPAN("application/json"), SPAN("{\"ok\":true}\n"));
+    admin_respond(c, r->handle, 200, SPAN("application/json"), SPAN("{\"ok\":true}\n"));
 }
 
 /* --- dispatch ------------------------------------------------------------------------------------------------------ */
@@ -319,7 +303,7 @@ struct admin_path {
 static const struct admin_path paths[] = {
     {HTTP_METHOD_GET, "/healthz", get_healthz}, {HTTP_METHOD_GET, "/readyz", get_readyz},
     {HTTP_METHOD_GET, "/metrics", get_metrics}, {HTTP_METHOD_GET, "/status", get_status},
-    {HTTP_METHOD_POST, "/flush", post_flush},   {HTTP_METHOD_POST, "/reload", post_reload},
+    {HTTP_METHOD_GET, "/tap", get_tap},         {HTTP_METHOD_POST, "/flush", post_flush},   {HTTP_METHOD_POST, "/reload", post_reload},
     {HTTP_METHOD_POST, "/outputs/", post_output},
 };
 
@@ -359,7 +343,7 @@ static void on_request(struct http_conn *c, enum http_server_event event, const 
     bool known = false;
     enum http_method method = r->method == HTTP_METHOD_HEAD ? HTTP_METHOD_GET : r->method;
     if (!token_given(ad, r)) {
-        respond_error(c, r->handle, 401, "unauthorized", "admin asks for Authorization: Bearer TOKEN");
+        admin_respond_error(c, r->handle, 401, "unauthorized", "admin asks for Authorization: Bearer TOKEN");
         return;
     }
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
@@ -372,9 +356,9 @@ static void on_request(struct http_conn *c, enum http_server_event event, const 
         }
     }
     if (known)
-        respond_error(c, r->handle, 405, "method_not_allowed", "this path takes another method");
+        admin_respond_error(c, r->handle, 405, "method_not_allowed", "this path takes another method");
     else
-        respond_error(c, r->handle, 404, "not_found", "no such path");
+        admin_respond_error(c, r->handle, 404, "not_found", "no such path");
 }
 
 static void on_gone(struct http_conn *c)
@@ -387,6 +371,7 @@ static void on_gone(struct http_conn *c)
         if (w->conn == c)
             drop_waiter(ad, w);
     }
+    tap_forget(ad->agent, c);
     node = ad->reloads.next;
     while (node != &ad->reloads) {
         struct reload_waiter *w = CONTAINER_OF(node, struct reload_waiter, node);
@@ -455,6 +440,7 @@ void admin_second(struct admin *ad)
     if (ad == NULL)
         return;
     memcpy(ad->front.shared.date, ad->agent->http_date, sizeof ad->front.shared.date);
+    tap_second(ad->agent);
     admin_turn(ad);
 }
 

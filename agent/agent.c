@@ -18,6 +18,7 @@
 #include "agent/signals.h"
 #include "agent/system.h"
 #include "agent/systemd.h"
+#include "agent/tap.h"
 #include "lib/base/ensure.h"
 #include "lib/base/http_date.h"
 #include "lib/base/log.h"
@@ -330,6 +331,7 @@ void agent_stop(struct agent *a)
              (double)a->config->agent.drain_timeout_us / US_PER_S);
     bool was_running = a->phase == AGENT_RUNNING;
     a->phase = AGENT_STOPPING;
+    tap_end(a);
     intake_fail(&a->intake, NULL, COND_STOPPING, "the agent is stopping");
     for (struct list *node = a->inputs.next; node != &a->inputs; node = node->next)
         input_stop(CONTAINER_OF(node, struct input, node));

@@ -25,6 +25,7 @@ struct orphans;
 struct output_host;
 struct reload;
 struct signals;
+struct tap;
 struct uuid_source;
 
 enum agent_phase { AGENT_STARTING, AGENT_RUNNING, AGENT_STOPPING, AGENT_STOPPED };
@@ -59,6 +60,7 @@ struct agent {
     struct agent_routes routes;
     struct intake intake;
     struct admin *admin;
+    struct tap *tap;              /* NULL: nobody looks on */
 
     struct list dirty_outputs;    /* have news: output_host_turn() this turn */
     struct flush_queue flushes;   /* connections with answers to write */

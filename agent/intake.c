@@ -3,6 +3,7 @@
 
 #include "agent/agent.h"
 #include "agent/output_host.h"
+#include "agent/tap.h"
 #include "lib/base/ensure.h"
 #include "lib/event/recent.h"
 #include "lib/event/route.h"
@@ -221,6 +222,8 @@ static void append_all(struct intake *in, struct intake_offer *o)
         leave_out_repeats(in, &o->parts[i]);
     for (unsigned i = 0; i < o->part_count; i++)
         append_part(in, &o->parts[i], wall_ns);
+    if (in->agent->tap != NULL)
+        tap_show(in->agent, o);
     if (o->parts_waiting == 0)
         answer_later(in, o, COND_STORED, NULL);
 }

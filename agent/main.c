@@ -15,6 +15,8 @@ static const struct command commands[] = {
     {"run", cmd_run, "run the agent in the foreground"},
     {"check", cmd_check, "validate a configuration"},
     {"send", cmd_send, "send NDJSON events to a running agent"},
+    {"status", cmd_status, "what a running agent is doing"},
+    {"tap", cmd_tap, "show events as they are accepted"},
     {"sink", cmd_sink, "a development upstream that speaks every api"},
     {"version", cmd_version, "version, build options, libraries"},
 };

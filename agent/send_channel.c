@@ -2,13 +2,10 @@
  * asks for it, with counts over the whole connection. A connection that breaks is opened again by the next post. */
 #include "agent/send_channel.h"
 
+#include "agent/dial.h"
+
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
-#include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -61,85 +58,21 @@ void send_channel_deinit(struct send_channel *c)
 
 /* --- connecting --------------------------------------------------------------------------------------- */
 
-static int connect_unix(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
-        return fd;
-    int sys = errno;
-    if (fd >= 0)
-        close(fd);
-    errno = sys;
-    return -1;
-}
-
-static int connect_tcp(const struct url *url, char *text, size_t text_max)
-{
-    char host[256], port[8];
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found, *a;
-    int fd = -1, one = 1;
-    snprintf(host, sizeof host, "%.*s", SPAN_FMT(url->host));
-    snprintf(port, sizeof port, "%u", url->port);
-    int rc = getaddrinfo(host, port, &hints, &found);
-    if (rc != 0) {
-        snprintf(text, text_max, "%s: %s", host, gai_strerror(rc));
-        return -1;
-    }
-    for (a = found; a != NULL && fd < 0; a = a->ai_next) {
-        fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
-        if (fd >= 0 && connect(fd, a->ai_addr, a->ai_addrlen) != 0) {
-            snprintf(text, text_max, "%s port %s: %s", host, port, strerror(errno));
-            close(fd);
-            fd = -1;
-        }
-    }
-    freeaddrinfo(found);
-    if (fd >= 0)
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    return fd;
-}
-
 static bool ensure_connected(struct send_channel *c, char *text, size_t text_max)
 {
-    struct timeval timeout = {.tv_sec = ANSWER_SECONDS};
     if (c->fd >= 0)
         return true;
     if (c->socket_path != NULL) {
-        c->fd = connect_unix(c->socket_path);
+        c->fd = dial_unix(c->socket_path);
         if (c->fd < 0)
             snprintf(text, text_max, "%s: %s", c->socket_path, strerror(errno));
     } else {
-        c->fd = connect_tcp(&c->url, text, text_max);
+        c->fd = dial_url(&c->url, text, text_max);
     }
     if (c->fd < 0)
         return false;
     c->connected_once = true;
-    return setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) == 0 &&
-           setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) == 0;
-}
-
-static bool write_all(int fd, struct span data)
-{
-    while (data.len > 0) {
-        ssize_t n = send(fd, data.at, data.len, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        data = span_of(data.at + n, data.len - (size_t)n);
-    }
-    return true;
-}
-
-static ssize_t read_some(int fd, void *into, size_t max)
-{
-    ssize_t n;
-    do
-        n = recv(fd, into, max, 0);
-    while (n < 0 && errno == EINTR);
-    return n;
+    return dial_timeout(c->fd, ANSWER_SECONDS);
 }
 
 static struct span text_of(const struct send_batch *b, unsigned first, unsigned count)
@@ -179,14 +112,14 @@ static bool write_request(struct send_channel *c, struct span body)
     }
     bytes_clear(&c->head);
     errno = EINVAL;
-    return http_request_head_write(&c->head, &head) == OK && write_all(c->fd, bytes_span(&c->head)) && write_all(c->fd, body);
+    return http_request_head_write(&c->head, &head) == OK && dial_write(c->fd, bytes_span(&c->head)) && dial_write(c->fd, body);
 }
 
 static bool read_answer(struct send_channel *c)
 {
     uint8_t buffer[16384];
     while (c->http.state == HTTP_CLIENT_READING) {
-        ssize_t n = read_some(c->fd, buffer, sizeof buffer);
+        ssize_t n = dial_read(c->fd, buffer, sizeof buffer);
         if (n < 0)
             return false;
         if (n == 0)
@@ -313,7 +246,7 @@ static bool read_line(struct send_channel *c, struct span *ret)
             *ret = span_of(c->in.at, (size_t)(end - c->in.at));
             return true;
         }
-        ssize_t n = read_some(c->fd, buffer, sizeof buffer);
+        ssize_t n = dial_read(c->fd, buffer, sizeof buffer);
         if (n == 0)
             errno = 0;
         if (n <= 0 || bytes_append(&c->in, span_of(buffer, (size_t)n)) != OK)
@@ -355,7 +288,7 @@ static enum send_outcome post_unix(struct send_channel *c, const struct send_bat
                                    struct send_result *ret)
 {
     struct span line;
-    if (!write_all(c->fd, text_of(b, first, count)) || !write_all(c->fd, SPAN("{\"penstock\":\"ack\"}\n")))
+    if (!dial_write(c->fd, text_of(b, first, count)) || !dial_write(c->fd, SPAN("{\"penstock\":\"ack\"}\n")))
         return broke(c, ret, "sending");
     if (!read_line(c, &line))
         return broke(c, ret, "waiting for the answer");

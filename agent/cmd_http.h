@@ -1,0 +1,42 @@
+/* cmd_http: how commands talk to a running agent's admin: blocking, one request at a time. */
+#ifndef PENSTOCK_AGENT_CMD_HTTP_H
+#define PENSTOCK_AGENT_CMD_HTTP_H
+
+#include "lib/http/http_client.h"
+#include "lib/http/url.h"
+
+#define CMD_HTTP_ADMIN_DEFAULT "http://127.0.0.1:4390"
+
+struct config;
+
+/* Where the admin listens and what it asks for. */
+struct cmd_http {
+    char text[300];       /* for messages: "http://127.0.0.1:4390" */
+    char unix_path[108];  /* "" when it is a URL */
+    struct url url;       /* spans point into text */
+    struct bytes token;   /* empty: none */
+    struct bytes head, authority;
+    struct http_client http; /* status and body of the last answer */
+    int fd;
+};
+
+/* `admin` is http://HOST:PORT, HOST:PORT, unix:/PATH, or NULL for what `config` says (NULL: the default address). The
+ * token comes from the configuration, else from $PENSTOCK_ADMIN_TOKEN. ERR_CONFIG: not an address, or admin is off. */
+MUST_USE enum err cmd_http_init(struct cmd_http *c, const char *admin, const struct config *config, struct fault *why);
+void cmd_http_deinit(struct cmd_http *c);
+
+/* One exchange on a connection of its own. ERR_NOT_FOUND: nobody answers there; ERR_IO: the answer broke off. */
+MUST_USE enum err cmd_http_ask(struct cmd_http *c, const char *method, const char *target, struct span body,
+                               struct fault *why);
+/* The same for an answer without an end: piece() is told of its bytes as they come, and says whether to go on. With
+ * another status than 200 it is read whole instead. ERR_IO only when it broke off before it was whole. */
+MUST_USE enum err cmd_http_stream(struct cmd_http *c, const char *target, bool (*piece)(void *ctx, struct span bytes),
+                                  void *ctx, struct fault *why);
+
+/* Options that several commands have: reads the configuration, with its faults on standard error. NULL: exit 78. */
+struct config *cmd_load_config(const char *path);
+/* Says what went wrong, in the admin's words where it has some; returns the exit code. */
+int cmd_http_unreachable(const char *command, const struct cmd_http *c, const struct fault *why);
+int cmd_http_refused(const char *command, const struct cmd_http *c);
+
+#endif
