@@ -113,6 +113,22 @@ def test_send_shows_progress_on_a_terminal_only(pair, world):
     agent.settled(timeout=60)
 
 
+def test_send_through_the_unix_socket(world):
+    sink = world.sink()
+    path = str(world.dir / "in.sock")
+    agent = world.agent({"up": sink.output("http")}, inputs={"app": {"type": "unix", "path": path}})
+    lines = "".join(json.dumps(event(n)) + "\n" for n in range(2500))
+    done = run([PENSTOCK, "send", "--socket", path], input=lines)
+    assert (done.returncode, done.stdout) == (0, "2500 accepted, 0 refused\n"), done
+    done = run([PENSTOCK, "send", "--socket", path], input='{"type":"t"}\n{"data":1}\n')
+    assert (done.returncode, done.stdout) == (65, "1 accepted, 1 refused\n"), done
+    assert "type" in done.stderr
+    agent.settled()
+    assert sink.check()["unique"] == 2501
+    done = run([PENSTOCK, "send", "--socket", str(world.dir / "nobody")], input='{"type":"t"}\n')
+    assert done.returncode == 69
+
+
 def test_send_waits_for_room(world):
     sink = world.sink(args=["--respond", "status=503"])
     agent = world.agent({"up": sink.output("http", spool={"max_bytes": "4MiB", "segment_bytes": "1MiB"})}).explain("up")
