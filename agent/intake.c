@@ -139,48 +139,48 @@ void intake_turn(struct intake *in)
 
 /* --- 3. repeats --------------------------------------------------------------------------------------------- */
 
-/* Is this item stored already? Decided once per event of the request, whichever outputs it goes to; the memory
- * learns what is new at once, since after this nothing can refuse it, and so repeats within one request
- * are seen as well. */
-static bool is_repeat(struct intake *in, struct intake_offer *o, const struct api_item *item)
+/* Each output has stored what it has stored: after a crash between two outputs' commits a repeat must reach the one
+ * that lacks it. So the memory goes by output and id. */
+static uint64_t key_in(const struct output_host *h, const struct api_item *item)
 {
-    enum { UNDECIDED, NEW, REPEAT };
-    if (item->key_hash == 0)
-        return false;
-    uint8_t *decided = &o->decided[item->index];
-    if (*decided == UNDECIDED) {
-        uint64_t now_us = clock_mono_us(&in->agent->clock);
-        if (recent_look(&in->agent->recent, item->key_hash, item->content_hash, now_us) == RECENT_SAME) {
-            *decided = REPEAT;
-            o->counters->duplicates++;
-        } else {
-            *decided = NEW;
-            recent_put(&in->agent->recent, item->key_hash, item->content_hash, now_us, now_us);
+    uint64_t key = item->key_hash ^ h->name_hash;
+    return key == 0 ? 1 : key;
+}
+
+/* Leaves out what this output has already. The memory learns what is new at once, since after this nothing can refuse
+ * it, and so repeats within one request are seen as well. */
+static void leave_out_repeats(struct intake *in, struct intake_part *p, bool count)
+{
+    struct recent *memory = &in->agent->recent;
+    uint64_t now_us = clock_mono_us(&in->agent->clock);
+    unsigned kept = 0;
+    for (unsigned i = 0; i < p->count; i++) {
+        const struct api_item *item = &p->items[i];
+        if (item->key_hash != 0) {
+            uint64_t key = key_in(p->output, item);
+            if (recent_look(memory, key, item->content_hash, now_us) == RECENT_SAME) {
+                p->offer->counters->duplicates += count;
+                continue;
+            }
+            recent_put(memory, key, item->content_hash, now_us, now_us);
         }
+        p->items[kept++] = *item;
     }
-    return *decided == REPEAT;
+    p->count = kept;
 }
 
 /* Does an item carry an id that was used for other content? */
 static bool conflicts(struct intake *in, const struct intake_offer *o)
 {
     uint64_t now_us = clock_mono_us(&in->agent->clock);
-    const struct api_exchange *x = o->x;
-    for (unsigned i = 0; i < x->item_count; i++)
-        if (x->items[i].key_hash != 0 &&
-            recent_look(&in->agent->recent, x->items[i].key_hash, x->items[i].content_hash, now_us) ==
-                RECENT_DIFFERENT)
-            return true;
+    for (unsigned i = 0; i < o->part_count; i++)
+        for (unsigned k = 0; k < o->parts[i].count; k++) {
+            const struct api_item *item = &o->parts[i].items[k];
+            if (item->key_hash != 0 && recent_look(&in->agent->recent, key_in(o->parts[i].output, item),
+                                                   item->content_hash, now_us) == RECENT_DIFFERENT)
+                return true;
+        }
     return false;
-}
-
-static void leave_out_repeats(struct intake *in, struct intake_part *p)
-{
-    unsigned kept = 0;
-    for (unsigned i = 0; i < p->count; i++)
-        if (!is_repeat(in, p->offer, &p->items[i]))
-            p->items[kept++] = p->items[i];
-    p->count = kept;
 }
 
 /* --- 2. and 4. room, append, wait ------------------------------------------------------------------------------ */
@@ -219,7 +219,7 @@ static void append_all(struct intake *in, struct intake_offer *o)
     leave_room_queue(in, o);
     o->state = OFFER_WAITS_COMMIT;
     for (unsigned i = 0; i < o->part_count; i++)
-        leave_out_repeats(in, &o->parts[i]);
+        leave_out_repeats(in, &o->parts[i], i == 0);
     for (unsigned i = 0; i < o->part_count; i++)
         append_part(in, &o->parts[i], wall_ns);
     if (in->agent->tap != NULL)
@@ -338,12 +338,10 @@ void intake_offer(struct intake *in, struct intake_offer *o)
     o->part_count = 0;
     o->parts_waiting = 0;
     o->parts = arena_alloc(x->arena, in->agent->output_count * sizeof *o->parts);
-    o->decided = arena_alloc(x->arena, x->offered + 1);
-    if (o->parts == NULL || o->decided == NULL) {
+    if (o->parts == NULL) {
         answer_later(in, o, COND_TOO_LARGE, "the request is too large to be rendered");
         return;
     }
-    memset(o->decided, 0, x->offered + 1);
     o->counters->received += x->offered;
     for (unsigned i = 0; i < x->rejection_count; i++)
         o->counters->rejected[x->rejections[i].reason]++;

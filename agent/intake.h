@@ -66,7 +66,6 @@ struct intake_offer {
     struct intake_part *parts;
     unsigned part_count, parts_waiting;
     bool too_large;                /* the arena ran out */
-    uint8_t *decided;              /* per index in the request: new, or a repeat */
     struct list node;              /* in the room queue or the answer queue */
     uint64_t room_deadline_us;
     enum api_condition condition;

@@ -5,6 +5,7 @@
 #include "agent/edition.h"
 #include "agent/output_config.h"
 #include "lib/base/ensure.h"
+#include "lib/base/hash.h"
 #include "lib/base/log.h"
 #include "lib/config/config.h"
 #include "lib/event/recent.h"
@@ -159,7 +160,8 @@ static void on_opened(struct output_host *h)
     h->stand_in = NULL;
     while (output_recent_next(h->core, &key, &content, &wall_ns)) {
         uint64_t age_us = wall_ns >= now_wall ? 0 : (now_wall - wall_ns) / 1000;
-        recent_put(&h->agent->recent, key, content, now_us > age_us ? now_us - age_us : 0, now_us);
+        key ^= h->name_hash;
+        recent_put(&h->agent->recent, key == 0 ? 1 : key, content, now_us > age_us ? now_us - age_us : 0, now_us);
     }
     agent_output_news(h->agent, h);
 }
@@ -249,6 +251,7 @@ enum err output_host_new(struct agent *a, struct config_edition *edition, const 
     h->agent = a;
     h->config = config;
     h->name = config->name;
+    h->name_hash = hash64(span_str(config->name), 0);
     (void)snprintf(h->subject, sizeof h->subject, "output %s", config->name);
     list_init(&h->waiting);
     list_init(&h->dirty);

@@ -22,6 +22,7 @@ struct output_host {
     struct agent *agent;
     const char *name;
     char subject[80];             /* "output telemetry", for diagnostics */
+    uint64_t name_hash;           /* tells apart what outputs remember of one id */
     const struct config_output *config;
     struct config_edition *edition; /* what `config` is part of */
     struct output_config core_config;

@@ -18,6 +18,8 @@
 #define READ_BYTES (64 * 1024)
 #define MAX_AGE_US (300 * US_PER_S) /* fresh addresses at least this often */
 #define KEEPALIVE_S 30
+/* The api's, up to 72 attributes of a CloudEvent in binary mode, and the output's own: configuration bounds those. */
+#define HEADERS_MAX 256
 
 static void connect_next(struct upstream_conn *c);
 static void push(struct upstream_conn *c);
@@ -154,16 +156,16 @@ static const char *const codec_names[] = {[API_IDENTITY] = NULL, [API_GZIP] = "g
 static bool write_head(struct upstream_conn *c, const struct output_request *request)
 {
     const struct config_output *config = config_of(c);
-    struct http_field fields[64];
+    struct http_field fields[HEADERS_MAX];
     unsigned n = 0;
     const struct api_send *s = &request->send;
     for (unsigned i = 0; i < s->header_count; i++)
         fields[n++] = (struct http_field){s->headers[i].name, s->headers[i].value};
-    for (unsigned i = 0; i < s->more_header_count && n < 48; i++)
+    for (unsigned i = 0; i < s->more_header_count && n < HEADERS_MAX; i++)
         fields[n++] = (struct http_field){s->more_headers[i].name, s->more_headers[i].value};
-    for (unsigned i = 0; i < config->header_count && n < 62; i++)
+    for (unsigned i = 0; i < config->header_count && n < HEADERS_MAX; i++)
         fields[n++] = (struct http_field){span_str(config->headers[i].name), config->headers[i].value.value};
-    if (codec_names[request->codec] != NULL && !s->own_body)
+    if (codec_names[request->codec] != NULL && !s->own_body && n < HEADERS_MAX)
         fields[n++] = (struct http_field){SPAN("Content-Encoding"), span_str(codec_names[request->codec])};
     const struct http_request_head head = {
         .method = span_str(s->method),
