@@ -138,17 +138,23 @@ void agent_flush(struct agent *a)
     }
 }
 
-const struct api_settings *agent_settings_of(const struct agent *a, const struct api *api)
+struct output_host *agent_output_of(const struct agent *a, const struct api *api)
 {
-    const struct api_settings *found = NULL;
+    struct output_host *found = NULL;
     for (unsigned i = 0; i < a->output_count; i++) {
         if (a->outputs[i]->settings->api != api)
             continue;
         if (found != NULL)
             return NULL;
-        found = a->outputs[i]->settings;
+        found = a->outputs[i];
     }
     return found;
+}
+
+const struct api_settings *agent_settings_of(const struct agent *a, const struct api *api)
+{
+    const struct output_host *h = agent_output_of(a, api);
+    return h == NULL ? NULL : h->settings;
 }
 
 /* --- start --------------------------------------------------------------------------------------------------------- */

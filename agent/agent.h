@@ -84,7 +84,9 @@ void agent_stop_step(struct agent *a);
 void agent_input_gone(struct agent *a, struct input *in);
 void agent_flush(struct agent *a); /* send what is pending now */
 void agent_wake(struct agent *a);  /* there is something to do in the next turn */
-/* The settings of the one output of that api; NULL when there is none or several. */
+/* The one output of that api; NULL when there is none or several. */
+struct output_host *agent_output_of(const struct agent *a, const struct api *api);
+/* Its settings; NULL likewise. */
 const struct api_settings *agent_settings_of(const struct agent *a, const struct api *api);
 /* An output finished opening, failed, or closed. */
 void agent_output_news(struct agent *a, struct output_host *h);

@@ -34,6 +34,8 @@ struct http_exchange {
     struct api_request request;
     struct api_exchange x;
     struct intake_offer offer;
+    struct upstream_pass pass;   /* a request that only the upstream can answer */
+    struct output_host *pass_to; /* NULL: it is not under way */
 };
 
 static void on_offer_done(struct intake_offer *offer, enum api_condition condition, const char *text);
@@ -206,6 +208,55 @@ static bool own_body(struct http_exchange *e)
     return true;
 }
 
+/* --- requests that only the upstream can answer ------------------------------------------------------------------- */
+
+static void on_passed(struct upstream_pass *p, const struct api_reply *reply)
+{
+    struct http_exchange *e = CONTAINER_OF(p, struct http_exchange, pass);
+    struct http_conn *c = e->conn;
+    e->pass_to = NULL;
+    if (reply == NULL) {
+        finish(e, COND_FAILED, "the upstream cannot be reached now");
+        return;
+    }
+    struct api_answer a = {.status = reply->status, .content_type = reply->content_type, .body = reply->body};
+    respond(e, &a);
+    if (!c->closing)
+        exchange_release(e);
+}
+
+/* The request's own memory goes with the next one on its connection; what is sent waits for a connection upstream. */
+static bool own_send(struct http_exchange *e)
+{
+    struct api_send *s = &e->pass.send;
+    bool whole = true;
+    s->target = arena_copy(&e->arena, s->target);
+    s->body = arena_copy(&e->arena, s->body);
+    whole = s->target.at != NULL && s->body.at != NULL;
+    for (unsigned i = 0; i < s->header_count; i++) {
+        s->headers[i].value = arena_copy(&e->arena, s->headers[i].value);
+        whole &= s->headers[i].value.at != NULL;
+    }
+    return whole;
+}
+
+static void pass_on(struct http_exchange *e)
+{
+    struct output_host *h = agent_output_of(e->input->input.agent, e->x.api);
+    if (h == NULL || h->phase != HOST_OPEN || e->x.api->pass_on == NULL ||
+        e->x.api->pass_on(h->settings, &e->x, &e->pass.send) != OK || !own_send(e)) {
+        finish(e, COND_FAILED, "there is no one upstream to pass this on to");
+        return;
+    }
+    e->pass.done = on_passed;
+    e->pass_to = h;
+    keep_for_answer(e);
+    if (upstream_pass_on(h->upstream, &e->pass))
+        return;
+    e->pass_to = NULL;
+    finish(e, COND_FAILED, "too many such requests wait already");
+}
+
 static void take_request(struct http_exchange *e)
 {
     struct agent *a = e->input->input.agent;
@@ -217,6 +268,10 @@ static void take_request(struct http_exchange *e)
     }
     bool may_wait = intake_tight(&a->intake, e->request.body.len) && own_body(e);
     x->api->read(x);
+    if (x->pass_on) {
+        pass_on(e);
+        return;
+    }
     if (x->answer.status != 0) {
         if (x->offered > 0)
             intake_count_refused(&e->input->input.counters, x);
@@ -256,6 +311,9 @@ static void fill_request(struct http_exchange *e, const struct http_request *r)
         .arena = &e->arena,
         .agent_name = a->name,
         .uuids = a->uuids,
+        .webhook = e->input->input.config->webhook,
+        .cors_origin = e->input->input.config->cors_origin == NULL ? (struct span){0}
+                                                                  : span_str(e->input->input.config->cors_origin),
     };
 }
 
@@ -292,7 +350,7 @@ static void on_whole_request(struct http_conn *c, const struct http_request *r)
             exchange_release(e);
         return;
     }
-    if (match == MATCH_METHOD) {
+    if (match == MATCH_METHOD || (e->x.path->hidden && !e->x.webhook)) {
         finish(e, COND_BAD_METHOD, "method not allowed here");
         return;
     }
@@ -361,6 +419,9 @@ static void on_gone(struct http_conn *c)
     while ((node = list_first(&c->exchanges)) != NULL) {
         struct http_exchange *e = CONTAINER_OF(node, struct http_exchange, node);
         intake_forget(&in->input.agent->intake, &e->offer);
+        if (e->pass_to != NULL)
+            upstream_forget(e->pass_to->upstream, &e->pass);
+        e->pass_to = NULL;
         exchange_release(e);
     }
 }

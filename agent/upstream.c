@@ -36,7 +36,7 @@ static bool carries(const struct upstream_conn *c, const void *what)
 
 /* --- sending -------------------------------------------------------------------------------------------------------- */
 
-static void dispatch(struct upstream *u, struct batch *batch)
+static void dispatch(struct upstream *u, struct batch *batch, struct upstream_pass *pass)
 {
     struct upstream_conn *c = find(u, is_idle, NULL);
     ensure(!u->closing);
@@ -44,22 +44,51 @@ static void dispatch(struct upstream *u, struct batch *batch)
         /* The most recently used connection is the likeliest to be alive: it goes to the front. */
         list_remove(&c->node);
         list_insert_before(u->conns.next, &c->node);
-        upstream_conn_send(c, batch);
+        upstream_conn_send(c, batch, pass);
         return;
     }
-    c = upstream_conn_open(u, batch);
+    c = upstream_conn_open(u, batch, pass);
     list_insert_before(u->conns.next, &c->node);
     u->conn_count++;
 }
 
 void upstream_send(struct upstream *u, struct batch *batch)
 {
-    dispatch(u, batch);
+    dispatch(u, batch, NULL);
 }
 
 void upstream_probe(struct upstream *u)
 {
-    dispatch(u, NULL);
+    dispatch(u, NULL, NULL);
+}
+
+bool upstream_pass_on(struct upstream *u, struct upstream_pass *p)
+{
+    if (u->closing || u->pass_count >= UPSTREAM_PASSES_MAX)
+        return false;
+    u->pass_count++;
+    dispatch(u, NULL, p);
+    return true;
+}
+
+void upstream_forget(struct upstream *u, struct upstream_pass *p)
+{
+    struct upstream_conn *c = p->conn;
+    if (c == NULL)
+        return;
+    c->pass = NULL;
+    p->conn = NULL;
+    u->pass_count--;
+    upstream_conn_abort(c, BREAK_CANCELLED, "the sender is gone");
+}
+
+static void tell_pass(struct upstream *u, struct upstream_conn *c, const struct api_reply *reply)
+{
+    struct upstream_pass *p = c->pass;
+    c->pass = NULL;
+    p->conn = NULL;
+    u->pass_count--;
+    p->done(p, reply);
 }
 
 void upstream_cancel(struct upstream *u, struct batch *batch)
@@ -94,6 +123,10 @@ static void tell_reply(struct upstream *u, struct upstream_conn *c)
     struct batch *batch = c->batch;
     bool probe = c->probe;
     upstream_conn_reply(c, &reply);
+    if (c->pass != NULL) {
+        tell_pass(u, c, &reply);
+        return;
+    }
     c->batch = NULL;
     c->probe = false;
     if (probe)
@@ -120,6 +153,8 @@ void upstream_conn_ended(struct upstream *u, struct upstream_conn *c)
     u->conn_count--;
     if (c->answered_early) {
         tell_reply(u, c);
+    } else if (c->pass != NULL) {
+        tell_pass(u, c, NULL);
     } else if (c->probe) {
         output_probed(core, NULL, c->broke, c->text);
         output_host_touch(u->owner);

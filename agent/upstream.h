@@ -16,12 +16,23 @@
 struct output_host;
 struct upstream_conn;
 
+/* A request of a sender that only the upstream can answer (api->pass_on): sent once, while the sender waits. Embedded
+ * in what waits; its spans stay put until done() or upstream_forget(). */
+struct upstream_pass {
+    struct api_send send;
+    /* reply NULL: there is no answer. Its spans are good during the call. */
+    void (*done)(struct upstream_pass *p, const struct api_reply *reply);
+    struct upstream_conn *conn;   /* the upstream's; NULL: not under way */
+};
+#define UPSTREAM_PASSES_MAX 16
+
 struct upstream {
     struct output_host *owner;
     struct tls_context *tls;      /* NULL: plain, or not loaded yet */
     struct bytes session;         /* of the last handshake, for resumption */
     struct list conns;            /* struct upstream_conn */
     unsigned conn_count;
+    unsigned pass_count;
     bool closing;
     void (*gone)(struct output_host *owner);
     uint64_t bytes_out;
@@ -36,6 +47,9 @@ struct upstream *upstream_new(struct output_host *owner);
 MUST_USE enum err upstream_load_tls(struct upstream *u, struct fault *why);
 void upstream_send(struct upstream *u, struct batch *batch);
 void upstream_probe(struct upstream *u);
+/* False when too many are under way already, or the output is closing. */
+MUST_USE bool upstream_pass_on(struct upstream *u, struct upstream_pass *p);
+void upstream_forget(struct upstream *u, struct upstream_pass *p);
 void upstream_cancel(struct upstream *u, struct batch *batch);
 void upstream_rebuild(struct upstream *u); /* closes every connection; sends in flight end as unknown */
 /* Not-after of the upstream's certificate as last seen and of our own, Unix seconds; 0: none. */

@@ -185,7 +185,12 @@ static bool make_request(struct upstream_conn *c)
     struct output *core = c->upstream->owner->core;
     struct output_request request = {0};
     arena_reset(&c->arena);
-    if (c->probe) {
+    if (c->pass != NULL) {
+        request.send = c->pass->send;
+        request.body[0] = c->pass->send.body;
+        request.body_count = 1;
+        request.body_len = c->pass->send.body.len;
+    } else if (c->probe) {
         if (!output_probe_request(core, &c->arena, &request))
             return false;
     } else {
@@ -216,11 +221,20 @@ static void start_request(struct upstream_conn *c)
     push(c);
 }
 
-void upstream_conn_send(struct upstream_conn *c, struct batch *batch)
+/* What the next request on this connection is. */
+static void carry(struct upstream_conn *c, struct batch *batch, struct upstream_pass *pass)
+{
+    c->batch = batch;
+    c->pass = pass;
+    c->probe = batch == NULL && pass == NULL;
+    if (pass != NULL)
+        pass->conn = c;
+}
+
+void upstream_conn_send(struct upstream_conn *c, struct batch *batch, struct upstream_pass *pass)
 {
     ensure(c->state == CONN_IDLE);
-    c->batch = batch;
-    c->probe = batch == NULL;
+    carry(c, batch, pass);
     start_request(c);
 }
 
@@ -640,14 +654,13 @@ static void on_resolved(void *ctx, const struct resolver_result *result)
     try_address(c);
 }
 
-struct upstream_conn *upstream_conn_open(struct upstream *u, struct batch *batch)
+struct upstream_conn *upstream_conn_open(struct upstream *u, struct batch *batch, struct upstream_pass *pass)
 {
     struct upstream_conn *c = must_alloc(sizeof *c);
     const struct config_output *config = u->owner->config;
     const struct config_url *to = config->proxy.text != NULL ? &config->proxy : &config->endpoint;
     c->upstream = u;
-    c->batch = batch;
-    c->probe = batch == NULL;
+    carry(c, batch, pass);
     list_init(&c->node);
     http_client_init(&c->client, HTTP_CLIENT_BODY_BYTES_MAX);
     arena_init(&c->arena, 4096, 4 << 20);

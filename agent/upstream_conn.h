@@ -23,6 +23,7 @@
 #include <uv.h>
 
 struct upstream;
+struct upstream_pass;
 
 enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_PROXY, CONN_HANDSHAKE, CONN_BUSY, CONN_IDLE, CONN_CLOSING };
 
@@ -50,6 +51,7 @@ struct upstream_conn {
     /* the request under way */
     struct batch *batch;         /* NULL with probe, or when idle */
     bool probe;
+    struct upstream_pass *pass;  /* a sender's request rather than a batch */
     struct arena arena;
     struct bytes head;
     struct span parts[CONN_PARTS_MAX];
@@ -62,10 +64,10 @@ struct upstream_conn {
     char text[240];
 };
 
-/* Starts connecting; the request (batch, or a probe when NULL) is sent as soon as it stands. */
-struct upstream_conn *upstream_conn_open(struct upstream *u, struct batch *batch);
+/* Starts connecting; the request (a batch, else a sender's, else a probe) is sent as soon as it stands. */
+struct upstream_conn *upstream_conn_open(struct upstream *u, struct batch *batch, struct upstream_pass *pass);
 /* On an idle connection. */
-void upstream_conn_send(struct upstream_conn *c, struct batch *batch);
+void upstream_conn_send(struct upstream_conn *c, struct batch *batch, struct upstream_pass *pass);
 /* The whole answer; spans are good until the connection's next request. */
 void upstream_conn_reply(const struct upstream_conn *c, struct api_reply *ret);
 /* Ends it; the owner hears of the request under way as `what`. */

@@ -138,6 +138,7 @@ struct api_exchange {
     const char *agent_name;
     struct uuid_source *uuids;
     const struct api_settings *settings; /* of the output concerned where there is exactly one; else NULL */
+    struct span cors_origin;  /* the input's; .at NULL: "*" */
     bool webhook;             /* the input's `webhook: true`: OPTIONS /events is answered */
     unsigned events_max;      /* more events than this in one request: COND_TOO_LARGE; 0: 10,000 */
     /* out of read(): */

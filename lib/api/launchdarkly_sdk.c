@@ -42,7 +42,7 @@ static bool from_browser(const struct api_exchange *x)
 static void add_cors(struct api_exchange *x, struct api_answer *ret)
 {
     bool pixel_path = x->path->tag == LD_PIXEL || x->path->tag == LD_PIXEL_PREFLIGHT;
-    answer_header(ret, SPAN("Access-Control-Allow-Origin"), SPAN("*"));
+    answer_header(ret, SPAN("Access-Control-Allow-Origin"), x->cors_origin.at != NULL ? x->cors_origin : SPAN("*"));
     answer_header(ret, SPAN("Access-Control-Allow-Credentials"), SPAN("false"));
     answer_header(ret, SPAN("Access-Control-Max-Age"), SPAN("300"));
     answer_header(ret, SPAN("Access-Control-Allow-Methods"),
