@@ -89,13 +89,14 @@ static enum forward_refusal read_time(struct forward_entry *e, struct span value
 static enum forward_refusal read_entry(struct forward_entry *e, struct span in)
 {
     struct msgpack_token t;
-    struct span time, record;
+    struct span time;
     if (msgpack_next(&in, &t) != OK || t.type != MSGPACK_ARRAY || t.count != 2)
         return FORWARD_BAD_ENTRY;
-    if (msgpack_skip(&in, &time) != OK || msgpack_skip(&in, &record) != OK)
+    if (msgpack_skip(&in, &time) != OK)
         return FORWARD_BAD_ENTRY;
     enum forward_refusal refusal = read_time(e, time);
-    return refusal == FORWARD_TAKEN ? set_record(e, record) : refusal;
+    /* `in` was cut to the entry, so what is left of it is the record. */
+    return refusal == FORWARD_TAKEN ? set_record(e, in) : refusal;
 }
 
 /* Message mode: the parts lie in the message itself. */

@@ -11,84 +11,101 @@ static uint64_t big_endian(const uint8_t *at, size_t len)
     return v;
 }
 
-/* What a first byte says. `extra` bytes belong to the header behind it; of those, `number` hold a length, a
- * count or a value. */
+/* What a first byte says. `extra` bytes of header follow it: a value, length or count, and for an ext the
+ * type as the last one. A fixed one has its number in itself: value | (byte & mask). */
 struct head {
-    enum msgpack_type type;
+    uint8_t type; /* enum msgpack_type */
     uint8_t extra;
-    bool fixed;     /* the number is in the first byte: `value` */
-    bool is_signed; /* UINT or INT by sign */
-    uint32_t value; /* fixed: the number, length or count */
-};
-
-static struct head fixed_head(uint8_t c)
-{
-    if (c < 0x80)
-        return (struct head){.type = MSGPACK_UINT, .fixed = true, .value = c};
-    if (c < 0x90)
-        return (struct head){.type = MSGPACK_MAP, .fixed = true, .value = c & 0x0f};
-    if (c < 0xa0)
-        return (struct head){.type = MSGPACK_ARRAY, .fixed = true, .value = c & 0x0f};
-    if (c < 0xc0)
-        return (struct head){.type = MSGPACK_STR, .fixed = true, .value = c & 0x1f};
-    return (struct head){.type = MSGPACK_INT, .fixed = true, .value = c};
-}
-
-/* c0 to df. An ext's header has its type byte last; fixext lengths are 1, 2, 4, 8, 16. */
-static const struct head heads[32] = {
-    [0x00] = {MSGPACK_NIL, 0, true, false, 0},    [0x02] = {MSGPACK_BOOL, 0, true, false, 0},
-    [0x03] = {MSGPACK_BOOL, 0, true, false, 1},   [0x04] = {MSGPACK_BIN, 1, false, false, 0},
-    [0x05] = {MSGPACK_BIN, 2, false, false, 0},   [0x06] = {MSGPACK_BIN, 4, false, false, 0},
-    [0x07] = {MSGPACK_EXT, 2, false, false, 0},   [0x08] = {MSGPACK_EXT, 3, false, false, 0},
-    [0x09] = {MSGPACK_EXT, 5, false, false, 0},   [0x0a] = {MSGPACK_FLOAT, 4, false, false, 0},
-    [0x0b] = {MSGPACK_FLOAT, 8, false, false, 0}, [0x0c] = {MSGPACK_UINT, 1, false, false, 0},
-    [0x0d] = {MSGPACK_UINT, 2, false, false, 0},  [0x0e] = {MSGPACK_UINT, 4, false, false, 0},
-    [0x0f] = {MSGPACK_UINT, 8, false, false, 0},  [0x10] = {MSGPACK_INT, 1, false, true, 0},
-    [0x11] = {MSGPACK_INT, 2, false, true, 0},    [0x12] = {MSGPACK_INT, 4, false, true, 0},
-    [0x13] = {MSGPACK_INT, 8, false, true, 0},    [0x14] = {MSGPACK_EXT, 1, true, false, 1},
-    [0x15] = {MSGPACK_EXT, 1, true, false, 2},    [0x16] = {MSGPACK_EXT, 1, true, false, 4},
-    [0x17] = {MSGPACK_EXT, 1, true, false, 8},    [0x18] = {MSGPACK_EXT, 1, true, false, 16},
-    [0x19] = {MSGPACK_STR, 1, false, false, 0},   [0x1a] = {MSGPACK_STR, 2, false, false, 0},
-    [0x1b] = {MSGPACK_STR, 4, false, false, 0},   [0x1c] = {MSGPACK_ARRAY, 2, false, false, 0},
-    [0x1d] = {MSGPACK_ARRAY, 4, false, false, 0}, [0x1e] = {MSGPACK_MAP, 2, false, false, 0},
-    [0x1f] = {MSGPACK_MAP, 4, false, false, 0},
+    bool fixed;
+    bool is_signed;
+    uint8_t value, mask;
 };
 
 enum { NEVER_USED = 0xc1 };
 
-static struct head head_of(uint8_t c)
+#define FIXED(t, v, m) \
+    { \
+        .type = MSGPACK_##t, .fixed = true, .value = (v), .mask = (m) \
+    }
+#define SIZED(t, n) \
+    { \
+        .type = MSGPACK_##t, .extra = (n) \
+    }
+#define SIGNED(n) \
+    { \
+        .type = MSGPACK_INT, .extra = (n), .is_signed = true \
+    }
+#define FIXEXT(len) \
+    { \
+        .type = MSGPACK_EXT, .extra = 1, .fixed = true, .value = (len) \
+    }
+
+static const struct head heads[256] = {
+    [0x00 ... 0x7f] = FIXED(UINT, 0, 0x7f),
+    [0x80 ... 0x8f] = FIXED(MAP, 0, 0x0f),
+    [0x90 ... 0x9f] = FIXED(ARRAY, 0, 0x0f),
+    [0xa0 ... 0xbf] = FIXED(STR, 0, 0x1f),
+    [0xc0] = FIXED(NIL, 0, 0),
+    [0xc2 ... 0xc3] = FIXED(BOOL, 0, 1),
+    [0xc4] = SIZED(BIN, 1),
+    [0xc5] = SIZED(BIN, 2),
+    [0xc6] = SIZED(BIN, 4),
+    [0xc7] = SIZED(EXT, 2),
+    [0xc8] = SIZED(EXT, 3),
+    [0xc9] = SIZED(EXT, 5),
+    [0xca] = SIZED(FLOAT, 4),
+    [0xcb] = SIZED(FLOAT, 8),
+    [0xcc] = SIZED(UINT, 1),
+    [0xcd] = SIZED(UINT, 2),
+    [0xce] = SIZED(UINT, 4),
+    [0xcf] = SIZED(UINT, 8),
+    [0xd0] = SIGNED(1),
+    [0xd1] = SIGNED(2),
+    [0xd2] = SIGNED(4),
+    [0xd3] = SIGNED(8),
+    [0xd4] = FIXEXT(1),
+    [0xd5] = FIXEXT(2),
+    [0xd6] = FIXEXT(4),
+    [0xd7] = FIXEXT(8),
+    [0xd8] = FIXEXT(16),
+    [0xd9] = SIZED(STR, 1),
+    [0xda] = SIZED(STR, 2),
+    [0xdb] = SIZED(STR, 4),
+    [0xdc] = SIZED(ARRAY, 2),
+    [0xdd] = SIZED(ARRAY, 4),
+    [0xde] = SIZED(MAP, 2),
+    [0xdf] = SIZED(MAP, 4),
+    [0xe0 ... 0xff] = FIXED(INT, 0, 0xff),
+};
+
+/* The length or count in the header of a str, bin, ext, array or map. */
+static uint32_t head_number(const struct head *h, const uint8_t *header)
 {
-    return c >= 0xc0 && c <= 0xdf ? heads[c - 0xc0] : fixed_head(c);
+    if (h->fixed)
+        return h->value | (header[0] & h->mask);
+    return (uint32_t)big_endian(header + 1, h->type == MSGPACK_EXT ? h->extra - 1U : h->extra);
 }
 
-/* The length or count that a header of a str, bin, ext, array or map carries. */
-static uint32_t head_number(struct head h, const uint8_t *extra)
+static void read_integer(const struct head *h, const uint8_t *header, struct msgpack_token *t)
 {
-    if (h.fixed)
-        return h.value;
-    return (uint32_t)big_endian(extra, h.type == MSGPACK_EXT ? h.extra - 1U : h.extra);
-}
-
-static void read_integer(struct head h, const uint8_t *extra, struct msgpack_token *t)
-{
-    if (h.fixed) {
-        t->u = h.value;
-        t->i = (int8_t)h.value;
+    if (h->fixed) {
+        t->u = header[0];
+        t->i = (int8_t)header[0];
         return;
     }
-    t->u = big_endian(extra, h.extra);
-    if (!h.is_signed)
+    t->u = big_endian(header + 1, h->extra);
+    if (!h->is_signed)
         return;
-    unsigned unused = 64 - 8U * h.extra;
+    unsigned unused = 64 - 8U * h->extra;
     t->i = (int64_t)(t->u << unused) >> unused;
     if (t->i >= 0)
         t->type = MSGPACK_UINT;
 }
 
-static void read_float(struct head h, const uint8_t *extra, struct msgpack_token *t)
+static void read_float(const struct head *h, const uint8_t *header, struct msgpack_token *t)
 {
-    uint64_t wide = big_endian(extra, h.extra);
-    if (h.extra == 4) {
+    uint64_t wide = big_endian(header + 1, h->extra);
+    if (h->extra == 4) {
         uint32_t bits = (uint32_t)wide;
         float f;
         memcpy(&f, &bits, sizeof f);
@@ -103,41 +120,40 @@ enum err msgpack_next(struct span *in, struct msgpack_token *ret)
 {
     if (in->len == 0)
         return ERR_AGAIN;
-    uint8_t c = in->at[0];
-    if (c == NEVER_USED)
+    const uint8_t *header = in->at;
+    const struct head *h = &heads[header[0]];
+    if (header[0] == NEVER_USED)
         return ERR_MALFORMED;
-    struct head h = head_of(c);
-    if (in->len - 1 < h.extra)
+    if (in->len - 1 < h->extra)
         return ERR_AGAIN;
-    const uint8_t *extra = in->at + 1;
-    size_t used = 1 + (size_t)h.extra;
-    struct msgpack_token t = {.type = h.type};
-    switch (h.type) {
+    size_t used = 1 + (size_t)h->extra;
+    struct msgpack_token t = {.type = (enum msgpack_type)h->type};
+    switch (t.type) {
     case MSGPACK_NIL:
         break;
     case MSGPACK_BOOL:
-        t.truth = h.value != 0;
+        t.truth = head_number(h, header) != 0;
         break;
     case MSGPACK_UINT:
     case MSGPACK_INT:
-        read_integer(h, extra, &t);
+        read_integer(h, header, &t);
         break;
     case MSGPACK_FLOAT:
-        read_float(h, extra, &t);
+        read_float(h, header, &t);
         break;
     case MSGPACK_ARRAY:
     case MSGPACK_MAP:
-        t.count = head_number(h, extra);
+        t.count = head_number(h, header);
         break;
     case MSGPACK_STR:
     case MSGPACK_BIN:
     case MSGPACK_EXT:
-        t.bytes = span_of(in->at + used, head_number(h, extra));
+        t.bytes = span_of(in->at + used, head_number(h, header));
         if (in->len - used < t.bytes.len)
             return ERR_AGAIN;
         used += t.bytes.len;
-        if (h.type == MSGPACK_EXT)
-            t.ext_type = (int8_t)extra[h.extra - 1];
+        if (t.type == MSGPACK_EXT)
+            t.ext_type = (int8_t)header[h->extra];
         break;
     }
     *in = span_of(in->at + used, in->len - used);
@@ -150,7 +166,7 @@ void msgpack_frame_init(struct msgpack_frame *f)
     /* The stack needs no clearing: what is above depth is never read. */
     f->depth = 0;
     f->bytes = f->skip = 0;
-    f->header_len = f->header_want = 0;
+    f->header_len = 0;
     f->done = false;
 }
 
@@ -166,11 +182,10 @@ static void count_value(struct msgpack_frame *f)
 }
 
 /* The header of a token is whole. */
-static enum err take_header(struct msgpack_frame *f, uint64_t bytes_max)
+static enum err take_header(struct msgpack_frame *f, const uint8_t *header, uint64_t bytes_max)
 {
-    struct head h = head_of(f->header[0]);
-    f->header_len = 0;
-    switch (h.type) {
+    const struct head *h = &heads[header[0]];
+    switch ((enum msgpack_type)h->type) {
     case MSGPACK_NIL:
     case MSGPACK_BOOL:
     case MSGPACK_UINT:
@@ -181,7 +196,7 @@ static enum err take_header(struct msgpack_frame *f, uint64_t bytes_max)
     case MSGPACK_STR:
     case MSGPACK_BIN:
     case MSGPACK_EXT:
-        f->skip = head_number(h, f->header + 1);
+        f->skip = head_number(h, header);
         if (f->skip == 0)
             count_value(f);
         return f->bytes + f->skip > bytes_max ? ERR_TOO_BIG : OK;
@@ -189,7 +204,7 @@ static enum err take_header(struct msgpack_frame *f, uint64_t bytes_max)
     case MSGPACK_MAP:
         break;
     }
-    uint64_t values = (uint64_t)head_number(h, f->header + 1) * (h.type == MSGPACK_MAP ? 2 : 1);
+    uint64_t values = (uint64_t)head_number(h, header) * (h->type == MSGPACK_MAP ? 2 : 1);
     if (values == 0) {
         count_value(f);
         return OK;
@@ -207,42 +222,49 @@ static void advance(struct msgpack_frame *f, struct span *piece, size_t n)
     *piece = span_of(piece->at + n, piece->len - n);
 }
 
-/* How many bytes of a header there are to collect. A number's bytes count as header here: 9 at most, but they
- * need not be kept, and head_number() never looks at them. */
-static unsigned header_want(uint8_t c)
+static void take_payload(struct msgpack_frame *f, struct span *piece)
 {
-    return 1U + head_of(c).extra;
+    size_t n = f->skip < piece->len ? (size_t)f->skip : piece->len;
+    advance(f, piece, n);
+    f->skip -= n;
+    if (f->skip == 0)
+        count_value(f);
+}
+
+/* A header may come in pieces; it is collected then. A number of 8 bytes makes it longer than what is kept,
+ * but of such a header only the first byte is looked at again. */
+static enum err collect_header(struct msgpack_frame *f, struct span *piece, uint64_t bytes_max)
+{
+    if (f->header_len < sizeof f->header)
+        f->header[f->header_len] = piece->at[0];
+    f->header_len++;
+    advance(f, piece, 1);
+    if (f->bytes > bytes_max)
+        return ERR_TOO_BIG;
+    if (f->header_len <= heads[f->header[0]].extra)
+        return OK;
+    f->header_len = 0;
+    return take_header(f, f->header, bytes_max);
 }
 
 enum err msgpack_frame_feed(struct msgpack_frame *f, struct span *piece, uint64_t bytes_max)
 {
     ensure(!f->done);
     while (piece->len > 0) {
+        enum err err = OK;
+        const uint8_t *at = piece->at;
         if (f->skip > 0) {
-            size_t n = f->skip < piece->len ? (size_t)f->skip : piece->len;
-            advance(f, piece, n);
-            f->skip -= n;
-            if (f->skip == 0)
-                count_value(f);
+            take_payload(f, piece);
+        } else if (f->header_len == 0 && at[0] == NEVER_USED) {
+            return ERR_MALFORMED;
+        } else if (f->header_len == 0 && piece->len > heads[at[0]].extra) {
+            advance(f, piece, 1U + heads[at[0]].extra);
+            err = f->bytes > bytes_max ? ERR_TOO_BIG : take_header(f, at, bytes_max);
         } else {
-            uint8_t c = piece->at[0];
-            if (f->header_len == 0) {
-                if (c == NEVER_USED)
-                    return ERR_MALFORMED;
-                f->header_want = header_want(c);
-            }
-            if (f->header_len < sizeof f->header)
-                f->header[f->header_len] = c;
-            f->header_len++;
-            advance(f, piece, 1);
-            if (f->bytes > bytes_max)
-                return ERR_TOO_BIG;
-            if (f->header_len < f->header_want)
-                continue;
-            enum err err = take_header(f, bytes_max);
-            if (err != OK)
-                return err;
+            err = collect_header(f, piece, bytes_max);
         }
+        if (err != OK)
+            return err;
         if (f->done)
             return OK;
     }

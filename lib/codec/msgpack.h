@@ -58,7 +58,7 @@ struct msgpack_frame {
     uint64_t bytes; /* of this value, taken so far */
     uint64_t skip;  /* payload bytes still to come */
     uint8_t header[6];
-    unsigned header_len, header_want;
+    unsigned header_len; /* 0: at the start of a token */
     bool done;
 };
 

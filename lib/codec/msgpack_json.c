@@ -60,6 +60,15 @@ static size_t pairs_count(const struct msgpack_renderer *r)
     return r->pairs.len / sizeof(struct pair);
 }
 
+/* Most bytes find room that is there already. */
+static inline enum err put(struct bytes *out, uint8_t c)
+{
+    if (out->len == out->cap)
+        return bytes_append_byte(out, c);
+    out->at[out->len++] = c;
+    return OK;
+}
+
 static enum err full(struct rendering *x, enum err err)
 {
     return err == OK ? OK : fault_set(x->why, err, "larger than %zu bytes as JSON", x->out->max);
@@ -161,7 +170,7 @@ static enum err render_key(struct rendering *x, const struct msgpack_token *t)
     }
     p.key_len = x->out->len - p.at;
     if (err == OK)
-        err = bytes_append_byte(x->out, ':');
+        err = put(x->out, ':');
     if (err != OK)
         return full(x, err);
     if (bytes_append(&x->r->pairs, span_of(&p, sizeof p)) != OK)
@@ -242,7 +251,7 @@ static enum err close_container(struct rendering *x)
         x->r->pairs.len = l->pairs_from * sizeof(struct pair);
     }
     x->depth--;
-    return full(x, bytes_append_byte(x->out, l->map ? '}' : ']'));
+    return full(x, put(x->out, l->map ? '}' : ']'));
 }
 
 static enum err open_container(struct rendering *x, const struct msgpack_token *t)
@@ -257,7 +266,7 @@ static enum err open_container(struct rendering *x, const struct msgpack_token *
         .pairs_from = pairs_count(x->r),
         .at = x->out->len,
     };
-    return full(x, bytes_append_byte(x->out, map ? '{' : '['));
+    return full(x, put(x->out, map ? '{' : '['));
 }
 
 /* A value is complete: notes the end of its member, and closes what it was the last of. */
@@ -270,7 +279,7 @@ static enum err value_done(struct rendering *x)
             l->key_next = true;
         }
         if (l->left > 0)
-            return full(x, bytes_append_byte(x->out, ','));
+            return full(x, put(x->out, ','));
         enum err err = close_container(x);
         if (err != OK)
             return err;

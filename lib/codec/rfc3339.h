@@ -14,7 +14,7 @@ struct instant {
 };
 
 enum {
-    RFC3339_TEXT = 30,   /* "2026-05-04T09:12:33.004000001Z" */
+    RFC3339_TEXT = 30, /* "2026-05-04T09:12:33.004000001Z" */
 };
 
 /* The first and last second that can be written. */
