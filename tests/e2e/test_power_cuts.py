@@ -13,7 +13,6 @@ import random
 import struct
 import subprocess
 import threading
-import time
 
 import pytest
 from harness import PENSTOCK, Process, event, needs_root, run, until
@@ -129,11 +128,15 @@ def record_a_run(world, cleanup):
     senders = [Sender(agent, first, mark) for first in (0, 1_000_000, 2_000_000)]
     for s in senders:
         s.start()
-    time.sleep(1.0)   # load, not a condition: what has been recorded by then is what is cut
+
+    def acknowledged():
+        return sum(len(s.acknowledged) for s in senders)
+
+    until(lambda: acknowledged() > 300, "events are stored", 60)
     sink.heal()
-    time.sleep(1.0)
+    until(lambda: sink.stats()["unique"] > 300 and acknowledged() > 900, "events are delivered", 60)
     sink.respond("status=503")
-    time.sleep(0.5)
+    until(lambda: acknowledged() > 1200, "more events are stored", 60)
     for s in senders:
         s.stop = True
     for s in senders:
