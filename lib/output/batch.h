@@ -87,6 +87,7 @@ struct batch {
     bool unknown;    /* an earlier send may have delivered it */
     bool singles;    /* to be taken apart before it is sent */
     bool structured; /* sent outside batch mode */
+    bool overtaken;  /* keeps failing on its own: later batches of its partition go past it */
     bool once_more;  /* was repeated at once already */
     bool cancel;     /* to be cancelled; asked of the shell once */
     bool cancel_asked;

@@ -26,6 +26,8 @@
 #define AHEAD 2            /* batches assigned beyond those that can be in flight */
 #define OPEN_MAX 256       /* batches being filled, one per partition */
 #define READ_PER_STEP 4096 /* records */
+#define OVERTAKEN_AFTER 5 /* tries of what remains of per-event answers */
+#define OVERTAKEN_MAX 64  /* such batches that do not count as ahead */
 #define LOADS_MAX 2
 #define ENCODERS_MAX 4 /* compressions at the same time */
 #define RETRY_SPOOL_US US_PER_S

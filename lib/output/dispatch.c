@@ -63,7 +63,8 @@ static struct batch *pick(struct output *o)
         struct batch *b = CONTAINER_OF(l, struct batch, link);
         if (b->state == BATCH_FLIGHT || b->partition->scan == o->scan)
             continue;
-        b->partition->scan = o->scan;
+        if (!b->overtaken)
+            b->partition->scan = o->scan;
         if (!sendable(o, b))
             continue;
         if (o->schedule.phase == SCHEDULE_OK)

@@ -53,7 +53,7 @@ static unsigned unsent(const struct output *o)
     unsigned n = 0;
     for (struct list *l = o->order.next; l != &o->order; l = l->next) {
         const struct batch *b = CONTAINER_OF(l, struct batch, link);
-        n += (b->state == BATCH_WAITING || b->state == BATCH_CLOSED) && !b->partition->held;
+        n += (b->state == BATCH_WAITING || b->state == BATCH_CLOSED) && !b->partition->held && !b->overtaken;
     }
     return n;
 }
@@ -263,12 +263,14 @@ void fill_read(struct output *o)
 /* --- assigning
  * ---------------------------------------------------------------------------------------------- */
 
-/* Assigned, not settled, and not held. */
+/* Assigned, not settled, and neither held nor overtaken. */
 static unsigned ahead(const struct output *o)
 {
-    unsigned n = 0;
+    unsigned n = 0, overtaken = 0;
     for (struct list *l = o->order.next; l != &o->order; l = l->next) {
         const struct batch *b = CONTAINER_OF(l, struct batch, link);
+        if (b->overtaken && b->state != BATCH_FLIGHT && overtaken++ < OVERTAKEN_MAX)
+            continue;
         n += b->state != BATCH_CLOSED && (!b->partition->held || b->state == BATCH_FLIGHT);
     }
     return n;

@@ -87,7 +87,17 @@ static bool wants_payload(const struct output *o, const struct batch *b)
     return !b->partition->held || o->now_us >= b->partition->next_us;
 }
 
-void payload_loads(struct output *o)
+/* It will not be sent for a while: its memory may serve others. */
+static bool may_release(const struct output *o, const struct batch *b, bool first)
+{
+    if (b->state != BATCH_WAITING || (b->payload != PAYLOAD_RAW && b->payload != PAYLOAD_READY))
+        return false;
+    if (b->partition->held)
+        return !first || o->now_us < b->partition->next_us;
+    return b->overtaken && o->now_us < b->not_before_us;
+}
+
+static void finish_lost(struct output *o)
 {
     struct list *next;
     for (struct list *l = o->lost.next; o->loading > 0 && l != &o->lost; l = next) {
@@ -96,9 +106,15 @@ void payload_loads(struct output *o)
         if (b->payload == PAYLOAD_LOADING && b->load_done)
             finish_load(o, b);
     }
+}
+
+void payload_loads(struct output *o)
+{
     unsigned wanted = output_concurrency(o) + AHEAD;
     bool tight = o->memory >= o->config.payload_budget_bytes;
+    finish_lost(o);
     o->scan++;
+    struct list *next;
     for (struct list *l = o->order.next; l != &o->order; l = next) {
         struct batch *b = CONTAINER_OF(l, struct batch, link);
         next = l->next;
@@ -108,20 +124,18 @@ void payload_loads(struct output *o)
         }
         bool first = b->partition->scan != o->scan;
         b->partition->scan = o->scan;
-        if (tight && b->partition->held && b->state == BATCH_WAITING &&
-            (!first || o->now_us < b->partition->next_us) &&
-            (b->payload == PAYLOAD_RAW || b->payload == PAYLOAD_READY)) {
+        if (tight && may_release(o, b, first)) {
             o->memory -= batch_memory(b);
             batch_release(b);
         }
-        if (b->partition->held && !first)
+        if ((b->partition->held && !first) || (b->overtaken && o->now_us < b->not_before_us))
             continue;
-        if (wanted > 0 && b->state == BATCH_WAITING) {
-            wanted--;
-            if (wants_payload(o, b) && o->loading < LOADS_MAX &&
-                (!tight || (o->in_flight == 0 && o->loading == 0)))
-                start_load(o, b);
-        }
+        if (wanted == 0 || b->state != BATCH_WAITING)
+            continue;
+        wanted--;
+        if (wants_payload(o, b) && o->loading < LOADS_MAX &&
+            (!tight || (o->in_flight == 0 && o->loading == 0)))
+            start_load(o, b);
     }
 }
 

@@ -479,3 +479,34 @@ Test(retry, skipped_events_are_told_once_a_minute)
     cr_assert_eq(lines, 2);
     rig_deinit(&r);
 }
+
+Test(retry, an_event_that_is_always_passing_does_not_hold_up_its_partition_for_ever)
+{
+    struct rig r;
+    rig_init(&r);
+    r.config.retry_max_us = 3600 * US_PER_S;
+    r.config.retry_initial_us = 100 * US_PER_MS;
+    rig_start(&r);
+    rig_offer_n(&r, 10);
+    rig_run(&r);
+    rig_reply(&r, 0, 207, "xdddrddddd"); /* event 5 is refused as passing, and again and again */
+    rig_offer_n(&r, 200);
+    unsigned delivered = 0, tries = 1, in_front = 0;
+    for (unsigned turn = 0; turn < 400 && delivered < 200; turn++) {
+        rig_pass_by_wakes(&r, 10 * US_PER_S);
+        for (unsigned n = 1; n < r.sent_count; n++) {
+            if (!r.sent[n].open)
+                continue;
+            bool poison = strcmp(r.sent[n].body, "[5]") == 0;
+            tries += poison;
+            delivered += poison ? 0 : r.sent[n].count;
+            in_front += !poison && tries < 5;
+            rig_reply(&r, n, 207, poison ? "r" : "dddddddddd");
+        }
+    }
+    cr_assert_eq(delivered, 200);
+    cr_assert_leq(in_front, 5, "before that, order is kept: only what leaves beside it in one turn");
+    cr_assert(rig_news(&r, "later events of their partition go past them"));
+    cr_assert_eq(fake_record(r.spool, 5)->fate, FAKE_PENDING, "and it is retried still");
+    rig_deinit(&r);
+}
