@@ -92,6 +92,7 @@ struct batch {
     bool cancel;     /* to be cancelled; asked of the shell once */
     bool cancel_asked;
     unsigned attempts, tries, unknown_sends;
+    unsigned remainders; /* per-event answers in a row of which it is what remained */
     uint64_t opened_us, ready_us, not_before_us, sent_us, failed_us;
     uint64_t send_no;
     uint64_t oldest_wall_ns;

@@ -358,6 +358,17 @@ void fill_rewind(struct output *o)
     o->stalled_us = 0;
 }
 
+/* Batches that followed from a split have higher numbers than those that they come before: what tells the
+ * order is the first event. */
+static void insert_by_seq(struct output *o, struct batch *b)
+{
+    struct list *at = &o->order;
+    while (at->prev != &o->order &&
+           CONTAINER_OF(at->prev, struct batch, link)->runs[0].first > b->runs[0].first)
+        at = at->prev;
+    list_insert_before(at, &b->link);
+}
+
 void fill_adopt(struct output *o)
 {
     struct spool_open_batch open;
@@ -369,7 +380,7 @@ void fill_adopt(struct output *o)
         batch_adopt(b, p, &open);
         p->batches++;
         b->ready_us = o->now_us;
-        list_append(&o->order, &b->link);
+        insert_by_seq(o, b);
     }
 }
 

@@ -176,15 +176,15 @@ static void tell_deaths(struct output *o, const struct batch *b, const struct pl
  * passing; then one event that it chokes on must not hold up its partition for ever. */
 static void let_overtake(struct output *o, struct batch *child)
 {
-    if (child->tries < OVERTAKEN_AFTER)
+    if (child->remainders < OVERTAKEN_AFTER)
         return;
     child->overtaken = true;
-    if (child->tries == OVERTAKEN_AFTER)
+    if (child->remainders == OVERTAKEN_AFTER)
         news_add(&o->news, NEWS_WARNING,
                  "%u events (seq %llu on) were refused as passing %u times while others were taken: they go "
                  "on being "
                  "retried, and later events of their partition go past them",
-                 child->member_count, (unsigned long long)child->runs[0].first, child->tries);
+                 child->member_count, (unsigned long long)child->runs[0].first, child->remainders);
 }
 
 static void place_children(struct output *o, struct batch *b, const struct plan *p)
@@ -197,10 +197,11 @@ static void place_children(struct output *o, struct batch *b, const struct plan 
         child->not_before_us = 0;
         child->tries = b->outcome.pieces == 1 ? b->tries : 0;
         child->partition->batches++;
-        if (b->outcome.later)
+        if (b->outcome.later) {
+            child->remainders = b->remainders + 1;
             let_overtake(o, child);
-        if (b->outcome.later)
             child->not_before_us = o->now_us + schedule_jitter_us(&o->schedule, b->tries - 1, &o->rng);
+        }
         list_insert_before(&b->link, &child->link);
     }
 }
