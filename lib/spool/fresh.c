@@ -167,6 +167,16 @@ static int open_fresh(struct recovery *r, uint64_t need, uint64_t *ret_id, uint6
     return house_create(&r->vfs, name, *ret_capacity, &r->no_fallocate);
 }
 
+/* No two processes may ever share an epoch. Each start begins a segment with a higher number, so an epoch
+ * that is no lower than its segment's number passes over those whose headers cannot be read: their names
+ * still count. */
+static uint64_t next_epoch(const struct recovery *r, uint64_t segment_id)
+{
+    if (BUG(13) && r->epoch_max > 0)
+        return r->epoch_max;
+    return r->epoch_max + 1 > segment_id ? r->epoch_max + 1 : segment_id;
+}
+
 static void fill_header(struct recovery *r, uint64_t id, uint64_t capacity)
 {
     const struct found *old = r->valid_count == 0 ? NULL : r->valid[r->valid_count - 1];
@@ -202,8 +212,6 @@ enum err recovery_settle(struct recovery *r)
     uint64_t id, capacity;
     char name[SEGMENT_NAME_MAX];
     struct spool_stat st;
-    /* No two processes may ever share an epoch: those of headers that cannot be read are passed over too. */
-    r->accounts.epoch = r->epoch_max + (BUG(13) && r->epoch_max > 0 ? 0 : 1) + r->damaged_count;
     r->accounts.name_hash = r->name_hash;
     uint64_t need = SEGMENT_HEADER_AREA + r->kept_bytes + 2 * r->accounts.batch_bytes +
                     2 * 24 * (r->accounts.settled.len + r->accounts.marks.len) + (UINT64_C(512) << 10);
@@ -212,6 +220,7 @@ enum err recovery_settle(struct recovery *r)
     if (w.fd < 0)
         return fault_sys(&r->fault, w.fd, "create segment %llu", (unsigned long long)id);
     r->fresh_fd = w.fd;
+    r->accounts.epoch = next_epoch(r, id);
     fill_header(r, id, capacity);
     uint8_t *area = must_alloc(SEGMENT_HEADER_AREA);
     segment_header_encode(&r->fresh, area);

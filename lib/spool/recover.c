@@ -207,16 +207,13 @@ static void put_in_order(struct recovery *r)
             (void)fault_set(&f->why, ERR_CORRUPT,
                             "segment header: it belongs to another spool"); /* For the text. */
         }
-        if (f->kind == SEGMENT_DAMAGED) {
-            r->damaged_count++;
+        if (f->kind == SEGMENT_DAMAGED)
             recovery_warn(r, "segment %llu: %s", (unsigned long long)f->id, f->why.text);
-        }
         if (f->kind != SEGMENT_VALID)
             continue;
         /* Numbers never go back: a header that says so is not to be believed. */
         if (r->valid_count > 0 && f->header.first_seq < r->valid[r->valid_count - 1]->header.first_seq) {
             f->kind = SEGMENT_DAMAGED;
-            r->damaged_count++;
             recovery_warn(r, "segment %llu: numbers before those of its predecessor",
                           (unsigned long long)f->id);
             continue;

@@ -53,7 +53,6 @@ struct recovery {
     struct found **valid; /* in force, by id */
     size_t valid_count;
     uint64_t id_max, epoch_max;
-    unsigned damaged_count;
     uint64_t expected; /* next seq while replaying */
     struct kept_frame *kept;
     size_t kept_count, kept_cap;
