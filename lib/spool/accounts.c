@@ -265,6 +265,8 @@ static bool apply_assign(struct accounts *a, const struct op_assign *op, size_t 
     batch_insert(a, b);
     if (op->batch_no >= a->next_batch_no)
         a->next_batch_no = op->batch_no + 1;
+    if (b->unsettled < b->count && a->lost != NULL)
+        a->lost(a->lost_ctx, b, b->unsettled == 0);
     if (b->unsettled == 0)
         batch_remove(a, b);
     return true;

@@ -417,6 +417,10 @@ static void finish_task(struct spool *s)
     if (b != NULL)
         settle_put_outcome(s, b, &t->outcome, t->first_next_no);
     ctrl_apply(s, start, true);
+    /* The batch is gone, as all its members ended while it waited: those that were to follow never come to
+     * be. */
+    for (unsigned i = 0; b == NULL && i < t->outcome.next_count; i++)
+        spool_note(s, NOTE_LOST, t->first_next_no + i);
     if (s->accounts.marks.count > 0)
         s->dead.marks_ticket = s->ticket;
     settle_applied(s, t->first_next_no);

@@ -272,11 +272,6 @@ static void fly(struct world *w, struct flight *f)
 {
     if (f->doomed)
         return;
-    if (w->model.loose && !f->durable && !batch_open(w, w->model.batches[f->batch].id.batch_no)) {
-        model_lost(w, f->batch); /* all its members were damaged before it came to be */
-        flight_end(w, f);
-        return;
-    }
     if (f->verdict != V_NONE)
         client_settle(w, f);
     if (!f->used || !f->durable || f->sent || f->loading || f->settling || f->verdict != V_NONE)

@@ -195,21 +195,28 @@ static void on_load_done(void *ctx, enum err err)
     load_err = err;
 }
 
-Test(spool_damage, a_batch_with_damaged_members_lives_on_without_its_identity)
+/* Opens again and damages some of the members (51 to 60) of the open batch, whose number is returned. Each
+ * frame holds six events of 5,000 bytes. */
+static uint64_t damage_open_batch(void)
 {
     make_spool();
     struct spool_open_batch open;
     cr_assert(spool_open_batch_next(b.spool, 0, &open));
-    uint64_t no = open.id.batch_no;
     bench_crash(&b, true);
     cr_assert_eq(bench_open(&b), SPOOL_OK);
-    /* Its members are 51 to 60; each frame holds six events of 5,000 bytes. */
     size_t size;
     unsigned char *file = memfs_file(&b.fs, "seg-0000000000000001.wal", &size);
     for (size_t at = 8192; at < size; at++)
         if (memcmp(file + at, "FRM1\1", 5) == 0 && file[at + 16] > 45 && file[at + 16] <= 54 &&
             file[at + 17] == 0)
             file[at + 1000] ^= 1;
+    return open.id.batch_no;
+}
+
+Test(spool_damage, a_batch_with_damaged_members_lives_on_without_its_identity)
+{
+    struct spool_open_batch open;
+    uint64_t no = damage_open_batch();
     struct spool_loader loader = {.item = on_item, .done = on_load_done};
     spool_load(b.spool, no, &loader);
     bench_sleep(&b, 10000);
@@ -227,6 +234,46 @@ Test(spool_damage, a_batch_with_damaged_members_lives_on_without_its_identity)
     cr_assert_eq(load_err, OK);
     cr_assert_lt(items, 10);
     cr_assert_gt(items, 0);
+}
+
+/* Whoever settles a batch may not have heard yet which of its members damage has ended. */
+Test(spool_damage, following_batches_of_ended_members_are_said_to_be_lost)
+{
+    uint64_t no = damage_open_batch();
+    struct spool_loader loader = {.item = on_item, .done = on_load_done};
+    spool_load(b.spool, no, &loader);
+    bench_sleep(&b, 10000);
+    cr_assert_eq(load_err, ERR_CORRUPT);
+    struct spool_run runs[10];
+    struct spool_assignment next[10];
+    struct spool_batch_id ids[10];
+    for (unsigned i = 0; i < 10; i++) {
+        runs[i] = (struct spool_run){51 + i, 1};
+        next[i] = (struct spool_assignment){.partition = SPAN("p"), .runs = &runs[i], .run_count = 1};
+    }
+    struct spool_outcome o = {.next = next, .next_count = 10, .ret_next_ids = ids};
+    uint64_t lost = bench_ledger(&b).dropped[SPOOL_DROP_CORRUPT];
+    cr_assert_gt(lost, 0);
+    b.batch_notes = 0;
+    b.notes[NOTE_LOST] = b.notes[NOTE_BATCH] = b.notes[NOTE_SETTLED] = 0;
+    cr_assert_eq(spool_settle(b.spool, no, &o), OK);
+    bench_sleep(&b, 300000);
+    cr_assert_eq(b.notes[NOTE_SETTLED], 1);
+    cr_assert_gt(b.notes[NOTE_LOST], 0);
+    cr_assert_gt(b.notes[NOTE_BATCH], 0);
+    cr_assert_eq(b.notes[NOTE_LOST] + b.notes[NOTE_BATCH], 10, "each of them hears once");
+    for (unsigned i = 0; i < 10; i++) {
+        struct spool_open_batch open;
+        bool there =
+            spool_open_batch_next(b.spool, ids[i].batch_no - 1, &open) && open.id.batch_no == ids[i].batch_no;
+        unsigned heard = 0;
+        for (unsigned k = 0; k < b.batch_notes; k++)
+            heard += b.batches_noted[k] == ids[i].batch_no;
+        cr_assert_eq(heard, 1, "batch %u", i);
+        cr_assert(!there || open.count == 1);
+    }
+    (void)bench_drain(&b);
+    cr_assert_eq(bench_ledger(&b).pending, 0);
 }
 
 Test(spool_damage, a_lost_format_file_is_made_again)
