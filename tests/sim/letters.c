@@ -30,8 +30,8 @@ static void on_done(void *ctx, enum err err, uint64_t count, const struct fault 
     if (w->verbose)
         world_say(w, "letters: %s, %" PRIu64, err_name(err), count);
     w->dead_busy = false;
-    if (w->dead.kind != DEAD_PURGE)
-        return;
+    if (w->dead.kind != DEAD_PURGE || err != OK)
+        return; /* a purge that was cut off stands in the log or not: the next start tells */
     w->model.purge_open = false;
     w->model.purged += count;
     world_met(w, MET_PURGE);
@@ -44,7 +44,8 @@ static void ask(struct world *w, int kind)
     w->dead = (struct spool_dead_request){
         .ctx = w, .kind = kind, .limit = 100, .letter = on_letter, .done = on_done};
     w->dead_busy = spool_dead(w->spool, &w->dead) == OK;
-    w->model.purge_open = w->dead_busy && kind == DEAD_PURGE;
+    if (w->dead_busy && kind == DEAD_PURGE)
+        w->model.purge_open = true;
 }
 
 void letters_purge(struct world *w)

@@ -234,6 +234,7 @@ static void apply(struct model *m, struct m_batch *b, unsigned index)
         s->state = m->fates[k];
         m->delivered += s->state == SEQ_DELIVERED;
         m->dead_total += s->state == SEQ_DEAD;
+        s->died = s->died || s->state == SEQ_DEAD;
         m->dropped += s->state == SEQ_DROPPED;
     }
     b->state = B_SETTLED;

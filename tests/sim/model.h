@@ -34,6 +34,7 @@ struct m_seq {
     uint8_t state;  /* enum m_state */
     bool acked, handed;
     bool maybe_dropped; /* dropped before a crash: either way is right */
+    bool died;          /* became a letter, in this life or an earlier one */
 };
 
 enum m_batch_state { B_ASSIGNING, B_OPEN, B_SETTLING, B_SETTLED, B_GONE };

@@ -303,7 +303,8 @@ void model_check_end(struct world *w)
         if (m->loose && m->events[seq->event].received > 0)
             continue;
         missing++;
-        missing_bytes += m->events[seq->event].len;
+        /* Decay makes the model forget who is a letter; letters are no loss. */
+        missing_bytes += seq->died ? 0 : m->events[seq->event].len;
         if (first_missing == 0)
             first_missing = s;
     }

@@ -1,4 +1,5 @@
 /* Dead letters: written before they count, listed, replayed, purged, and none of it twice. */
+#include "lib/spool/letters.h"
 #include "tests/unit/spool/bench.h"
 
 #include <criterion/criterion.h>
@@ -282,4 +283,22 @@ Test(spool_dead, a_crash_at_any_call_keeps_the_ledger)
         }
     }
     cr_assert_fail("never got to the end");
+}
+
+/* A start takes each file to end where the next one begins. */
+Test(spool_dead, the_letters_of_a_deleted_file_stay_gone)
+{
+    struct letters l = {0};
+    letters_add_file(&l, &(struct dead_file){.id = 1, .first = 1, .next = 5});
+    letters_add_file(&l, &(struct dead_file){.id = 2, .first = 5, .next = 9});
+    letters_add_file(&l, &(struct dead_file){.id = 3, .first = 9, .next = 12});
+    cr_assert_eq(intervals_add(&l.gone, 5, 8), 4);
+    cr_assert_eq(letters_living(&l), 7);
+    letters_remove_file(&l, 2);
+    cr_assert_eq(letters_living(&l), 7);
+    cr_assert_eq(l.files[0].next, l.files[1].first, "as the next start will find them");
+    cr_assert_eq(intervals_add(&l.gone, 1, 4), 4);
+    letters_remove_file(&l, 1);
+    cr_assert_eq(letters_living(&l), 3);
+    letters_deinit(&l);
 }
