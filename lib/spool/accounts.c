@@ -218,6 +218,7 @@ static bool apply_state(struct accounts *a, const struct op_state *s)
 static bool apply_settled(struct accounts *a, struct op_runs runs)
 {
     struct spool_run run;
+    a->sweep = a->sweep || a->batch_count > 0;
     while (op_run_next(&runs, &run))
         if (run.first > a->low_water + 1)
             (void)settle(a, run.first, run.first + run.count - 1); /* Counted in STATE's counters. */
@@ -303,9 +304,7 @@ static bool apply_dead(struct accounts *a, const struct op_dead *op)
     a->dead_total[op->reason] += fresh;
     if (op->letter + letters > a->next_letter)
         a->next_letter = op->letter + letters;
-    struct batch *b = accounts_batch(a, op->batch_no);
-    if (b != NULL)
-        b->unsettled = accounts_unsettled(a, b);
+    a->sweep = true;
     return true;
 }
 
@@ -314,6 +313,7 @@ static bool apply_drop(struct accounts *a, const struct op_drop *op)
     struct op_runs runs = op->runs;
     struct spool_run run;
     bool whole = (op->flags & OP_FLAG_WHOLE_BATCHES) != 0;
+    a->sweep = a->sweep || !whole;
     while (op_run_next(&runs, &run)) {
         if (whole)
             lose(a, run.first, run.count, op->reason, true);
@@ -404,6 +404,18 @@ static bool apply_op(struct accounts *a, const struct op *op, size_t op_bytes)
     }
 }
 
+/* Members have been settled one by one: what that means for their batches. Usually their DONE has followed. */
+static void sweep_batches(struct accounts *a)
+{
+    a->sweep = false;
+    for (size_t i = a->batch_count; i-- > 0;) {
+        struct batch *b = a->batches[i];
+        b->unsettled = accounts_unsettled(a, b);
+        if (b->unsettled == 0)
+            batch_remove(a, b);
+    }
+}
+
 /* Nothing that ops name may lie beyond what is stored: bytes that say otherwise are damaged. */
 static uint64_t highest_named(const struct accounts *a)
 {
@@ -422,6 +434,8 @@ bool accounts_apply(struct accounts *a, struct span ops)
             return false;
         a->clean = op.code == OP_CLEAN;
     }
+    if (a->sweep)
+        sweep_batches(a);
     raise_low_water(a);
     if (highest_named(a) >= a->next_seq || !accounts_balanced(a))
         return false;
