@@ -6,6 +6,7 @@ int cmd_run(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_send(int argc, char **argv);
 int cmd_sink(int argc, char **argv);
+int cmd_spool(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_tap(int argc, char **argv);
 int cmd_version(int argc, char **argv);

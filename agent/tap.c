@@ -4,8 +4,8 @@
 #include "agent/admin_answer.h"
 #include "agent/agent.h"
 #include "agent/intake.h"
+#include "agent/letter_json.h"
 #include "agent/output_host.h"
-#include "lib/codec/base64.h"
 #include "lib/codec/glob.h"
 #include "lib/codec/json.h"
 #include "lib/codec/rfc3339.h"
@@ -193,14 +193,8 @@ static enum err write_body(struct bytes *b, const struct tap_view *v)
         enum err err = bytes_append(b, SPAN(",\"event\":"));
         return err == OK ? event_append_json(b, v->event, true) : err;
     }
-    if (json_check(v->item->body, NULL, NULL) == OK) {
-        enum err err = bytes_append(b, SPAN(",\"event\":"));
-        return err == OK ? json_compact(b, v->item->body) : err;
-    }
-    enum err err = bytes_append(b, SPAN(",\"event_base64\":\""));
-    if (err == OK)
-        err = base64_append(b, v->item->body);
-    return err == OK ? bytes_append(b, SPAN("\"")) : err;
+    enum err err = bytes_append(b, SPAN(",\"event\":"));
+    return err == OK ? body_json_append(b, v->item->body) : err;
 }
 
 static enum err write_line(struct agent *a, struct bytes *b, const struct tap_view *v)

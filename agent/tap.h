@@ -4,7 +4,7 @@
  * GET /tap answers with NDJSON without end:
  *   {"time":"…","input":"http","api":"cloudevents","outputs":["a","b"],"type":"…","event":{…}}
  * `event` is a neutral event whole, or a vendor's element as it goes on the wire; what is no JSON text comes as
- * "event_base64". {"tap":{"left_out":N}} says how many events this listener was too slow for.
+ * {"base64":"…"}. {"tap":{"left_out":N}} says how many events this listener was too slow for.
  * Query: output=NAME, type=GLOB, limit=N. */
 #ifndef PENSTOCK_AGENT_TAP_H
 #define PENSTOCK_AGENT_TAP_H

@@ -1,0 +1,275 @@
+/* cmd_spool: `penstock spool verify|dump`, reads spools that no agent serves, without changing a byte. */
+#include "agent/cmd.h"
+#include "agent/disk_uv.h"
+#include "agent/exit.h"
+#include "agent/letter_json.h"
+#include "agent/system.h"
+#include "lib/codec/json.h"
+#include "lib/spool/verify.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LINE_BYTES_MAX (64u << 20)
+#define NAMES_MAX 4096
+
+static const char help[] =
+    "usage: penstock spool verify [--json] DIR\n"
+    "       penstock spool dump [--dead] DIR\n"
+    "\n"
+    "Reads spools that no agent serves now, and changes nothing. DIR is a data directory, or one output's directory in it.\n"
+    "\n"
+    "  verify   reads every frame, recounts accepted = pending + delivered + dead + dropped, says what is damaged\n"
+    "  dump     prints the pending events as NDJSON: output, seq, time, partition, id, event\n"
+    "\n"
+    "  --json   verify: one JSON object per spool\n"
+    "  --dead   dump: the dead letters instead: id, time, reason, status, answer, partition, attempts, event\n"
+    "\n"
+    "Exit: 0 sound, 65 damaged, 73 an agent uses it, 78 written by a newer version.\n"
+    "\n"
+    "examples:\n"
+    "  penstock spool verify /var/lib/penstock\n"
+    "  penstock spool dump /var/lib/penstock/telemetry | jq .event\n";
+
+struct options {
+    bool dump, json, dead;
+    const char *dir;
+};
+
+struct look {
+    const struct options *options;
+    const char *name; /* of the spool */
+    struct bytes line;
+    unsigned damages;
+    bool broken;      /* standard output does not take more */
+};
+
+/* --- one spool -------------------------------------------------------------------------------------------------------- */
+
+static void on_damage(void *ctx, const struct fault *what)
+{
+    struct look *l = ctx;
+    l->damages++;
+    (void)fprintf(stderr, "%s: damaged: %s\n", l->name, what->text);
+}
+
+static void print_line(struct look *l, enum err err)
+{
+    if (err != OK)
+        (void)fprintf(stderr, "%s: an event is too large to be shown\n", l->name);
+    else if (fwrite(l->line.at, 1, l->line.len, stdout) != l->line.len)
+        l->broken = true;
+}
+
+static void on_pending(void *ctx, const struct spool_item *item)
+{
+    struct look *l = ctx;
+    bytes_clear(&l->line);
+    print_line(l, item_json_append(&l->line, l->name, item));
+}
+
+static void on_letter(void *ctx, const struct spool_letter *letter)
+{
+    struct look *l = ctx;
+    bytes_clear(&l->line);
+    print_line(l, letter_json_append(&l->line, letter));
+}
+
+static uint64_t dropped(const struct spool_ledger *ledger)
+{
+    uint64_t n = 0;
+    for (unsigned r = 0; r < SPOOL_DROP_REASONS; r++)
+        n += ledger->dropped[r];
+    return n;
+}
+
+#define ULL(n) ((unsigned long long)(n))
+
+static void print_verdict(const struct look *l, const struct spool_verdict *v)
+{
+    const struct spool_ledger *g = &v->ledger;
+    if (l->options->json) {
+        printf("{\"output\":\"%s\",\"sound\":%s,\"damages\":%u,\"accepted\":%llu,\"pending\":%llu,\"delivered\":%llu,"
+               "\"dead\":%llu,\"dropped\":%llu,\"pending_found\":%llu,\"dead_found\":%llu,\"open_batches\":%llu,"
+               "\"torn_bytes\":%llu,\"stopped_in_order\":%s}\n",
+               l->name, v->damages == 0 ? "true" : "false", v->damages, ULL(g->accepted), ULL(g->pending),
+               ULL(g->delivered), ULL(g->dead), ULL(dropped(g)), ULL(v->pending_found), ULL(v->letters_found),
+               ULL(v->open_batches), ULL(v->torn_bytes), v->clean ? "true" : "false");
+        return;
+    }
+    printf("%s: %s\n", l->name, v->damages == 0 ? "sound" : "DAMAGED");
+    printf("  accepted %llu = pending %llu + delivered %llu + dead %llu + dropped %llu\n", ULL(g->accepted),
+           ULL(g->pending), ULL(g->delivered), ULL(g->dead), ULL(dropped(g)));
+    printf("  found: %llu pending events, %llu dead letters, %llu open batches\n", ULL(v->pending_found),
+           ULL(v->letters_found), ULL(v->open_batches));
+    printf("  last stop: %s", v->clean ? "in order" : "not in order (the next start recovers)");
+    if (v->torn_bytes > 0)
+        printf("; %llu bytes of an unfinished commit at the end, nobody was answered for them", ULL(v->torn_bytes));
+    printf("\n");
+}
+
+/* ERR_NOT_FOUND becomes -1: no spool here. */
+static int verify_one(const struct options *o, int parent, const char *path, const char *name)
+{
+    struct spool_verdict verdict = {0};
+    struct fault why;
+    int fd = openat(parent, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        (void)fprintf(stderr, "penstock spool: %s: %s\n", name, strerror(errno));
+        return errno == EACCES ? EXIT_NO_PERMISSION : EXIT_USAGE_ERROR;
+    }
+    struct look look = {.options = o, .name = name};
+    bytes_init(&look.line, LINE_BYTES_MAX);
+    struct spool_verify v = {.ctx = &look,
+                             .damage = on_damage,
+                             .pending = o->dump && !o->dead ? on_pending : NULL,
+                             .letter = o->dump && o->dead ? on_letter : NULL};
+    struct spool_vfs vfs = disk_uv_vfs_for(&fd);
+    enum err err = spool_verify(&vfs, &v, &verdict, &why);
+    bytes_deinit(&look.line);
+    (void)close(fd); /* only read from */
+    if (err == ERR_NOT_FOUND)
+        return -1;
+    if (err != OK) {
+        (void)fprintf(stderr, "penstock spool: %s: %s\n", name, why.text);
+        return err == ERR_UNSUPPORTED ? EXIT_BAD_CONFIG : EXIT_STORAGE_FAILED;
+    }
+    if (!o->dump)
+        print_verdict(&look, &verdict);
+    if (look.broken || fflush(stdout) != 0)
+        return EXIT_STORAGE_FAILED;
+    return verdict.damages > 0 ? EXIT_REFUSED : 0;
+}
+
+/* --- which ones ------------------------------------------------------------------------------------------------------ */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Every spool in a data directory; the worst verdict counts. */
+static int verify_all(const struct options *o, int dir_fd)
+{
+    char *names[NAMES_MAX];
+    unsigned count = 0, spools = 0;
+    int code = 0;
+    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (dir == NULL) {
+        (void)fprintf(stderr, "penstock spool: %s: %s\n", o->dir, strerror(errno));
+        return EXIT_NO_PERMISSION;
+    }
+    for (const struct dirent *e; (e = readdir(dir)) != NULL && count < NAMES_MAX;) {
+        struct stat st;
+        if (e->d_name[0] != '.' && fstatat(fd, e->d_name, &st, 0) == 0 && S_ISDIR(st.st_mode))
+            names[count++] = must_strdup(e->d_name);
+    }
+    (void)closedir(dir);
+    qsort(names, count, sizeof names[0], by_name);
+    for (unsigned i = 0; i < count; i++) {
+        int one = verify_one(o, dir_fd, names[i], names[i]);
+        spools += one != -1;
+        if (one > 0 && code != EXIT_BAD_CONFIG)
+            code = one;
+        free(names[i]);
+    }
+    if (spools == 0 && !o->dump)
+        printf("no spools in %s\n", o->dir);
+    return code;
+}
+
+static bool has_lock(const char *dir, const char *below)
+{
+    char path[4096];
+    struct stat st;
+    int n = snprintf(path, sizeof path, "%s/%sLOCK", dir, below);
+    return n > 0 && (size_t)n < sizeof path && stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static int lock(const char *path, int *ret_dir, int *ret_lock)
+{
+    struct fault why;
+    enum err err = system_lock_data_dir(path, false, ret_dir, ret_lock, &why);
+    if (err == OK)
+        return 0;
+    (void)fprintf(stderr, "penstock spool: %s\n", why.text);
+    return err == ERR_IN_USE ? EXIT_CANT_CREATE : why.sys == EACCES ? EXIT_NO_PERMISSION : EXIT_USAGE_ERROR;
+}
+
+/* The last part of a path, without slashes behind it. */
+static const char *name_of(char *path)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        path[--n] = '\0';
+    char *slash = strrchr(path, '/');
+    return slash == NULL || slash[1] == '\0' ? path : slash + 1;
+}
+
+static int verify_dir(const struct options *o)
+{
+    char parent[4096];
+    char *copy = must_strdup(o->dir);
+    int dir_fd = -1, lock_fd = -1, code = 0;
+    bool whole = has_lock(o->dir, "");
+    (void)snprintf(parent, sizeof parent, "%s/..", o->dir);
+    if (whole) {
+        code = lock(o->dir, &dir_fd, &lock_fd);
+        if (code == 0)
+            code = verify_all(o, dir_fd);
+    } else {
+        /* One output's directory; a copy of one that stands elsewhere has no lock, and needs none. */
+        if (has_lock(o->dir, "../"))
+            code = lock(parent, &dir_fd, &lock_fd);
+        if (code == 0)
+            code = verify_one(o, AT_FDCWD, o->dir, name_of(copy));
+        if (code == -1) { /* a copy of a whole data directory */
+            int fd = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+            code = verify_all(o, fd);
+            (void)close(fd); /* only read from */
+        }
+    }
+    if (lock_fd >= 0)
+        (void)close(lock_fd); /* lets go of the lock */
+    if (dir_fd >= 0)
+        (void)close(dir_fd); /* only read from */
+    free(copy);
+    return code;
+}
+
+int cmd_spool(int argc, char **argv)
+{
+    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
+                                            {"dead", no_argument, NULL, 'd'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    struct options o = {0};
+    int opt;
+    while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        if (opt == 'h') {
+            (void)fputs(help, stdout);
+            return 0;
+        }
+        if (opt != 'j' && opt != 'd')
+            return EXIT_USAGE_ERROR;
+        o.json |= opt == 'j';
+        o.dead |= opt == 'd';
+    }
+    if (argc - optind == 2) {
+        o.dump = strcmp(argv[optind], "dump") == 0;
+        o.dir = argv[optind + 1];
+    }
+    if (o.dir == NULL || (!o.dump && strcmp(argv[optind], "verify") != 0) || (o.dump ? o.json : o.dead)) {
+        (void)fputs(help, stderr);
+        return EXIT_USAGE_ERROR;
+    }
+    return verify_dir(&o);
+}
