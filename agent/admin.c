@@ -2,6 +2,7 @@
 #include "agent/admin.h"
 
 #include "agent/admin_answer.h"
+#include "agent/admin_dead.h"
 #include "agent/agent.h"
 #include "agent/http_front.h"
 #include "agent/metrics.h"
@@ -259,7 +260,7 @@ void admin_turn(struct admin *ad)
     flush_all(&ad->agent->flushes);
 }
 
-/* --- POST /outputs/NAME/pause|resume ----------------------------------------------------------------------------- */
+/* --- /outputs/NAME: pause, resume, dead letters ------------------------------------------------------------------- */
 
 static struct output_host *output_of_path(const struct agent *a, struct span path, struct span *ret_verb)
 {
@@ -275,10 +276,29 @@ static struct output_host *output_of_path(const struct agent *a, struct span pat
     return NULL;
 }
 
+static bool is_dead_path(struct span verb)
+{
+    return span_is(verb, "dead") || span_starts(verb, SPAN("dead/"));
+}
+
+static void get_output(struct admin *ad, struct http_conn *c, const struct http_request *r)
+{
+    struct span verb;
+    struct output_host *h = output_of_path(ad->agent, r->path, &verb);
+    if (h == NULL || h->phase != HOST_OPEN || !is_dead_path(verb))
+        admin_respond_error(c, r->handle, 404, "not_found", "GET /outputs/NAME/dead of an output that is open");
+    else
+        admin_dead_begin(h, span_of(verb.at + 4, verb.len - 4), c, r);
+}
+
 static void post_output(struct admin *ad, struct http_conn *c, const struct http_request *r)
 {
     struct span verb;
     struct output_host *h = output_of_path(ad->agent, r->path, &verb);
+    if (h != NULL && h->phase == HOST_OPEN && is_dead_path(verb)) {
+        admin_dead_begin(h, span_of(verb.at + 4, verb.len - 4), c, r);
+        return;
+    }
     if (h == NULL || h->phase != HOST_OPEN || (!span_is(verb, "pause") && !span_is(verb, "resume"))) {
         admin_respond_error(c, r->handle, 404, "not_found", "POST /outputs/NAME/pause or /outputs/NAME/resume");
         return;
@@ -304,7 +324,7 @@ static const struct admin_path paths[] = {
     {HTTP_METHOD_GET, "/healthz", get_healthz}, {HTTP_METHOD_GET, "/readyz", get_readyz},
     {HTTP_METHOD_GET, "/metrics", get_metrics}, {HTTP_METHOD_GET, "/status", get_status},
     {HTTP_METHOD_GET, "/tap", get_tap},         {HTTP_METHOD_POST, "/flush", post_flush},   {HTTP_METHOD_POST, "/reload", post_reload},
-    {HTTP_METHOD_POST, "/outputs/", post_output},
+    {HTTP_METHOD_GET, "/outputs/", get_output}, {HTTP_METHOD_POST, "/outputs/", post_output},
 };
 
 static bool path_matches(const struct admin_path *p, struct span path)
@@ -372,6 +392,7 @@ static void on_gone(struct http_conn *c)
             drop_waiter(ad, w);
     }
     tap_forget(ad->agent, c);
+    admin_dead_forget(ad->agent, c);
     node = ad->reloads.next;
     while (node != &ad->reloads) {
         struct reload_waiter *w = CONTAINER_OF(node, struct reload_waiter, node);

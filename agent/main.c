@@ -17,6 +17,7 @@ static const struct command commands[] = {
     {"send", cmd_send, "send NDJSON events to a running agent"},
     {"status", cmd_status, "what a running agent is doing"},
     {"tap", cmd_tap, "show events as they are accepted"},
+    {"dead", cmd_dead, "list, show, replay or purge dead letters"},
     {"spool", cmd_spool, "verify or dump spools that no agent serves"},
     {"sink", cmd_sink, "a development upstream that speaks every api"},
     {"version", cmd_version, "version, build options, libraries"},

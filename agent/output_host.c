@@ -1,6 +1,7 @@
 /* output_host: see output_host.h. */
 #include "agent/output_host.h"
 
+#include "agent/admin_dead.h"
 #include "agent/agent.h"
 #include "agent/edition.h"
 #include "agent/output_config.h"
@@ -380,6 +381,7 @@ void output_host_leave(struct output_host *h)
 void output_host_free(struct output_host *h)
 {
     ensure(h->phase == HOST_CLOSED);
+    admin_dead_drop(h);
     list_remove(&h->dirty);
     list_remove(&h->node);
     output_free(h->core);

@@ -14,6 +14,7 @@
 struct agent;
 struct config_edition;
 struct config_output;
+struct dead_ask;
 
 /* LEAVING: a reload put it away; what is in flight may still end, nothing new is sent. */
 enum output_host_phase { HOST_OPENING, HOST_OPEN, HOST_FAILED, HOST_LEAVING, HOST_CLOSING, HOST_CLOSED };
@@ -46,6 +47,7 @@ struct output_host {
     struct output_host *before;   /* has the same directory; this one opens when that one is closed */
     struct output_status *stand_in; /* what `before` last said, shown until this one is open */
     uint64_t leaving_until_us;
+    struct dead_ask *dead_ask;    /* admin_dead.c's, NULL: none is under way */
     bool going;                   /* in agent->outputs_going: freed when closed */
 };
 
