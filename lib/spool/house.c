@@ -164,7 +164,8 @@ static bool kept_as_recent(const struct spool *s, const struct segment *seg, uin
     if (s->config.recent_us == 0 || s->config.recent_max == 0 || seg->next_seq == seg->header.first_seq)
         return false;
     return seg->sealed_us != 0 && seg->sealed_us + s->config.recent_us > now &&
-           spool_allocated(s) <= plenty && s->state == SPOOL_OK;
+           spool_allocated(s) <= plenty && spool_allocated(s) <= s->config.max_bytes / 2 && !s->room_wanted &&
+           s->state == SPOOL_OK;
 }
 
 /* One finished file waits to be used again, unless room is short. */
