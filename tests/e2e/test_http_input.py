@@ -137,14 +137,12 @@ def test_beyond_max_connections_with_none_idle_is_503(world):
     agent.explain("max_connections")
     wires = [agent.wire() for _ in range(2)]
     for w in wires:
-        w.say("POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
-    # The agent must have seen that both are busy.
-    def third():
-        with agent.wire() as w:
-            w.request("POST", "/events", BODY)
-            reply = w.reply()
-            return reply is not None and reply.status == 503
-    until(third, "503 for the third")
+        # Its interim answer shows that the agent has seen it busy.
+        w.say("POST /events HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n")
+        assert "100" in str(w.line())
+    with agent.wire() as third:
+        third.request("POST", "/events", BODY)
+        assert third.reply().status == 503
     for w in wires:
         w.close()
 
