@@ -71,6 +71,8 @@ struct model {
     size_t member_count, member_cap;
     uint32_t *letters; /* events that are dead letters now */
     uint64_t shed, delivered, dead_total, replayed, purged, dropped;
+    uint64_t dropped_seen; /* by the ledger */
+    uint64_t forgotten;    /* of these, counts that decay has taken with the STATE */
     uint64_t acked_seq, oldest_unacked;
     uint64_t last_user;
     bool loose_tail; /* the newest part may be lost: weaker modes after a power loss, decay, lying */

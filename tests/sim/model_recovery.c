@@ -181,6 +181,24 @@ static void compare_batches(struct world *w)
             batch_is_not_there(w, k);
 }
 
+static uint64_t all_dropped(const struct spool_ledger *l)
+{
+    uint64_t sum = 0;
+    for (unsigned r = 0; r < SPOOL_DROP_REASONS; r++)
+        sum += l->dropped[r];
+    return sum;
+}
+
+/* Control records that decay has made useless are given up, and the counters with them: the spool says so and
+ * starts its accounts again. What was counted before is not counted any more, and that much may be missing.
+ */
+static void forget_counts(struct model *m, const struct spool_ledger *l)
+{
+    uint64_t dropped = all_dropped(l) - l->dropped[SPOOL_DROP_SHED];
+    if (m->loose && dropped < m->dropped_seen)
+        m->forgotten += m->dropped_seen - dropped;
+}
+
 void model_opened(struct world *w)
 {
     struct model *m = &w->model;
@@ -191,6 +209,7 @@ void model_opened(struct world *w)
         m->last_seq = last; /* what an earlier life had lost is back */
     if (last > m->last_seq)
         world_fail(w, "recovered up to seq %" PRIu64 ", but only %zu were given out", last, m->last_seq);
+    forget_counts(m, &l);
     cut_tail(w, last);
     compare_batches(w);
     for (uint64_t s = 1; s <= m->last_seq; s++) {
@@ -219,14 +238,6 @@ void model_opened(struct world *w)
         world_met(w, MET_TORN);
 }
 
-static uint64_t all_dropped(const struct spool_ledger *l)
-{
-    uint64_t sum = 0;
-    for (unsigned r = 0; r < SPOOL_DROP_REASONS; r++)
-        sum += l->dropped[r];
-    return sum;
-}
-
 /* The ledger balances by itself, and it is ours. */
 void model_check(struct world *w)
 {
@@ -234,6 +245,7 @@ void model_check(struct world *w)
     struct spool_ledger l;
     spool_ledger(w->spool, &l);
     uint64_t dropped = all_dropped(&l);
+    m->dropped_seen = dropped - l.dropped[SPOOL_DROP_SHED];
     if (w->verbose && l.dead != w->last_dead)
         world_say(w,
                   "ledger: %" PRIu64 " accepted, %" PRIu64 " pending, %" PRIu64 " delivered, %" PRIu64
@@ -311,7 +323,7 @@ void model_check_end(struct world *w)
     uint64_t counted = all_dropped(&l) - l.dropped[SPOOL_DROP_SHED] - m->purged;
     if (w->knobs.lying)
         return; /* what such a disk loses, nobody can count */
-    if (m->loose ? missing > counted + l.dead + m->purged : missing != counted)
+    if (m->loose ? missing > counted + l.dead + m->purged + m->forgotten : missing != counted)
         world_fail(w,
                    "%" PRIu64 " events are neither delivered nor dead (first: seq %" PRIu64 "), but %" PRIu64
                    " are counted as dropped",
