@@ -330,8 +330,8 @@ static bool apply_letters(struct accounts *a, const struct op_drop *op)
     bool lost = (op->flags & OP_FLAG_LOST) != 0;
     while (op_run_next(&runs, &run)) {
         uint64_t fresh = lost ? run.count : intervals_add(&a->marks, run.first, run.first + run.count - 1);
-        if (fresh > accounts_dead(a))
-            return false;
+        if (fresh > accounts_dead(a)) /* the word of their death was lost to damage: they are still pending */
+            fresh = accounts_dead(a);
         a->letters_dropped += fresh;
         a->dropped[op->reason] += fresh;
     }
