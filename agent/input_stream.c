@@ -14,6 +14,7 @@
 #define BACKLOG 512
 #define ACCEPTS_PER_TURN 64
 #define RETRY_MS 100
+#define GROUPS_MAX 1024 /* of a process; one in more groups than that is not known by its groups */
 #define RENDERED_MAX (256u << 20)
 #define REPEAT_LOG_US (10 * US_PER_S)
 
@@ -82,6 +83,40 @@ static bool make_room(struct input_stream *in)
     return victim != NULL;
 }
 
+static bool is_among(uint32_t id, const uint32_t *ids, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+/* `allow`: by user, or by any group of the process. The kernel says who it is, not the peer. */
+static bool may_connect(const struct config_input *config, int fd, const struct ucred *peer)
+{
+    gid_t groups[GROUPS_MAX];
+    socklen_t len = sizeof groups;
+    if (config->allow.uid_count + config->allow.gid_count == 0 ||
+        is_among(peer->uid, config->allow.uids, config->allow.uid_count) ||
+        is_among(peer->gid, config->allow.gids, config->allow.gid_count))
+        return true;
+    if (config->allow.gid_count == 0 || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) < 0)
+        return false;
+    for (unsigned i = 0; i < len / sizeof groups[0]; i++)
+        if (is_among(groups[i], config->allow.gids, config->allow.gid_count))
+            return true;
+    return false;
+}
+
+static void deny(struct input_stream *in, const struct ucred *peer)
+{
+    in->input.counters.received++;
+    in->input.counters.rejected[REJECT_UNAUTHORIZED]++;
+    log_every(&in->denied_limit, now_us(in), REPEAT_LOG_US, LOG_WARN, in->input.subject,
+              "a connection from pid %ld, uid %ld, gid %ld is refused: `allow` has neither its user nor a group of it",
+              (long)peer->pid, (long)peer->uid, (long)peer->gid);
+}
+
 static void take_connection(struct input_stream *in, int fd)
 {
     struct ucred peer = {.pid = -1, .uid = (uid_t)-1, .gid = (gid_t)-1};
@@ -89,7 +124,10 @@ static void take_connection(struct input_stream *in, int fd)
     (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
     log_debug(in->input.subject, "connection from pid %ld, uid %ld, gid %ld", (long)peer.pid, (long)peer.uid,
               (long)peer.gid);
-    if (!make_room(in)) {
+    bool allowed = may_connect(in->input.config, fd, &peer);
+    if (!allowed)
+        deny(in, &peer);
+    if (!allowed || !make_room(in)) {
         (void)close(fd);
         return;
     }

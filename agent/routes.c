@@ -29,6 +29,8 @@ void agent_routes_init(struct agent_routes *r, const struct config *config, stru
         const struct config_route *c = &config->routes[i];
         r->table.routes[r->table.count++] = (struct route){
             .type = glob(c->when.type),
+            .source = glob(c->when.source),
+            .subject = glob(c->when.subject),
             .input = glob(c->when.input),
             .api = c->when.api_set ? span_str(config_output_type_names[c->when.api]) : (struct span){0},
             .sample = c->sample,

@@ -162,6 +162,13 @@ struct config_input {
         struct config_user *users;
         unsigned user_count;
     } forward; /* unix */
+    /* unix: who may connect, by the peer's credentials; both empty: everybody whom the file's mode lets. */
+    struct {
+        uint32_t *uids;
+        unsigned uid_count;
+        uint32_t *gids;
+        unsigned gid_count;
+    } allow;
     bool unsafe;
     struct config_secret *secrets;
 };
@@ -262,8 +269,8 @@ struct config_output {
 
 struct config_route {
     struct {
-        const char *type;  /* glob; NULL: any */
-        const char *input; /* name; NULL: any */
+        const char *type, *source, *subject; /* globs; NULL: any */
+        const char *input;                   /* glob over names of inputs; NULL: any */
         bool api_set;
         enum config_output_type
             api; /* with api_set: only events that came by that api's paths; cloudevents: neutral */

@@ -129,7 +129,8 @@ static void rule_when(struct judge *j, const struct config_route *r, const struc
     for (unsigned i = 0; i < c->input_count; i++)
         names[count++] = c->inputs[i].name;
     names[count] = NULL;
-    if (r->when.input != NULL && config_find_input(c, r->when.input) == NULL)
+    bool pattern = r->when.input != NULL && strpbrk(r->when.input, "*?") != NULL;
+    if (r->when.input != NULL && !pattern && config_find_input(c, r->when.input) == NULL)
         unknown_name(j, judge_pos(node, "when.input"), "when.input", "an input", r->when.input, names);
     if (r->when.api_set && r->when.api == CONFIG_OUTPUT_HTTP)
         judge_fault_at(
@@ -153,7 +154,8 @@ void rules_routes(struct judge *j, const struct yaml_node *root)
         if (catch_all != 0 && is_neutral(r))
             judge_say(j, CONFIG_WARNING, n->pos,
                       "never matches: the route in line %u takes every neutral event before it", catch_all);
-        if (catch_all == 0 && is_neutral(r) && r->when.type == NULL && r->when.input == NULL)
+        if (catch_all == 0 && is_neutral(r) && r->when.type == NULL && r->when.input == NULL &&
+            r->when.source == NULL && r->when.subject == NULL)
             catch_all = r->line;
         judge_leave(j, 0);
     }

@@ -39,6 +39,11 @@ static bool same_users(const struct config_input *a, const struct config_input *
     return true;
 }
 
+static bool same_ids(const uint32_t *a, unsigned a_count, const uint32_t *b, unsigned b_count)
+{
+    return a_count == b_count && (a_count == 0 || memcmp(a, b, a_count * sizeof *a) == 0);
+}
+
 static bool same_targets(const struct config_route *a, const struct config_route *b)
 {
     if (a->to_count != b->to_count)
@@ -84,6 +89,12 @@ static bool same_value(const struct schema_key *key, const void *a, const void *
         return same_users(a, b);
     case SCHEMA_NAMES:
         return same_targets(a, b);
+    case SCHEMA_UIDS:
+    case SCHEMA_GIDS: {
+        const struct config_input *in = a, *other = b;
+        return same_ids(in->allow.uids, in->allow.uid_count, other->allow.uids, other->allow.uid_count) &&
+               same_ids(in->allow.gids, in->allow.gid_count, other->allow.gids, other->allow.gid_count);
+    }
     default:
         return value_number(x, key->size) == value_number(y, key->size);
     }

@@ -38,6 +38,8 @@ enum schema_type {
     SCHEMA_HEADERS,     /* header name: secret; array and count in the struct */
     SCHEMA_USERS,       /* user name: secret */
     SCHEMA_NAMES,       /* list of names */
+    SCHEMA_UIDS,        /* users, by name or number, one or a list: array of uint32_t and its count */
+    SCHEMA_GIDS,        /* groups likewise */
     SCHEMA_TYPES
 };
 

@@ -108,6 +108,12 @@ static const struct schema_key input_forward[] = {
     END,
 };
 
+static const struct schema_key input_allow[] = {
+    {"uid", SCHEMA_UIDS, A(allow.uids), .help = "Users whose processes may connect."},
+    {"gid", SCHEMA_GIDS, A(allow.gids), .help = "Groups whose members' processes may connect."},
+    END,
+};
+
 const struct schema_key schema_input[] = {
     {"type", SCHEMA_ENUM, A(type), .fallback = "http", .choices = config_input_type_names,
      .help = "What is spoken here."},
@@ -148,6 +154,8 @@ const struct schema_key schema_input[] = {
      .help = "Field of a forward record that becomes the event's subject."},
     {"forward", SCHEMA_SECTION, .children = input_forward, .types = ON_UNIX,
      .help = "Handshake of the Fluentd forward protocol; optional."},
+    {"allow", SCHEMA_SECTION, .children = input_allow, .types = ON_UNIX,
+     .help = "Who may connect, by user or by group; left out: everybody whom mode, user and group let."},
     {"i_know_this_is_unsafe", SCHEMA_BOOL, A(unsafe), .fallback = "false",
      .help = "Allows a listener beyond loopback without auth."},
     END,
@@ -158,8 +166,11 @@ const struct schema_key schema_input[] = {
 static const struct schema_key route_when[] = {
     {"type", SCHEMA_STRING, A(when.type), .max = 255,
      .help = "Pattern of the event's type: * any run, ? one character."},
+    {"source", SCHEMA_STRING, A(when.source), .max = 255, .help = "Pattern of the event's source."},
+    {"subject", SCHEMA_STRING, A(when.subject), .max = 255,
+     .help = "Pattern of the event's subject; an event without one matches none."},
     {"input", SCHEMA_STRING, A(when.input), .max = CONFIG_NAME_MAX,
-     .help = "Name of the input that took the event."},
+     .help = "Name of the input that took the event, or a pattern of names."},
     {"api", SCHEMA_ENUM, A(when.api), .choices = config_output_type_names,
      .help = "Only events that came by this api's own paths; cloudevents: neutral events."},
     END,

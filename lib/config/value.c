@@ -339,4 +339,6 @@ const struct value_type value_types[SCHEMA_TYPES] = {
     [SCHEMA_HEADERS] = {"header names and values", "a mapping of header names to values", NULL},
     [SCHEMA_USERS] = {"user names and passwords", "a mapping of user names to passwords", NULL},
     [SCHEMA_NAMES] = {"list of names", "a list of names such as [telemetry, billing]", NULL},
+    [SCHEMA_UIDS] = {"list of users", "a user that exists, a number, or a list of these", NULL},
+    [SCHEMA_GIDS] = {"list of groups", "a group that exists, a number, or a list of these", NULL},
 };

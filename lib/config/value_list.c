@@ -196,7 +196,43 @@ static void read_names(struct judge *j, const struct yaml_node *node, const char
     }
 }
 
-/* Each of these three is an array and, right behind it, its count. */
+#define IDS_MAX 1000
+
+static bool read_id(struct judge *j, const struct schema_key *key, const char *text, uint32_t *ret)
+{
+    const struct config_env *env = j->env;
+    uint64_t number;
+    if (span_u64(span_str(text), &number)) {
+        *ret = (uint32_t)number;
+        return number < UINT32_MAX;
+    }
+    return key->type == SCHEMA_UIDS ? env->user_id(env->ctx, text, ret) : env->group_id(env->ctx, text, ret);
+}
+
+static void read_ids(struct judge *j, const struct schema_key *key, const struct yaml_node *node, uint32_t **ret,
+                     unsigned *ret_count)
+{
+    bool list = node->kind == YAML_LIST;
+    if (node->kind == YAML_MAP || (list && (node->count == 0 || node->count > IDS_MAX))) {
+        expected_fault(j, key, node);
+        return;
+    }
+    *ret = judge_alloc(j, (list ? node->count : 1) * sizeof **ret);
+    for (const struct yaml_node *n = list ? node->first : node; n != NULL; n = list ? n->next : NULL) {
+        if (n->kind != YAML_SCALAR || yaml_is_null(n) || !read_id(j, key, n->text, &(*ret)[*ret_count]))
+            expected_fault(j, key, n);
+        else
+            ++*ret_count;
+    }
+}
+
+/* Each of these is an array and, right behind it, its count. */
+_Static_assert(offsetof(struct config_input, allow.uid_count) ==
+                   offsetof(struct config_input, allow.uids) + sizeof(void *),
+               "uids and their count");
+_Static_assert(offsetof(struct config_input, allow.gid_count) ==
+                   offsetof(struct config_input, allow.gids) + sizeof(void *),
+               "gids and their count");
 _Static_assert(offsetof(struct config_output, header_count) ==
                    offsetof(struct config_output, headers) + sizeof(void *),
                "headers and their count");
@@ -216,6 +252,10 @@ void value_read(struct judge *j, const struct schema_key *key, const struct yaml
 {
     void *member = (key->flags & SCHEMA_OPTION) != 0 ? NULL : (char *)base + key->offset;
     bool map = key->type == SCHEMA_HEADERS || key->type == SCHEMA_USERS;
+    if (key->type == SCHEMA_UIDS || key->type == SCHEMA_GIDS) {
+        read_ids(j, key, node, member, count_behind(member));
+        return;
+    }
     enum yaml_kind kind = map ? YAML_MAP : key->type == SCHEMA_NAMES ? YAML_LIST : YAML_SCALAR;
     if (node->kind != kind) {
         expected_fault(j, key, node);

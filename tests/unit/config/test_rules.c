@@ -417,6 +417,7 @@ Test(rules, routes_lead_somewhere)
         {TWO "routes:\n  - h\n", 6, 5, "expected a mapping"},
         {TWO "routes: { to: [h] }\n", 5, 9, "expected a list"},
         {TWO "routes:\n  - { when: { input: htp }, to: [h] }\n", 6, 22, "nearest known name is \"http\""},
+        {TWO "routes:\n  - { when: { source: [a] }, to: [h] }\n", 6, 23, "expected"},
         {TWO "routes:\n  - { when: { api: nonesuch }, to: [h] }\n", 6, 20, "one of cloudevents"},
         {TWO "routes:\n  - { to: [h, o] }\n", 6, 15, "cannot go to the otlp output"},
         {TWO "routes:\n  - { when: { api: cloudevents }, to: [o] }\n", 6, 40, "cannot go to the otlp output"},
@@ -427,8 +428,36 @@ Test(rules, routes_lead_somewhere)
     };
     ALL_BAD(table);
     config_free(good(TWO "routes:\n  - { when: { api: otlp }, to: [o] }\n  - { to: [h] }\n"));
+    struct config *c = good(TWO "routes:\n  - { when: { source: \"/a*\", subject: \"u?\", input: \"ht*\" }, to: [h] }\n"
+                                "  - { to: [m] }\n");
+    cr_expect_str_eq(c->routes[0].when.source, "/a*");
+    cr_expect_str_eq(c->routes[0].when.subject, "u?");
+    cr_expect_str_eq(c->routes[0].when.input, "ht*");
+    config_free(c);
     says(TWO "routes:\n  - { to: [h] }\n  - { when: { type: a }, to: [m] }\n", CONFIG_WARNING, 7, 5,
          "never matches");
+}
+
+Test(rules, users_and_groups_that_may_connect)
+{
+    static const struct fault_case table[] = {
+        {"inputs: { a: { type: unix, allow: { uid: nobodys } } }\n" SINK, 1, 42, "a user that exists"},
+        {"inputs: { a: { type: unix, allow: { gid: [0, nobodys] } } }\n" SINK, 1, 46, "a group that exists"},
+        {"inputs: { a: { type: unix, allow: { uid: [] } } }\n" SINK, 1, 42, "a user that exists"},
+        {"inputs: { a: { type: udp, allow: { uid: 0 } } }\n" SINK, 1, 27, "unix"},
+    };
+    ALL_BAD(table);
+    struct config *c = good("inputs: { a: { type: unix, allow: { uid: [root, 1000], gid: penstock } } }\n" SINK);
+    struct config *d = good("inputs: { a: { type: unix, allow: { uid: [root, 1001], gid: penstock } } }\n" SINK);
+    cr_expect_eq(c->inputs[0].allow.uid_count, 2);
+    cr_expect_eq(c->inputs[0].allow.uids[0], 0);
+    cr_expect_eq(c->inputs[0].allow.uids[1], 1000);
+    cr_expect_eq(c->inputs[0].allow.gid_count, 1);
+    cr_expect_eq(c->inputs[0].allow.gids[0], 997);
+    cr_expect(config_input_same(&c->inputs[0], &c->inputs[0]));
+    cr_expect_not(config_input_same(&c->inputs[0], &d->inputs[0]));
+    config_free(c);
+    config_free(d);
 }
 
 Test(rules, remarks_are_no_faults)

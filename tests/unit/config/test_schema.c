@@ -148,6 +148,12 @@ Test(schema, every_key_doubled_is_refused)
 static void mistyped_shape(const struct schema_row *row, const char *type)
 {
     struct place p;
+    if (row->key->type == SCHEMA_UIDS || row->key->type == SCHEMA_GIDS) { /* one value or a list of them */
+        put_path(&p, row->path, type);
+        put(&p, " { a: b }\n");
+        bad(p.text, p.line, p.value_column, "expected ");
+        return;
+    }
     bool scalar =
         row->key->type != SCHEMA_HEADERS && row->key->type != SCHEMA_USERS && row->key->type != SCHEMA_NAMES;
     put_path(&p, row->path, type);
@@ -179,6 +185,8 @@ static const char *wrong_value(const struct schema_key *key)
         [SCHEMA_MODE] = "\"0999\"",
         [SCHEMA_USER] = "nonesuch",
         [SCHEMA_GROUP] = "nonesuch",
+        [SCHEMA_UIDS] = "nonesuch",
+        [SCHEMA_GIDS] = "4294967295",
         [SCHEMA_RATE] = "60",
         [SCHEMA_CONCURRENCY] = "many",
         [SCHEMA_TLS_VERSION] = "\"1.1\"",
