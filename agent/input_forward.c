@@ -24,6 +24,7 @@
 #define INFLATED_MAX (64u << 20)
 #define USERS_MAX 64
 #define MEMBERS_MAX 256
+#define SCRATCH_KEPT (1u << 20)
 
 /* --- the handshake
  * ---------------------------------------------------------------------------------------------- */
@@ -186,47 +187,56 @@ static bool set_id(struct arena *arena, const struct forward_message *m, const s
     return true;
 }
 
-static enum api_reject take_entry(struct stream_conn *c, const struct forward_message *m,
-                                  const struct forward_entry *entry, struct span tag)
+/* One rendered record, which lies in scratch. REJECT_REASONS: taken. */
+static enum api_reject take_record(struct stream_conn *c, const struct forward_entry *entry, struct span tag)
 {
     struct event_batch *b = &stream_open(c)->events;
-    struct input_stream *in = c->input;
     struct fault why;
-    bytes_clear(&in->scratch);
-    if (forward_render_data(&in->renderer, entry, &in->scratch, &why) != OK)
-        return REJECT_MALFORMED;
-    struct span data = arena_copy(&b->arena, bytes_span(&in->scratch));
+    struct span data = arena_copy(&b->arena, bytes_span(&c->input->scratch));
     struct event *e = event_batch_next(b);
-    if (data.at == NULL || e == NULL)
+    if (tag.at == NULL || data.at == NULL || e == NULL)
         return REJECT_TOO_LARGE;
     enum err err = event_make(&b->reading, tag, data, entry->now ? NULL : &entry->time, e, &why);
     if (err != OK)
         return err == ERR_TOO_BIG ? REJECT_TOO_LARGE : REJECT_MALFORMED;
     look_into(c, &b->arena, e);
-    if (!set_id(&b->arena, m, entry, e))
+    if (!set_id(&b->arena, &c->message, entry, e))
         return REJECT_TOO_LARGE;
     event_batch_keep(b);
-    return REJECT_REASONS; /* none of them: taken */
+    return REJECT_REASONS;
 }
 
-static void take_entries(struct stream_conn *c, struct forward_message *m)
+static void refuse_entry(struct stream_conn *c, enum api_reject reason, const char *what)
+{
+    if (reason == REJECT_REASONS)
+        return;
+    stream_reject(c, reason, 1);
+    stream_complain(c, LOG_INFO, what);
+}
+
+/* The next entry. *tag is the tag in the arena of batch *serial. True when it was a large one. */
+static bool take_entry(struct stream_conn *c, const struct forward_entry *entry, struct span *tag, uint32_t *serial)
 {
     struct input_stream *in = c->input;
-    struct forward_entry entry;
-    struct span tag = arena_copy(&stream_open(c)->events.arena, m->tag);
-    while (forward_next_entry(m, &entry) == OK) {
-        enum api_reject reason = entry.refusal != FORWARD_TAKEN ? reason_of(entry.refusal)
-                                 : tag.at == NULL               ? REJECT_TOO_LARGE
-                                                                : take_entry(c, m, &entry, tag);
-        if (reason == REJECT_REASONS)
-            continue;
-        stream_reject(c, reason, 1);
-        stream_complain(c, LOG_INFO,
-                        entry.refusal != FORWARD_TAKEN ? forward_refusal_name(entry.refusal)
-                                                       : "a record that is no event");
+    struct fault why;
+    if (entry->refusal != FORWARD_TAKEN) {
+        refuse_entry(c, reason_of(entry->refusal), forward_refusal_name(entry->refusal));
+        return false;
     }
-    if (in->scratch.cap > (1u << 20))
-        bytes_deinit(&in->scratch);
+    bytes_clear(&in->scratch);
+    if (forward_render_data(&in->renderer, entry, &in->scratch, &why) != OK) {
+        refuse_entry(c, REJECT_MALFORMED, why.text);
+        return false;
+    }
+    bool large = in->scratch.len >= STREAM_LARGE_BYTES;
+    if (large)
+        stream_split(c);
+    struct stream_batch *b = stream_open(c);
+    if (b->serial != *serial)
+        *tag = arena_copy(&b->events.arena, c->message.tag);
+    *serial = b->serial;
+    refuse_entry(c, take_record(c, entry, *tag), "a record that is no event");
+    return large;
 }
 
 /* --- chunks
@@ -269,6 +279,17 @@ static void remember_chunk(struct stream_conn *c, struct chunk_key key)
     chunk_memory_add(&c->input->chunks, key, clock_mono_us(&c->input->input.agent->clock), b->serial);
 }
 
+/* All of its entries are in batches: the acknowledgement stands behind the last of them. */
+static void finish_message(struct stream_conn *c)
+{
+    const struct forward_message *m = &c->message;
+    c->in_message = false;
+    if (!m->has_chunk)
+        return;
+    remember_chunk(c, chunk_key_of(&c->input->chunks, m->tag, m->chunk));
+    append_ack(c, m);
+}
+
 bool forward_waits(struct stream_batch *b)
 {
     struct input_stream *in = b->conn->input;
@@ -302,8 +323,30 @@ void forward_done(struct stream_conn *c, struct stream_batch *b)
  * ----------------------------------------------------------------------------------------------------------
  */
 
-static enum stream_step take_message(struct stream_conn *c, struct forward_message *m)
+/* The message's entries, as many as one batch should hold; the rest goes into the next. So slices of a message may
+ * be durable while its acknowledgement is not due yet; should it come again then, its ids are the same. False: there
+ * is more. */
+static bool take_entries(struct stream_conn *c)
 {
+    struct forward_entry entry;
+    struct span tag = {0};
+    uint32_t serial = 0;
+    while (stream_open(c)->events.arena.used <= STREAM_BATCH_BYTES) {
+        if (forward_next_entry(&c->message, &entry) != OK) {
+            finish_message(c);
+            return true;
+        }
+        if (take_entry(c, &entry, &tag, &serial))
+            break;
+    }
+    if (c->input->scratch.cap > SCRATCH_KEPT)
+        bytes_deinit(&c->input->scratch);
+    return false;
+}
+
+static enum stream_step take_message(struct stream_conn *c)
+{
+    const struct forward_message *m = &c->message;
     if (m->kind == FORWARD_PING)
         return take_ping(c, &m->ping);
     if (!c->greeted) {
@@ -311,17 +354,10 @@ static enum stream_step take_message(struct stream_conn *c, struct forward_messa
         stream_complain(c, LOG_WARN, "sent events before the handshake that this socket asks for");
         return STREAM_END;
     }
-    if (!m->has_chunk) {
-        take_entries(c, m);
-        return STREAM_MORE;
-    }
-    struct chunk_key key = chunk_key_of(&c->input->chunks, m->tag, m->chunk);
-    if (known_chunk(c, m, key))
+    if (m->has_chunk && known_chunk(c, m, chunk_key_of(&c->input->chunks, m->tag, m->chunk)))
         return stream_open(c)->waits_chunk ? STREAM_OFFER : STREAM_MORE;
-    take_entries(c, m);
-    remember_chunk(c, key);
-    append_ack(c, m);
-    return STREAM_MORE;
+    c->in_message = true;
+    return take_entries(c) ? STREAM_MORE : STREAM_OFFER;
 }
 
 static enum stream_step broken(struct stream_conn *c, enum err err, const char *text)
@@ -347,17 +383,18 @@ static enum stream_step broken(struct stream_conn *c, enum err err, const char *
 
 enum stream_step forward_take(struct stream_conn *c, struct span *piece)
 {
-    struct forward_message m;
     struct fault why;
     if (c->forward == NULL)
         forward_make(c);
+    if (c->in_message && !take_entries(c))
+        return STREAM_OFFER;
     for (;;) {
-        enum err err = forward_feed(c->forward, piece, &m, &why);
+        enum err err = forward_feed(c->forward, piece, &c->message, &why);
         if (err == ERR_AGAIN)
             return STREAM_MORE;
         if (err != OK)
             return broken(c, err, why.text);
-        enum stream_step step = take_message(c, &m);
+        enum stream_step step = take_message(c);
         if (step != STREAM_MORE)
             return step;
         if (c->open != NULL && c->open->events.arena.used > STREAM_BATCH_BYTES)

@@ -83,7 +83,12 @@ enum stream_step lines_take(struct stream_conn *c, struct span *piece)
             stream_open(c)->ack = true;
             return STREAM_OFFER;
         }
+        bool large = line.len >= STREAM_LARGE_BYTES;
+        if (large)
+            stream_split(c);
         take_line(c, line, line.at >= whole.at && line.at < whole.at + whole.len);
+        if (large)
+            return STREAM_OFFER;
         if (c->open != NULL && c->open->events.arena.used > STREAM_BATCH_BYTES)
             return STREAM_OFFER;
     }
@@ -98,7 +103,7 @@ void lines_eof(struct stream_conn *c)
     else if (err == OK && is_ack(line))
         stream_open(c)->ack = true;
     else if (err == OK)
-        take_line(c, line, false);
+        take_line(c, line, false); /* after the end of the stream nothing is open: it is a batch of its own */
 }
 
 static void note_first_error(struct stream_conn *c, const struct stream_batch *b)

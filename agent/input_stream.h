@@ -33,6 +33,7 @@
 #include "lib/codec/ndjson.h"
 
 #define STREAM_READ_BYTES (64 * 1024)
+#define STREAM_LARGE_BYTES (64 * 1024)               /* a line or record of this size is a batch of its own */
 #define STREAM_BATCH_BYTES (256 * 1024)              /* of an arena; then the batch is offered */
 #define STREAM_UNREAD_BYTES (64 * 1024)              /* answers that the peer has not taken */
 #define STREAM_CONN_UNDERWAY_BYTES (2 * 1024 * 1024) /* arenas of a connection's batches */
@@ -108,6 +109,8 @@ struct stream_conn {
     /* forward */
     struct forward *forward;
     struct forward_handshake handshake;
+    struct forward_message message; /* with in_message: it came whole, but is not used up; it lies in the block */
+    bool in_message;
     bool json, greeted; /* greeted: the handshake is complete, or none is asked for */
 };
 
@@ -147,6 +150,8 @@ bool forward_waits(struct stream_batch *b);
 
 /* The batch that is being filled. */
 struct stream_batch *stream_open(struct stream_conn *c);
+/* What follows goes into a batch of its own: large things do not wait for room together with others. */
+void stream_split(struct stream_conn *c);
 /* Words for the peer behind everything else; then the end. */
 void stream_farewell(struct stream_conn *c, const char *code, const char *message);
 /* Counts events of the peer that never became part of a batch. */

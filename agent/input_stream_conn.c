@@ -19,6 +19,7 @@
 
 static void conn_update(struct stream_conn *c);
 static void conn_settle(struct stream_conn *c);
+static void offer_open(struct stream_conn *c);
 static void on_ready(uv_poll_t *poll, int status, int events);
 
 /* --- batches
@@ -55,6 +56,12 @@ struct stream_batch *stream_open(struct stream_conn *c)
     b->chunks = NULL;
     c->open = b;
     return b;
+}
+
+void stream_split(struct stream_conn *c)
+{
+    if (c->open != NULL && c->open->events.x.offered > 0)
+        offer_open(c);
 }
 
 void stream_batch_free(struct stream_batch *b)
@@ -103,11 +110,12 @@ static void on_offer_done(struct intake_offer *offer, enum api_condition conditi
     conn_settle(c);
 }
 
+/* While one waits for room the next stays open, so that it cannot overtake. */
 static void offer_open(struct stream_conn *c)
 {
     struct stream_batch *b = c->open;
     struct input_stream *in = c->input;
-    if (b == NULL)
+    if (b == NULL || c->blocked != NULL)
         return;
     c->open = NULL;
     list_append(&c->batches, &b->node);
@@ -158,11 +166,17 @@ static bool sniff(struct stream_conn *c, uint8_t first)
     return true;
 }
 
+static bool has_more(const struct stream_conn *c)
+{
+    return c->in_message || (c->block != NULL && c->block->used < c->block->len);
+}
+
 /* Cuts what was read into batches until it is used up, or a batch has to wait for room: its events point into
  * the block, and those behind it must not overtake it. */
 static void take_block(struct stream_conn *c)
 {
-    while (c->block != NULL && c->block->used < c->block->len && c->blocked == NULL && !c->finishing) {
+    offer_open(c);
+    while (has_more(c) && c->blocked == NULL && !c->finishing && c->underway_bytes < STREAM_CONN_UNDERWAY_BYTES) {
         struct span piece = span_of(c->block->at + c->block->used, c->block->len - c->block->used);
         if (c->protocol == STREAM_NEW && !sniff(c, piece.at[0]))
             break;
@@ -172,7 +186,7 @@ static void take_block(struct stream_conn *c)
         if (step == STREAM_END)
             c->finishing = true;
     }
-    if (c->block != NULL && c->blocked == NULL)
+    if (c->block != NULL && c->blocked == NULL && (c->finishing || !has_more(c)))
         block_release(c);
 }
 
@@ -304,7 +318,7 @@ void stream_farewell(struct stream_conn *c, const char *code, const char *messag
 /* Everything was answered: last words, then the end. */
 static void end_step(struct stream_conn *c)
 {
-    if (!c->finishing || !list_empty(&c->batches) || c->lingering)
+    if (!c->finishing || !list_empty(&c->batches) || c->open != NULL || c->lingering)
         return;
     if (c->farewell.len > 0) {
         c->parting = bytes_append(&c->out, bytes_span(&c->farewell)) == OK;
@@ -363,7 +377,7 @@ static void conn_settle(struct stream_conn *c)
     if (c->closing)
         return;
     take_block(c);
-    if (c->eof && c->block == NULL && !c->finishing)
+    if (c->eof && c->block == NULL && c->open == NULL && !c->finishing)
         take_eof(c);
     answer_done(c);
     if (!c->closing)
@@ -467,7 +481,10 @@ void stream_conn_close(struct stream_conn *c)
     if (c->closing)
         return;
     c->closing = true;
-    ensure(c->open == NULL);
+    if (c->open != NULL) {
+        list_append(&c->batches, &c->open->node); /* never offered */
+        c->open = NULL;
+    }
     while ((node = list_first(&c->batches)) != NULL) {
         struct stream_batch *b = CONTAINER_OF(node, struct stream_batch, node);
         intake_forget(&in->input.agent->intake, &b->events.offer);

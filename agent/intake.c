@@ -190,8 +190,11 @@ static enum err room_everywhere(const struct intake_offer *o, const char **ret_t
     for (unsigned i = 0; i < o->part_count; i++) {
         const struct intake_part *p = &o->parts[i];
         enum err err = output_host_room(p->output, p->count, p->bytes, ret_text);
-        if (err != OK)
-            return err;
+        if (err == OK)
+            continue;
+        /* Its spool owes us news of room now, perhaps at once: have it read. */
+        output_host_touch(p->output);
+        return err;
     }
     return OK;
 }
