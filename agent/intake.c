@@ -11,6 +11,10 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Room is told of, but a spool that has some room may have too little for the offer that waits, and then knows of
+ * nothing to tell: it is asked again now and then. */
+#define ROOM_RETRY_MS 100
+
 /* --- 1. outputs and rendering ----------------------------------------------------------------------------- */
 
 static void refuse(struct intake_offer *o, unsigned index, enum api_reject reason, const char *text)
@@ -246,10 +250,13 @@ static struct intake_offer *first_brief(struct intake *in)
 
 static void arm_room_timer(struct intake *in)
 {
-    if (in->room_waiting == 0 || in->timer_armed)
+    if (list_empty(&in->room_queue) || in->timer_armed)
         return;
     uint64_t now = clock_mono_us(&in->agent->clock);
-    uint64_t at = first_brief(in)->room_deadline_us;
+    uint64_t at = now + ROOM_RETRY_MS * US_PER_MS;
+    const struct intake_offer *brief = first_brief(in);
+    if (brief != NULL && brief->room_deadline_us < at)
+        at = brief->room_deadline_us;
     int r = uv_timer_start(&in->room_timer, on_room_timer, at <= now ? 0 : (at - now) / 1000 + 1, 0);
     ensure(r == 0);
     in->timer_armed = true;
@@ -282,10 +289,10 @@ static bool wait_for_room(struct intake *in, struct intake_offer *o, enum err er
         return false;
     o->state = OFFER_WAITS_ROOM;
     list_append(&in->room_queue, &o->node);
-    if (o->wait != INTAKE_WAIT_BRIEFLY)
-        return false;
-    o->room_deadline_us = clock_mono_us(&in->agent->clock) + INTAKE_ROOM_WAIT_MS * US_PER_MS;
-    in->room_waiting++;
+    if (o->wait == INTAKE_WAIT_BRIEFLY) {
+        o->room_deadline_us = clock_mono_us(&in->agent->clock) + INTAKE_ROOM_WAIT_MS * US_PER_MS;
+        in->room_waiting++;
+    }
     arm_room_timer(in);
     return false;
 }
@@ -329,6 +336,7 @@ static void on_room_timer(uv_timer_t *timer)
     struct intake_offer *o;
     while ((o = first_brief(in)) != NULL && o->room_deadline_us <= now)
         answer_later(in, o, COND_FULL, o->text);
+    intake_room(in);
     arm_room_timer(in);
 }
 
