@@ -42,7 +42,7 @@ def test_every_event_arrives_and_the_ack_counts_them(world):
         w.say(lines(event(n) for n in range(500)))
         assert ask(w) == {"accepted": 500, "rejected": 0}
         assert agent.ledger("a")["accepted"] == 500
-        w.say(b"\xef\xbb\xbf" if False else b"").say(lines(event(n, size=2000) for n in range(500, 900)))
+        w.say(lines(event(n, size=2000) for n in range(500, 900)))
         assert ask(w) == {"accepted": 900, "rejected": 0}
     agent.settled()
     assert sorted(sink.numbers()) == list(range(900))
@@ -210,11 +210,14 @@ def test_stopping_answers_for_what_was_read(world):
     with Wire(agent.socket_path) as w:
         w.say(lines(event(n) for n in range(100)) + ACK)
         agent.stop()
-        line = w.line()
+        try:
+            line = w.line()
+        except ConnectionResetError:  # it came too late to be read
+            line = None
         if line is not None:
             assert json.loads(line) == {"accepted": 100, "rejected": 0}
             assert sorted(sink.numbers()) == list(range(100))
-        assert w.line() is None
+            assert w.line() is None
     assert not os.path.exists(agent.socket_path)
 
 
