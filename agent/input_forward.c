@@ -215,7 +215,8 @@ static void refuse_entry(struct stream_conn *c, enum api_reject reason, const ch
 }
 
 /* The next entry. *tag is the tag in the arena of batch *serial. True when it was a large one. */
-static bool take_entry(struct stream_conn *c, const struct forward_entry *entry, struct span *tag, uint32_t *serial)
+static bool take_entry(struct stream_conn *c, const struct forward_entry *entry, struct span *tag,
+                       uint32_t *serial)
 {
     struct input_stream *in = c->input;
     struct fault why;
@@ -323,9 +324,9 @@ void forward_done(struct stream_conn *c, struct stream_batch *b)
  * ----------------------------------------------------------------------------------------------------------
  */
 
-/* The message's entries, as many as one batch should hold; the rest goes into the next. So slices of a message may
- * be durable while its acknowledgement is not due yet; should it come again then, its ids are the same. False: there
- * is more. */
+/* The message's entries, as many as one batch should hold; the rest goes into the next. So slices of a
+ * message may be durable while its acknowledgement is not due yet; should it come again then, its ids are the
+ * same. False: there is more. */
 static bool take_entries(struct stream_conn *c)
 {
     struct forward_entry entry;

@@ -113,7 +113,8 @@ static void deny(struct input_stream *in, const struct ucred *peer)
     in->input.counters.received++;
     in->input.counters.rejected[REJECT_UNAUTHORIZED]++;
     log_every(&in->denied_limit, now_us(in), REPEAT_LOG_US, LOG_WARN, in->input.subject,
-              "a connection from pid %ld, uid %ld, gid %ld is refused: `allow` has neither its user nor a group of it",
+              "a connection from pid %ld, uid %ld, gid %ld is refused: `allow` has neither its user nor a "
+              "group of it",
               (long)peer->pid, (long)peer->uid, (long)peer->gid);
 }
 

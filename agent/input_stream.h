@@ -109,7 +109,8 @@ struct stream_conn {
     /* forward */
     struct forward *forward;
     struct forward_handshake handshake;
-    struct forward_message message; /* with in_message: it came whole, but is not used up; it lies in the block */
+    struct forward_message
+        message; /* with in_message: it came whole, but is not used up; it lies in the block */
     bool in_message;
     bool json, greeted; /* greeted: the handshake is complete, or none is asked for */
 };

@@ -176,7 +176,8 @@ static bool has_more(const struct stream_conn *c)
 static void take_block(struct stream_conn *c)
 {
     offer_open(c);
-    while (has_more(c) && c->blocked == NULL && !c->finishing && c->underway_bytes < STREAM_CONN_UNDERWAY_BYTES) {
+    while (has_more(c) && c->blocked == NULL && !c->finishing &&
+           c->underway_bytes < STREAM_CONN_UNDERWAY_BYTES) {
         struct span piece = span_of(c->block->at + c->block->used, c->block->len - c->block->used);
         if (c->protocol == STREAM_NEW && !sniff(c, piece.at[0]))
             break;

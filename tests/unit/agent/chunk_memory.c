@@ -32,7 +32,8 @@ Test(chunk_memory, a_chunk_is_pending_then_stored_then_forgotten)
     chunk_memory_add(&m, key_of(&m, 1), 1000, 42);
     cr_expect_eq(chunk_memory_look(&m, key_of(&m, 1), 1000, &owner), CHUNK_PENDING);
     cr_expect_eq(owner, 42);
-    cr_expect_eq(look(&m, 1, 1000 + 2 * CHUNK_WINDOW_US), CHUNK_PENDING, "what is under way does not grow old");
+    cr_expect_eq(look(&m, 1, 1000 + 2 * CHUNK_WINDOW_US), CHUNK_PENDING,
+                 "what is under way does not grow old");
     chunk_memory_settle(&m, key_of(&m, 1), true);
     cr_expect_eq(look(&m, 1, 1000), CHUNK_STORED);
     cr_expect_eq(look(&m, 1, 999 + CHUNK_WINDOW_US), CHUNK_STORED);
