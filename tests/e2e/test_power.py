@@ -16,7 +16,7 @@ import pytest
 from harness import event, needs_root, run
 from test_kill import Sender
 
-ROUNDS = int(os.environ.get("PENSTOCK_POWER_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("PENSTOCK_POWER_ROUNDS", "20"))
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2
 
