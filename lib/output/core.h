@@ -22,7 +22,7 @@
 #include "lib/output/stats.h"
 #include "lib/output/transport.h"
 
-#define PAYLOAD_BUDGET_DEFAULT (12u << 20)
+#define PAYLOAD_BUDGET_DEFAULT (4u << 20)
 #define AHEAD 2            /* batches assigned beyond those that can be in flight */
 #define OPEN_MAX 256       /* batches being filled, one per partition */
 #define READ_PER_STEP 4096 /* records */

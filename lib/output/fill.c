@@ -232,8 +232,10 @@ void fill_read(struct output *o)
     while (o->readable && o->unassigned == 0) {
         if (o->memory >= o->config.payload_budget_bytes)
             output_trim(o);
-        if (o->memory >= o->config.payload_budget_bytes || o->open_count >= OPEN_MAX) {
-            /* Make room with the oldest open batch; when there is none, what is closed must leave first. */
+        bool tight = o->memory >= o->config.payload_budget_bytes;
+        if (tight && (o->in_flight > 0 || unsent(o) > 0))
+            break; /* what is closed leaves first; the open ones may go on filling then */
+        if (tight || o->open_count >= OPEN_MAX) {
             struct batch *b = oldest_open(o);
             if (b != NULL)
                 close_batch(o, b);

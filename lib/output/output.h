@@ -30,7 +30,7 @@ struct output_config {
     uint64_t retry_initial_us, retry_max_us, give_up_after_us; /* 0: never */
     uint64_t request_timeout_us;
     uint64_t rate_requests, rate_per_us;                       /* 0: no limit */
-    uint64_t payload_budget_bytes; /* encoded and raw payloads kept in memory; 0: 12 MiB */
+    uint64_t payload_budget_bytes; /* encoded and raw payloads kept in memory; 0: 4 MiB */
 };
 
 /* `spool` is the caller's; it is opened and closed by the caller, and read and settled only by this output. */
