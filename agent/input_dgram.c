@@ -332,6 +332,16 @@ static void set_buffer(struct input_dgram *d)
                  granted / 2, value);
 }
 
+/* A socket that is shared with the input before a reload has a count of drops which that one has told of. */
+static void skip_old_drops(struct input_dgram *d)
+{
+    uint32_t info[SK_MEMINFO_VARS] = {0};
+    socklen_t len = sizeof info;
+    if (d->listener.shared && getsockopt(d->listener.fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0 &&
+        len > SK_MEMINFO_DROPS * sizeof info[0])
+        d->kernel_drops = info[SK_MEMINFO_DROPS];
+}
+
 static enum err bind_dgram(struct agent *a, const struct config_input *config, struct input **ret,
                            struct fault *why)
 {
@@ -360,6 +370,7 @@ static enum err bind_dgram(struct agent *a, const struct config_input *config, s
     ensure(r == 0);
     d->poll.data = d->timer.data = d;
     d->handles_open = 2;
+    skip_old_drops(d);
     *ret = &d->input;
     return OK;
 }
@@ -431,11 +442,17 @@ static void second_dgram(struct input *in)
         note_drops(d, info[SK_MEMINFO_DROPS]);
 }
 
+static struct listener *listener_dgram(struct input *in)
+{
+    return &of(in)->listener;
+}
+
 const struct input_kind input_dgram_kind = {
     .bind = bind_dgram,
     .start = start_dgram,
     .stop = stop_dgram,
     .close = close_dgram,
     .free = free_dgram,
+    .listener = listener_dgram,
     .second = second_dgram,
 };

@@ -290,6 +290,11 @@ static void reread_stream(struct input *input)
         log_info(input->subject, "a secret changed and is used from now on");
 }
 
+static struct listener *listener_stream(struct input *input)
+{
+    return &of(input)->listener;
+}
+
 static unsigned connections_stream(const struct input *input)
 {
     return of(input)->conn_count;
@@ -301,6 +306,7 @@ const struct input_kind input_stream_kind = {
     .stop = stop_stream,
     .close = close_stream,
     .free = free_stream,
+    .listener = listener_stream,
     .second = second_stream,
     .reread = reread_stream,
     .connections = connections_stream,

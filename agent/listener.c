@@ -230,6 +230,7 @@ static bool share(struct listener *l, const char *name, const struct config_list
         if (fd < 0)
             return false; /* binding anew will say what is wrong */
         l->fd = fd;
+        l->shared = true;
         l->inherited = from->inherited;
         l->device = from->device;
         l->inode = from->inode;

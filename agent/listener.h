@@ -17,6 +17,7 @@ struct config_socket;
 
 struct listener {
     int fd;
+    bool shared;      /* with a listener that a reload put away */
     bool inherited;   /* from the service manager: the file is never unlinked */
     const char *path; /* of a Unix socket that we made; the configuration's */
     dev_t device;     /* of that file, so that nobody else's is unlinked */

@@ -156,8 +156,44 @@ def test_a_changed_input_keeps_its_address(world):
     until(lambda: agent.metric("penstock_events_received_total", input="http") == 3, "counters go on")
 
 
-def test_a_unix_admin_socket_and_a_renamed_input_survive(world):
-    """An input that is renamed keeps its socket: it is never not there."""
+def test_sockets_of_changed_inputs_stay(world):
+    """The socket file is the same one before and after, with the mode that is asked for now."""
+    sink = world.sink()
+    agent = world.agent({"a": sink.output()}, start=False)
+    port = free_port()
+    stream, dgram = world.dir / "stream.sock", world.dir / "dgram.sock"
+    inputs = agent.config["inputs"]
+    inputs["stream"] = {"type": "unix", "path": str(stream), "mode": "0600"}
+    inputs["dgram"] = {"type": "unix_dgram", "path": str(dgram), "mode": "0600"}
+    inputs["udp"] = {"type": "udp", "listen": f"127.0.0.1:{port}"}
+    agent.start()
+    sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sender.connect(str(dgram))
+    files = [(p.stat().st_ino, p.stat().st_mode & 0o777) for p in (stream, dgram)]
+    for n in range(1, 4):
+        inputs["stream"] = {**inputs["stream"], "mode": "0660", "max_event": f"{n}MiB"}
+        inputs["dgram"] = {**inputs["dgram"], "mode": "0660", "receive_buffer": f"{n}MiB"}
+        inputs["udp"] = {**inputs["udp"], "receive_buffer": f"{n}MiB"}
+        assert set(names(reloaded(agent)["inputs"])) == {"stream", "dgram", "udp"}
+        assert [(p.stat().st_ino, p.stat().st_mode & 0o777) for p in (stream, dgram)] == [(i, 0o660) for i, _ in files]
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(10)
+            s.connect(str(stream))
+            s.sendall(json.dumps(event(10 * n)).encode() + b'\n{"penstock":"ack"}\n')
+            assert json.loads(s.recv(1000)) == {"accepted": 1, "rejected": 0}
+        sender.send(json.dumps(event(10 * n + 1)).encode())
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.sendto(json.dumps(event(10 * n + 2)).encode(), ("127.0.0.1", port))
+        until(lambda: len(sink.received()) == 3 * n, "all three are there")
+    until(lambda: all(agent.metric("penstock_events_received_total", input=i) == 3 for i in ("stream", "dgram", "udp")),
+          "counters go on")
+    sender.close()
+    agent.stop()
+    assert not stream.exists() and not dgram.exists()
+
+
+def test_a_renamed_input_keeps_its_socket(world):
+    """It is never not there."""
     sink = world.sink()
     agent = world.agent({"a": sink.output()})
     address = agent.config["inputs"].pop("http")
