@@ -289,6 +289,8 @@ void tail_settle(struct tail *t)
 
 void tail_unlaunch(struct tail *t)
 {
+    if (t->launched.chunk == t->settled.chunk && t->launched.at == t->settled.at)
+        return; /* Nothing was handed out; both may be before everything. */
     tail_close_frame(t);
     for (struct tail_mark m = mark_next(t, t->settled);
          m.chunk != NULL && !(m.chunk == t->launched.chunk && m.at >= t->launched.at); m = mark_next(t, m)) {

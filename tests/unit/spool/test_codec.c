@@ -387,3 +387,31 @@ Test(spool_codec, intervals_agree_with_a_bitmap)
     }
     intervals_deinit(&s);
 }
+
+Test(spool_codec, what_was_not_handed_out_is_not_taken_back)
+{
+    struct tail t;
+    struct tail_range ranges[4];
+    uint64_t first, end;
+    struct spool_record r = {.body = SPAN("abc"), .wall_ns = 1};
+    tail_init(&t);
+    tail_append(&t, &r, 1, 1);
+    tail_unlaunch(&t);
+    cr_assert_eq(t.fill_events, 1);
+    cr_assert_eq(tail_take(&t, 1 << 20, 4, ranges, &first, &end), 1);
+    cr_assert_eq(t.fill_events, 0);
+    tail_append(&t, &r, 1, 2);
+    tail_unlaunch(&t);
+    cr_assert_eq(t.fill_events, 2);
+    cr_assert_eq(tail_take(&t, 1 << 20, 4, ranges, &first, &end), 1);
+    cr_assert_eq(first, 1);
+    cr_assert_eq(end, 3);
+    tail_settle(&t);
+    tail_forget(&t, 0, 2);
+    cr_assert_null(t.first, "all of it is done with");
+    tail_append(&t, &r, 1, 3);
+    tail_close_frame(&t);
+    tail_unlaunch(&t);
+    cr_assert_eq(t.fill_events, 1);
+    tail_deinit(&t);
+}
