@@ -133,6 +133,36 @@ static struct event take(struct world *w)
 
 /* --- after every event ------------------------------------------------------------------------------ */
 
+/* The ids of the last moments: of events that were offered, and no more than asked for. */
+static void check_recent(struct world *w)
+{
+    uint64_t wall_ns, event, count = 0;
+    struct span id;
+    while (spool_recent_next(w->spool, &id, &wall_ns)) {
+        count++;
+        if (id.len < 2 || id.at[0] != 'e' || !span_u64(span_of(id.at + 1, id.len - 1), &event) ||
+            event == 0 || event > w->model.event_count)
+            world_fail(w, "a recent id of %zu bytes is of no event", id.len);
+    }
+    if (count > w->knobs.spool.recent_max || (count > 0 && w->knobs.spool.recent_us == 0))
+        world_fail(w, "%" PRIu64 " recent ids, %u were asked for", count, w->knobs.spool.recent_max);
+    world_trace(w, count);
+}
+
+/* Sizes that may change while the process lives, for better or worse. */
+static void reconfigure(struct world *w)
+{
+    static const uint32_t seqs[] = {0, 16, 256, 1024}, bytes[] = {0, 4096, 65536, 1 << 20};
+    struct spool_config *c = &w->knobs.spool;
+    c->window_seqs = seqs[decide(&w->luck, 4)];
+    c->window_bytes = bytes[decide(&w->luck, 4)];
+    c->cache_bytes = bytes[decide(&w->luck, 4)];
+    if (w->verbose)
+        world_say(w, "reconfigure: window %u seqs, %" PRIu64 " bytes, cache %" PRIu64, c->window_seqs,
+                  c->window_bytes, c->cache_bytes);
+    spool_reconfigure(w->spool, c);
+}
+
 static void on_opened(struct world *w)
 {
     w->opened = true;
@@ -144,6 +174,7 @@ static void on_opened(struct world *w)
             model_dropped_at_start(w, w->notes[k].batch_no);
     model_opened(w);
     client_opened(w);
+    check_recent(w);
     struct span user = spool_user(w->spool);
     uint64_t counter = 0;
     if (user.len != 0 && user.len != 24)
@@ -299,6 +330,8 @@ static void mischief(struct world *w)
         uint64_t blob[3] = {++w->user_counter, 0, 0};
         spool_set_user(w->spool, span_of(blob, sizeof(blob)));
     }
+    if (world_open(w) && decide_rarely(&w->luck, k->one_in_reconfigure))
+        reconfigure(w);
     if (world_open(w) && decide_rarely(&w->luck, k->one_in_dead_request))
         letters_list(w);
     if (world_open(w) && decide_rarely(&w->luck, 4 * k->one_in_dead_request))
