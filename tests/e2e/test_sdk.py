@@ -1,0 +1,199 @@
+"""The vendors' own clients, from the npm registry, against an agent that is well, full, stopping, or killed.
+
+Each client's script (sdk/CLIENT.mjs) sends numbered events and says which of them its client believes sent. What it
+believes, the upstream must end up with: each number, under one identity, that by which this vendor tells repeats.
+And no client may be silenced: after the trouble is over, its last event is among those that it believes sent.
+
+The clients' versions are pinned (sdk/package.json, sdk/package-lock.json) and installed into build/sdk. Where node, npm
+or the registry cannot be had, nothing here runs, and says so.
+"""
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+from harness import PATIENCE, ROOT, Process, until
+
+SOURCES = ROOT / "tests" / "e2e" / "sdk"
+PLACE = ROOT / "build" / "sdk"
+INSTALL_SECONDS = 120
+COUNT = 60
+
+
+@pytest.fixture(scope="session")
+def clients():
+    """The directory with the installed clients and the scripts beside them (modules are looked up from there)."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("not run: the vendors' clients need node and npm")
+    PLACE.mkdir(parents=True, exist_ok=True)
+    lock = (SOURCES / "package-lock.json").read_bytes()
+    installed = PLACE / "installed.json"
+    if not installed.exists() or installed.read_bytes() != lock:
+        for name in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy(SOURCES / name, PLACE / name)
+        argv = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(PLACE)]
+        try:
+            done = subprocess.run(argv, cwd=PLACE, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False,
+                                  stdin=subprocess.DEVNULL)
+            failure = done.stderr.strip()[-300:] if done.returncode != 0 else None
+        except subprocess.TimeoutExpired:
+            failure = f"not within {INSTALL_SECONDS} s"
+        if failure is not None:
+            pytest.skip(f"not run: the vendors' clients could not be installed: {failure}")
+        installed.write_bytes(lock)
+    for script in SOURCES.glob("*.mjs"):
+        shutil.copy(script, PLACE / script.name)
+    return PLACE
+
+
+class Client(Process):
+    """One run of a client's script."""
+
+    def __init__(self, world, directory, name, address, count=COUNT):
+        self.count = count
+        environment = {"NO_PROXY": "*", "no_proxy": "*", "HTTP_PROXY": "", "HTTPS_PROXY": "", "http_proxy": "", "https_proxy": ""}
+        super().__init__(world, name, ["node", str(directory / f"{name}.mjs"), address, str(count)], env=environment,
+                         stdin=subprocess.PIPE)
+
+    def handed(self):
+        """How many events the client was given so far."""
+        return len(re.findall(r"(?m)^\d+$", self.out()))
+
+    def until_handed(self, n):
+        until(lambda: self.handed() >= n or not self.alive(), f"{n} events are handed to the client", 20)
+        assert self.alive() or self.child.returncode == 0, self.err()[-3000:]
+
+    def go_on(self):
+        self.child.stdin.close()
+        return self
+
+    def believes(self, timeout=30):
+        """What it believes sent, at its end."""
+        assert self.wait(timeout) == 0, self.err()[-3000:]
+        sent = json.loads(self.out().splitlines()[-1])["sent"]
+        assert self.handed() == self.count
+        assert self.count - 1 in sent, f"the client was silenced: {sent}\n{self.err()[-3000:]}"
+        return sent
+
+
+def by_id(line):
+    """Honeycomb events have none: their bytes are all there is."""
+    return line.get("id") or line.get("batch") or json.dumps(line["event"], sort_keys=True)
+
+
+def by_batch(line):
+    return line["batch"]
+
+
+def by_bytes(line):
+    return json.dumps(line["event"], sort_keys=True)
+
+
+# client -> (the output's type, what the upstream knows a repeat by, a neutral type that the output takes)
+KINDS = {
+    "libhoney": ("honeycomb", by_bytes, "clients.fill"),
+    "langfuse3": ("langfuse", by_id, "langfuse.event-create"),
+    "launchdarkly": ("launchdarkly", by_batch, "clients.fill"),
+    "cloudevents": ("http", by_id, "clients.fill"),
+}
+
+
+def settle(agent, sink, client, output="up"):
+    """Everything that the client believes sent has arrived, under one identity each, and nothing else."""
+    believed = client.believes()
+    agent.settled(timeout=30)
+    identify = KINDS[client.name][1]
+    arrived, times = {}, {}
+    for line in sink.received():
+        times.setdefault(identify(line), set()).add(line["request"])
+        for n in {int(n) for n in re.findall(r"num-(\d+)", json.dumps(line))}:
+            arrived.setdefault(n, set()).add(identify(line))
+    missing = set(believed) - set(arrived)
+    assert not missing, f"believed sent, and never arrived: {sorted(missing)}"
+    assert set(arrived) <= set(range(client.count))
+    twice = {n: ids for n, ids in arrived.items() if len(ids) != 1}
+    assert not twice, f"arrived under several identities: {twice}"
+    sink.check()
+    # The agent has counted what it may have sent twice.
+    repeats = sum(len(requests) - 1 for requests in times.values())
+    assert repeats <= agent.metric("penstock_events_repeated_total", output=output)
+    return believed
+
+
+@pytest.fixture(params=list(KINDS))
+def kind(request):
+    return request.param
+
+
+def make(world, kind, *rules, **more):
+    sink = world.sink(args=[a for rule in rules for a in ("--respond", rule)])
+    output = sink.output(KINDS[kind][0], retry={"initial": "20ms", "max": "100ms"}, **more)
+    agent = world.agent({"up": output}, agent={"drain_timeout": "500ms"})
+    return agent, sink
+
+
+def start(world, clients, kind, agent):
+    return Client(world, clients, kind, f"http://127.0.0.1:{agent.port}")
+
+
+def test_a_healthy_agent(world, clients, kind):
+    agent, sink = make(world, kind)
+    client = start(world, clients, kind, agent).go_on()
+    assert settle(agent, sink, client) == list(range(COUNT))
+    assert sink.stats()["repeated"] == 0
+
+
+def test_a_full_agent(world, clients, kind):
+    """Its upstream is down and its spool full when the client begins; later there is room again."""
+    agent, sink = make(world, kind, "status=503", spool={"max_bytes": "4MiB", "segment_bytes": "1MiB", "when_full": "block"})
+    agent.explain("up", "full")
+    fill(agent, KINDS[kind][2])
+    refused = agent.metric("penstock_events_rejected_total", reason="full")
+    client = start(world, clients, kind, agent)
+    until(lambda: agent.metric("penstock_events_rejected_total", reason="full") > refused, "the client is refused", 20)
+    sink.heal()
+    client.until_handed(COUNT // 2)
+    agent.settled(timeout=30)
+    client.go_on()
+    settle(agent, sink, client)
+
+
+def fill(agent, type_):
+    """Events until there is not even room for a small one."""
+    for size in (60000, 6000, 100):
+        for n in range(5000):
+            data = {"name": "fill", "pad": "x" * min(size, 60000)}
+            status = agent.post([{"id": f"fill-{size}-{n}", "type": type_, "source": "/fill", "subject": "u", "data": data}]).status
+            if status == 429:
+                break
+            assert status == 202, (status, type_)
+        else:
+            raise AssertionError("the spool never fills")
+
+
+def test_a_stopping_agent(world, clients, kind):
+    """SIGTERM while the client sends and the upstream takes nothing, then the next agent on the same spool."""
+    agent, sink = make(world, kind, "status=503")
+    agent.explain("up", "drain")
+    client = start(world, clients, kind, agent)
+    client.until_handed(10)
+    agent.stop()
+    agent.start()
+    sink.heal()
+    client.go_on()
+    settle(agent, sink, client)
+
+
+def test_a_killed_agent(world, clients, kind):
+    """kill -9 while the client sends and the upstream takes half of it, then the next agent on the same spool."""
+    agent, sink = make(world, kind, "status=503,chance=50")
+    agent.explain("up", "recover")
+    client = start(world, clients, kind, agent)
+    client.until_handed(10)
+    agent.kill()
+    agent.start()
+    sink.heal()
+    client.go_on()
+    settle(agent, sink, client)
