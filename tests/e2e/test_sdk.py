@@ -79,28 +79,36 @@ class Client(Process):
 
 
 def by_id(line):
-    """Honeycomb events have none: their bytes are all there is."""
-    return line.get("id") or line.get("batch") or json.dumps(line["event"], sort_keys=True)
+    return line["id"]
 
 
 def by_batch(line):
+    """LaunchDarkly's payload id; index and custom events of one payload share it."""
     return line["batch"]
 
 
 def by_bytes(line):
+    """Honeycomb events have no identity, and OTLP requests are opaque: their bytes are all there is."""
     return json.dumps(line["event"], sort_keys=True)
 
 
-# client -> (the output's type, what the upstream knows a repeat by, a neutral type that the output takes)
+# client -> the output's type, what the upstream knows a repeat by, a neutral type that the output takes
 KINDS = {
     "libhoney": ("honeycomb", by_bytes, "clients.fill"),
     "langfuse3": ("langfuse", by_id, "langfuse.event-create"),
+    "langfuse5-scores": ("langfuse", by_id, "langfuse.event-create"),
+    "langfuse5-spans": ("langfuse", by_bytes, "langfuse.event-create"),
     "launchdarkly": ("launchdarkly", by_batch, "clients.fill"),
     "cloudevents": ("http", by_id, "clients.fill"),
+    "fluent-logger": ("http", by_id, "clients.fill"),
+    "fluent-org-logger": ("http", by_id, "clients.fill"),
 }
+STREAM = ("fluent-logger", "fluent-org-logger")
+# What these send again carries nothing by which the agent could know it: it may arrive once more.
+UNKNOWN_REPEATS = ("langfuse5-spans", "fluent-org-logger")
 
 
-def settle(agent, sink, client, output="up"):
+def settle(agent, sink, client, calm=False, output="up"):
     """Everything that the client believes sent has arrived, under one identity each, and nothing else."""
     believed = client.believes()
     agent.settled(timeout=30)
@@ -113,12 +121,13 @@ def settle(agent, sink, client, output="up"):
     missing = set(believed) - set(arrived)
     assert not missing, f"believed sent, and never arrived: {sorted(missing)}"
     assert set(arrived) <= set(range(client.count))
-    twice = {n: ids for n, ids in arrived.items() if len(ids) != 1}
-    assert not twice, f"arrived under several identities: {twice}"
     sink.check()
-    # The agent has counted what it may have sent twice.
-    repeats = sum(len(requests) - 1 for requests in times.values())
-    assert repeats <= agent.metric("penstock_events_repeated_total", output=output)
+    if calm or client.name not in UNKNOWN_REPEATS:
+        twice = {n: ids for n, ids in arrived.items() if len(ids) != 1}
+        assert not twice, f"arrived under several identities: {twice}"
+        # The agent has counted what it may have sent twice.
+        repeats = sum(len(requests) - 1 for requests in times.values())
+        assert repeats <= agent.metric("penstock_events_repeated_total", output=output)
     return believed
 
 
@@ -130,18 +139,20 @@ def kind(request):
 def make(world, kind, *rules, **more):
     sink = world.sink(args=[a for rule in rules for a in ("--respond", rule)])
     output = sink.output(KINDS[kind][0], retry={"initial": "20ms", "max": "100ms"}, **more)
-    agent = world.agent({"up": output}, agent={"drain_timeout": "500ms"})
-    return agent, sink
+    agent = world.agent({"up": output}, agent={"drain_timeout": "500ms"}, start=False)
+    if kind in STREAM:
+        agent.config["inputs"]["stream"] = {"type": "unix", "path": str(world.dir / "stream.sock")}
+    return agent.start(), sink
 
 
 def start(world, clients, kind, agent):
-    return Client(world, clients, kind, f"http://127.0.0.1:{agent.port}")
+    return Client(world, clients, kind, str(world.dir / "stream.sock") if kind in STREAM else f"http://127.0.0.1:{agent.port}")
 
 
 def test_a_healthy_agent(world, clients, kind):
     agent, sink = make(world, kind)
     client = start(world, clients, kind, agent).go_on()
-    assert settle(agent, sink, client) == list(range(COUNT))
+    assert settle(agent, sink, client, calm=True) == list(range(COUNT))
     assert sink.stats()["repeated"] == 0
 
 
@@ -150,12 +161,18 @@ def test_a_full_agent(world, clients, kind):
     agent, sink = make(world, kind, "status=503", spool={"max_bytes": "4MiB", "segment_bytes": "1MiB", "when_full": "block"})
     agent.explain("up", "full")
     fill(agent, KINDS[kind][2])
+    accepted = agent.ledger("up")["accepted"]
     refused = agent.metric("penstock_events_rejected_total", reason="full")
     client = start(world, clients, kind, agent)
-    until(lambda: agent.metric("penstock_events_rejected_total", reason="full") > refused, "the client is refused", 20)
+    if kind in STREAM:  # a stream is not refused, it is left unread
+        client.until_handed(COUNT // 4)
+        assert agent.ledger("up")["accepted"] <= accepted + 2  # one that is smaller than the last to fill it may fit
+    else:
+        until(lambda: agent.metric("penstock_events_rejected_total", reason="full") > refused, "the client is refused", 20)
     sink.heal()
     client.until_handed(COUNT // 2)
     agent.settled(timeout=30)
+    until(lambda: agent.admin("GET", "/readyz").status == 200, "there is room again")
     client.go_on()
     settle(agent, sink, client)
 

@@ -2,7 +2,7 @@
 import { init } from "@launchdarkly/node-server-sdk";
 import { address, believe, mark, run } from "./common.mjs";
 
-const quiet = { debug() {}, info() {}, warn() {}, error(...text) { console.error(...text); } };
+const quiet = { debug() {}, info() {}, warn: console.error, error: console.error };
 const client = init("sdk-application", {
     baseUri: address, streamUri: address, eventsUri: address,
     useLdd: true, diagnosticOptOut: true, flushInterval: 3600, logger: quiet,
@@ -13,7 +13,7 @@ let handed = [];
 async function flush() {
     const events = handed;
     handed = [];
-    await client.flush((error) => { if (!error) events.forEach(believe); }).catch(() => {});
+    await client.flush((error) => { if (error) console.error(error); else events.forEach(believe); }).catch(() => {});
 }
 
 await run({
