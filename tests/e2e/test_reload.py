@@ -88,6 +88,20 @@ def test_sighup_reads_the_file_again(world):
     second.check(unique=1)
 
 
+def test_the_service_manager_is_told(world):
+    sink = world.sink()
+    path = str(world.dir / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(path)
+        manager.settimeout(10)
+        agent = world.agent({"a": sink.output()}, env={"NOTIFY_SOCKET": path})
+        assert manager.recv(4096).startswith(b"READY=1\n")
+        agent.process.signal(signal.SIGHUP)
+        lines = manager.recv(4096).decode().splitlines()
+        assert lines[0] == "RELOADING=1" and int(lines[1].removeprefix("MONOTONIC_USEC=")) > 0
+        assert manager.recv(4096).startswith(b"READY=1\n")
+
+
 def test_a_changed_output_keeps_its_spool(world):
     """What waits for an upstream that is down goes to where the output points now."""
     sink = world.sink()
