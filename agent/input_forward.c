@@ -171,7 +171,7 @@ static void look_into(struct stream_conn *c, struct arena *arena, struct event *
 }
 
 /* With a chunk the id is the same whenever the sender repeats it, also beyond our memory of chunks. */
-static bool set_id(struct arena *arena, const struct forward_message *m, const struct forward_entry *entry,
+static bool set_id(struct arena *arena, struct forward_message *m, const struct forward_entry *entry,
                    struct event *e)
 {
     if (!m->has_chunk)

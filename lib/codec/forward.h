@@ -80,6 +80,8 @@ struct forward_message {
     struct json_reader reader;
     size_t index, entries_max;
     bool ended;
+    bool has_space; /* the name space of its events' ids was made */
+    struct uuid space;
 };
 
 struct forward_entry {
@@ -116,7 +118,7 @@ MUST_USE enum err forward_render_data(struct msgpack_renderer *r, const struct f
                                       struct bytes *out, struct fault *why);
 
 /* The id of an entry of a message with a chunk: the same whenever the sender repeats it. */
-struct uuid forward_event_id(const struct forward_message *m, size_t index);
+struct uuid forward_event_id(struct forward_message *m, size_t index);
 
 /* Appends {"ack": chunk} in the connection's encoding. ERR_TOO_BIG leaves `out` as it was. */
 MUST_USE enum err forward_append_ack(bool json, struct span chunk, bool chunk_is_bin, struct bytes *out);

@@ -316,18 +316,28 @@ enum err forward_render_data(struct msgpack_renderer *r, const struct forward_en
     return err;
 }
 
-struct uuid forward_event_id(const struct forward_message *m, size_t index)
+/* The message's own name space, once: what is left to hash for each event is one block of SHA-1. */
+static void make_space(struct forward_message *m)
 {
     /* A name space of our own, drawn once. */
     static const struct uuid space = {
         {0x5d, 0x0c, 0x5e, 0x1c, 0x0a, 0x4f, 0x4b, 0x9e, 0x9b, 0x6d, 0x3e, 0x2f, 0x71, 0xc4, 0x88, 0x1a}};
     /* With the tag's length in front, no two different messages make the same name. */
-    uint64_t tag_len = m->tag.len, number = index;
-    uint8_t lengths[16];
-    for (unsigned i = 0; i < 8; i++) {
-        lengths[i] = (uint8_t)(tag_len >> (56 - 8 * i));
-        lengths[8 + i] = (uint8_t)(number >> (56 - 8 * i));
-    }
-    struct span parts[] = {span_of(lengths, sizeof lengths), m->tag, m->chunk};
-    return uuid5_make(&space, parts, 3);
+    uint8_t length[8];
+    for (unsigned i = 0; i < sizeof length; i++)
+        length[i] = (uint8_t)((uint64_t)m->tag.len >> (56 - 8 * i));
+    struct span parts[] = {span_of(length, sizeof length), m->tag, m->chunk};
+    m->space = uuid5_make(&space, parts, 3);
+    m->has_space = true;
+}
+
+struct uuid forward_event_id(struct forward_message *m, size_t index)
+{
+    uint8_t number[8];
+    if (!m->has_space)
+        make_space(m);
+    for (unsigned i = 0; i < sizeof number; i++)
+        number[i] = (uint8_t)((uint64_t)index >> (56 - 8 * i));
+    struct span name = span_of(number, sizeof number);
+    return uuid5_make(&m->space, &name, 1);
 }
