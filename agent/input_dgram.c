@@ -24,8 +24,8 @@
 #define UNDERWAY_BYTES \
     (8 * 1024 * 1024) /* offers that wait for the disk; then the kernel's buffer is the queue */
 #define SPARE_MAX 4
-#define GATHER_MS 1
-#define GATHER_WITHIN_US (2 * US_PER_MS)
+#define GATHER_MS 2
+#define GATHER_WITHIN_US (4 * US_PER_MS)
 #define REPEAT_LOG_US (10 * US_PER_S)
 
 struct dgram_batch {
