@@ -2,6 +2,10 @@
 
 Everything that was not synced is gone then (EXT4_IOC_SHUTDOWN with the no-log-flush flag, linux/fs/ext4/ext4.h),
 which shows a missing sync of data or of a directory. It does not tear sectors. Needs root and a loop device.
+
+The machine lives on while its file system dies, as it does not in a real cut: a sync that is under way at that moment
+may return without an error and without its data being there, and the agent answers for it. So only what was answered
+before the cut began is held against the agent, and a batch sent in that moment may come again under another id.
 PENSTOCK_POWER_ROUNDS changes the number of cuts.
 """
 import fcntl
@@ -59,7 +63,7 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(world):
     try:
         agent = world.agent({"up": output}, data_dir=disk.mount / "data", start=False)
         agent.explain(".")  # whatever it says when its disk goes away under it
-        senders = []
+        senders, acknowledged = [], set()
         for round_ in range(ROUNDS):
             sink.heal()
             sink.respond(rng.choice(["status=503,chance=10", "hangup=before,chance=30", "status=503"]))
@@ -68,6 +72,7 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(world):
             senders.append(sender)
             sender.start()
             threading.Event().wait(rng.uniform(0.05, 0.6))
+            acknowledged.update(sender.acknowledged[:])
             disk.cut()
             agent.kill()
             sender.stopping.set()
@@ -76,12 +81,13 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(world):
         sink.heal()
         agent.start()
         agent.settled(timeout=60)
-        acknowledged = {n for s in senders for n in s.acknowledged}
+        offered = {n for s in senders for n in s.offered}
         arrived = set(sink.numbers())
         assert acknowledged, "nothing was acknowledged: the test has shown nothing"
-        assert acknowledged - arrived == set(), "acknowledged and never delivered"
-        stats = sink.check()
-        assert stats["processed"] == stats["unique"]
+        lost = sorted(acknowledged - arrived)
+        assert lost == [], f"acknowledged and never delivered: {len(lost)}, {lost[:10]}; ledger {agent.ledger('up')}"
+        assert arrived - offered == set(), "delivered and never sent"
+        sink.check()  # the same id with other bytes is a violation
         agent.check_ledgers()
         agent.stop()
         print(f"{ROUNDS} cuts, {len(acknowledged)} acknowledged")
