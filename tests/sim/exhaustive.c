@@ -53,9 +53,9 @@ static void run_case(struct world *w, const struct death *d)
     w->die_by_kill = d->kill;
     w->die_fate = d->fate;
     w->die_again_fate = d->fate;
-    (void)alarm(60);
+    runner_limit(60);
     world_run(w);
-    (void)alarm(0);
+    runner_limit(0);
     cases++;
 }
 

@@ -23,6 +23,7 @@ bool stream_save(const char *path, const struct world *w, const char *why);
 bool stream_load(const char *path, uint64_t *ret_seed, uint64_t *ret_steps, uint32_t **ret_made,
                  size_t *ret_count);
 void runner_watch(struct world *w, const char *save); /* failures and signals end the process with 1, saved */
+void runner_limit(unsigned seconds); /* SIGPROF after so much time of the processor; 0: none */
 double runner_now(void);
 #include "lib/spool/bugs.h"
 

@@ -56,7 +56,7 @@ static bool fails(const struct candidate *c, const char *kind)
         world_on_fail = on_fail;
         runner_prepare(w, c->seed, c->steps);
         decisions_from_stream(&w->luck, c->made, c->count);
-        (void)alarm(20);
+        runner_limit(20);
         world_run(w);
         _exit(0);
     }
