@@ -286,7 +286,7 @@ static void launch(struct spool *s, uint64_t now)
     s->flight_pad = false;
     s->flight_state = (state_due(s, start) && ctrl_waiting(s)) || s->ctrl.len > seg->header.capacity / 4;
     *c = (struct commit_job){
-        .job = c->job, .vfs = s->vfs, .fd = s->active.fd, .seal_fd = -1, .close_fd = -1, .offset = start};
+        .job = c->job, .fd = s->active.fd, .seal_fd = -1, .close_fd = -1, .offset = start};
     c->place = (struct frame_place){.offset = start,
                                     .durable = s->active.durable,
                                     .tag = segment_tag(seg->header.salt),
@@ -357,11 +357,8 @@ static void launch_rotation(struct spool *s, uint64_t now)
 {
     struct commit_job *c = &s->commit;
     struct segment *seg = commit_new_segment(s);
-    *c = (struct commit_job){.job = c->job,
-                             .vfs = s->vfs,
-                             .fd = s->prepared.fd,
-                             .seal_fd = s->active.fd,
-                             .close_fd = s->active.fd};
+    *c = (struct commit_job){
+        .job = c->job, .fd = s->prepared.fd, .seal_fd = s->active.fd, .close_fd = s->active.fd};
     commit_take_ctrl(s);
     bytes_clear(&s->ctrl_flight);
     enum err err = bytes_reserve(&s->ctrl_flight, SEGMENT_HEADER_AREA);

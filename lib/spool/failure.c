@@ -66,7 +66,6 @@ void failure_rewrite(struct spool *s, uint64_t now)
     struct segment *seg = commit_new_segment(s);
     dead_replays_durable(s, UINT64_MAX); /* They will be when this is. */
     *c = (struct commit_job){.job = c->job,
-                             .vfs = s->vfs,
                              .fd = s->prepared.fd,
                              .seal_fd = -1,
                              .close_fd = s->active.fd,

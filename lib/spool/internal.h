@@ -64,7 +64,6 @@ struct segment {
 
 struct commit_job {
     struct spool_job job;
-    struct spool_vfs vfs;
     int fd, seal_fd; /* seal_fd: synced first, -1: none */
     struct iovec iov[COMMIT_IOV_MAX];
     int iov_count;
@@ -122,7 +121,7 @@ struct read_job {
     int err;
     struct chunk *chunk;
     uint64_t lost_first, lost_count, damage_at, damage_bytes;
-    uint64_t next_offset, scanned_to;
+    uint64_t next_offset;
     unsigned unreadable;
 };
 
@@ -151,7 +150,7 @@ struct spool {
     struct fault fault; /* of FAILED and DEGRADED */
     bool closing, close_written;
     bool files_closed; /* nothing is written any more */
-    bool just_opened; /* the caller has not seen the open batches yet: no policy may end one */
+    bool just_opened;  /* the caller has not seen the open batches yet: no policy may end one */
 
     uint8_t uuid[16];
     struct accounts accounts;

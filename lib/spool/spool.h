@@ -226,7 +226,8 @@ struct spool_outcome {
 
 /* Applied to memory at once when there are no dead letters; else when they are durable: NOTE_SETTLED either way,
  * and NOTE_BATCH per following batch. One control record closes the old batch and opens the next ones.
- * ERR_FULL: no room for dead letters (dead_letter.when_full block) or control; the batch stays open. */
+ * ERR_FULL: no room for dead letters (dead_letter.when_full block) or control; the batch stays open.
+ * ERR_NOT_FOUND: a policy or damage has ended it (NOTE_LOST). Every member that is not settled yet is named. */
 MUST_USE enum err spool_settle(struct spool *s, uint64_t batch_no, const struct spool_outcome *outcome);
 
 /* --- accounts ----------------------------------------------------------------------------------------- */
