@@ -37,7 +37,7 @@ def clients():
         try:
             done = subprocess.run(argv, cwd=PLACE, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False,
                                   stdin=subprocess.DEVNULL)
-            failure = done.stderr.strip()[-300:] if done.returncode != 0 else None
+            failure = " ".join(done.stderr.split())[-300:] if done.returncode != 0 else None
         except subprocess.TimeoutExpired:
             failure = f"not within {INSTALL_SECONDS} s"
         if failure is not None:
