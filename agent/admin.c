@@ -7,6 +7,7 @@
 #include "agent/http_front.h"
 #include "agent/metrics.h"
 #include "agent/output_host.h"
+#include "agent/page.h"
 #include "agent/reload.h"
 #include "agent/status_json.h"
 #include "agent/tap.h"
@@ -209,6 +210,16 @@ static void get_tap(struct admin *ad, struct http_conn *c, const struct http_req
     tap_begin(ad->agent, c, r);
 }
 
+static void get_page(struct admin *ad, struct http_conn *c, const struct http_request *r)
+{
+    page_get(ad->agent, &ad->page, c, r);
+}
+
+static void get_page_json(struct admin *ad, struct http_conn *c, const struct http_request *r)
+{
+    page_get_json(ad->agent, &ad->page, c, r);
+}
+
 /* --- POST /reload --------------------------------------------------------------------------------------------------- */
 
 static void post_reload(struct admin *ad, struct http_conn *c, const struct http_request *r)
@@ -325,6 +336,7 @@ static const struct admin_path paths[] = {
     {HTTP_METHOD_GET, "/metrics", get_metrics}, {HTTP_METHOD_GET, "/status", get_status},
     {HTTP_METHOD_GET, "/tap", get_tap},         {HTTP_METHOD_POST, "/flush", post_flush},   {HTTP_METHOD_POST, "/reload", post_reload},
     {HTTP_METHOD_GET, "/outputs/", get_output}, {HTTP_METHOD_POST, "/outputs/", post_output},
+    {HTTP_METHOD_GET, "/", get_page},           {HTTP_METHOD_GET, "/page.json", get_page_json},
 };
 
 static bool path_matches(const struct admin_path *p, struct span path)
@@ -362,7 +374,8 @@ static void on_request(struct http_conn *c, enum http_server_event event, const 
     }
     bool known = false;
     enum http_method method = r->method == HTTP_METHOD_HEAD ? HTTP_METHOD_GET : r->method;
-    if (!token_given(ad, r)) {
+    bool is_page = method == HTTP_METHOD_GET && span_is(r->path, "/"); /* it holds no data, and asks for the token */
+    if (!is_page && !token_given(ad, r)) {
         admin_respond_error(c, r->handle, 401, "unauthorized", "admin asks for Authorization: Bearer TOKEN");
         return;
     }

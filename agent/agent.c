@@ -18,6 +18,7 @@
 #include "agent/signals.h"
 #include "agent/system.h"
 #include "agent/systemd.h"
+#include "agent/tally_store.h"
 #include "agent/tap.h"
 #include "lib/base/ensure.h"
 #include "lib/base/http_date.h"
@@ -118,6 +119,7 @@ static void on_second(uv_timer_t *timer)
             output_config_reread(a->outputs[i]);
     close_going(a);
     recent_expire(&a->recent, clock_mono_us(&a->clock));
+    tally_store_second(a->tally);
     admin_second(a->admin);
 }
 
@@ -463,6 +465,7 @@ static void agent_init(struct agent *a, struct config *config, const char *confi
     (void)snprintf(a->name, sizeof a->name, "%s", config->agent.name);
     a->reload = reload_new(a);
     a->orphans = orphans_new(a);
+    a->tally = tally_store_new(a);
     a->clock = system_clock();
     a->entropy = system_entropy();
     uint64_t seed;
@@ -494,6 +497,7 @@ static void agent_deinit(struct agent *a)
     free(a->uuids);
     reload_free(a->reload);
     orphans_free(a->orphans);
+    tally_store_free(a->tally);
     edition_drop(a->edition);
     edition_drop(a->first_edition);
     if (a->lock_fd >= 0)
@@ -507,6 +511,7 @@ static enum err agent_begin(struct agent *a, struct fault *why)
     enum err err = system_lock_data_dir(a->config->agent.data_dir, true, &a->data_dir_fd, &a->lock_fd, why);
     if (err != OK)
         return err;
+    tally_store_load(a->tally);
     err = take_addresses(a, why);
     if (err != OK)
         return err;
@@ -535,6 +540,7 @@ int agent_run(struct config *config, const char *config_path)
     ensure(r == 0);
     r = uv_loop_close(a->loop);
     ensure(r == 0); /* every handle was closed by its one owner */
+    tally_store_save_last(a->tally);
     int code = a->exit_code;
     agent_deinit(a);
     log_info(NULL, "stopped");

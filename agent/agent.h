@@ -25,6 +25,7 @@ struct orphans;
 struct output_host;
 struct reload;
 struct signals;
+struct tally_store;
 struct tap;
 struct uuid_source;
 
@@ -60,6 +61,7 @@ struct agent {
     struct agent_routes routes;
     struct intake intake;
     struct admin *admin;
+    struct tally_store *tally;    /* what the admin page shows */
     struct tap *tap;              /* NULL: nobody looks on */
 
     struct list dirty_outputs;    /* have news: output_host_turn() this turn */

@@ -3,6 +3,7 @@
 
 #include "agent/agent.h"
 #include "agent/output_host.h"
+#include "agent/tally_store.h"
 #include "agent/tap.h"
 #include "lib/base/ensure.h"
 #include "lib/event/recent.h"
@@ -51,6 +52,7 @@ static void place_event(struct intake *in, struct intake_offer *o, struct event 
     struct api_item rendered[OUTPUTS_MAX];
     struct fault why;
     const struct route *route;
+    e->tallied = false;
     switch (route_event(&a->routes.table, e, span_str(o->input_name), &route)) {
     case ROUTE_SAMPLED:
         o->counters->sampled++;
@@ -229,6 +231,7 @@ static void append_all(struct intake *in, struct intake_offer *o)
         leave_out_repeats(in, &o->parts[i], i == 0);
     for (unsigned i = 0; i < o->part_count; i++)
         append_part(in, &o->parts[i], wall_ns);
+    tally_store_count(in->agent->tally, o, wall_ns);
     if (in->agent->tap != NULL)
         tap_show(in->agent, o);
     if (o->parts_waiting == 0)

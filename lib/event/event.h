@@ -55,6 +55,7 @@ struct event {
     bool raw_open;     /* raw lacks only members that may be put behind its opening brace */
     bool raw_spaced;   /* raw has white space between its tokens: it may span lines */
     bool data_spaced;  /* so has data */
+    bool tallied;      /* the intake's: counted in the statistics */
     uint64_t key_hash; /* of (source, id) if the sender gave the id; else 0 */
     uint64_t content_hash; /* of the bytes as the sender gave them */
     uint64_t received_ns;  /* Unix time of arrival */
