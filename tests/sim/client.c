@@ -363,7 +363,7 @@ void client_opened(struct world *w)
     client_wake(w, 0);
 }
 
-static void lost(struct world *w, struct flight *f)
+void client_lost(struct world *w, struct flight *f)
 {
     uint64_t no = w->model.batches[f->batch].id.batch_no;
     world_met(w, MET_LOST_NOTE);
@@ -394,7 +394,7 @@ void client_note(struct world *w, const struct spool_note *note)
     if (f == NULL)
         world_fail(w, "note %d for batch %" PRIu64 ", which is not open", note->kind, note->batch_no);
     if (note->kind == NOTE_LOST) {
-        lost(w, f);
+        client_lost(w, f);
         return;
     }
     if (note->kind == NOTE_BATCH) {

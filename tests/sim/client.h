@@ -12,4 +12,7 @@ unsigned client_runs(const uint64_t *seqs, unsigned count, struct spool_run *run
 const uint64_t *client_loaded(const struct flight *f); /* f->loaded of them */
 void client_settle(struct world *w, struct flight *f); /* as its verdict says; again later when refused */
 
+/* The spool ended or changed this batch; legal only where something was damaged or a policy dropped. */
+void client_lost(struct world *w, struct flight *f);
+
 #endif

@@ -121,6 +121,10 @@ void client_settle(struct world *w, struct flight *f)
     world_trace(w, (uint64_t)err << 44 | f->verdict);
     if (w->verbose)
         world_say(w, "settle batch %" PRIu64 " verdict %u: %s", b->id.batch_no, f->verdict, err_name(err));
+    if (err == ERR_NOT_FOUND) {
+        client_lost(w, f); /* as the output takes it: the note may come later, or, for damage, not at all */
+        return;
+    }
     if (err != OK) {
         client_wake(w, 50000);
         if (err == ERR_FULL && o.dead_count > 0 && (w->quiet || decide(&w->luck, 8) == 1))
