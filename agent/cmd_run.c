@@ -46,8 +46,8 @@ static void prepare_process(void)
     (void)prctl(PR_SET_DUMPABLE, 0);
     /* The pool's threads allocate little: two arenas are enough, and keep the process small. */
     (void)mallopt(M_ARENA_MAX, 2);
-    (void)mallopt(M_TRIM_THRESHOLD, 1 << 20);
-    (void)mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    (void)mallopt(M_TRIM_THRESHOLD, 8 << 20);
+    (void)mallopt(M_MMAP_THRESHOLD, 4 << 20);
 }
 
 int cmd_run(int argc, char **argv)
