@@ -1,15 +1,17 @@
-/* cmd: the commands' entries. argv[0] is the command's own name; the result is the exit code (exit.h). */
+/* cmd: the commands, each in its own cmd_NAME.c. See command.h for what they are made of. */
 #ifndef PENSTOCK_AGENT_CMD_H
 #define PENSTOCK_AGENT_CMD_H
 
-int cmd_run(int argc, char **argv);
-int cmd_check(int argc, char **argv);
-int cmd_dead(int argc, char **argv);
-int cmd_send(int argc, char **argv);
-int cmd_sink(int argc, char **argv);
-int cmd_spool(int argc, char **argv);
-int cmd_status(int argc, char **argv);
-int cmd_tap(int argc, char **argv);
-int cmd_version(int argc, char **argv);
+#include "agent/command.h"
+
+extern const struct command cmd_run;
+extern const struct command cmd_check;
+extern const struct command cmd_dead;
+extern const struct command cmd_send;
+extern const struct command cmd_sink;
+extern const struct command cmd_spool;
+extern const struct command cmd_status;
+extern const struct command cmd_tap;
+extern const struct command cmd_version;
 
 #endif

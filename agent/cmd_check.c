@@ -1,13 +1,13 @@
-/* cmd_check: see cmd_check.h. Faults go to standard error; what follows from a good configuration, its bounds
+/* cmd_check: `penstock check -c FILE` judges a configuration without touching any spool. Faults go to standard error; what follows from a good configuration, its bounds
  * on memory and disk, and remarks on it go to standard output. `run` judges with the same code. */
-#include "agent/cmd_check.h"
+#include "agent/cmd.h"
 
 #include "agent/config_load.h"
+#include "agent/exit.h"
 #include "lib/config/bounds.h"
 
 #include <getopt.h>
 #include <stdio.h>
-#include <sysexits.h>
 
 #define KIB UINT64_C(1024)
 #define MIB (1024 * KIB)
@@ -28,18 +28,6 @@ static const struct bounds_costs costs = {
     .descriptors = 32,
     .spool_descriptors = 8,
 };
-
-static const char usage[] =
-    "Usage: penstock check -c FILE\n"
-    "\n"
-    "Judges a configuration without touching any spool. Faults are printed to standard error as\n"
-    "FILE:LINE:COLUMN: message; for a good configuration the bounds on memory and disk that follow\n"
-    "from it are printed to standard output.\n"
-    "\n"
-    "  -c, --config FILE   the configuration\n"
-    "  -h, --help          this text\n"
-    "\n"
-    "Exit codes: 0 good, 64 wrong command line, 78 faults.\n";
 
 static void print_memory(const struct config *c, const struct bounds *b)
 {
@@ -80,7 +68,7 @@ static int check(const char *path)
     config_report_init(&report);
     struct config *c = config_load(path, &report);
     config_load_print(&report, path, stderr, stdout);
-    int code = EX_CONFIG;
+    int code = EXIT_BAD_CONFIG;
     if (c != NULL) {
         struct bounds b = bounds_of(c, &costs);
         (void)printf("%s: good: %u input%s, %u output%s, %u route%s\n", path, c->input_count,
@@ -89,39 +77,40 @@ static int check(const char *path)
         print_memory(c, &b);
         print_disk(c, &b);
         (void)printf("files: at most %llu open\n", (unsigned long long)b.descriptors);
-        code = EX_OK;
+        code = 0;
     }
     config_free(c);
     config_report_deinit(&report);
     return code;
 }
 
-int cmd_check(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    const char *path = NULL;
-    int option;
-    optind = 0; /* getopt may have run before; 0 makes glibc's start anew */
-    while ((option = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-        switch (option) {
-        case 'c':
-            path = optarg;
-            break;
-        case 'h':
-            (void)fputs(usage, stdout);
-            return EX_OK;
-        default:
-            (void)fputs(usage, stderr);
-            return EX_USAGE;
-        }
-    }
-    if (path == NULL || optind != argc) {
-        (void)fputs(usage, stderr);
-        return EX_USAGE;
-    }
+    const char *path = NULL, *value;
+    int key;
+    while ((key = command_next(&cmd_check, argc, argv, &value)) >= 0)
+        path = value;
+    if (key != COMMAND_END)
+        return command_left(key);
+    if (path == NULL)
+        return command_mistake(&cmd_check, "-c FILE is needed");
+    if (optind < argc)
+        return command_mistake(&cmd_check, "unexpected '%s'", argv[optind]);
     return check(path);
 }
+
+const struct command cmd_check = {
+    .name = "check",
+    .run = run,
+    .brief = "validate a configuration",
+    .usage = (const char *const[]){"check -c FILE", NULL},
+    .about = "Judges a configuration as `run` would, without touching any spool. Each fault is printed to standard error "
+             "as FILE:LINE:COLUMN: message. For a good configuration the bounds on memory and disk that follow from it "
+             "are printed to standard output, with remarks where something is allowed but odd.",
+    .options = (const struct command_option[]){{'c', "config", "FILE", NULL, "the configuration"}, {.name = NULL}},
+    .exits = "0 good, 64 wrong command line, 78 faults, or a file that cannot be read.",
+    .examples = (const struct command_example[]){
+        {"penstock check -c /etc/penstock/penstock.yaml", "before a reload or a restart"},
+        {"penstock check -c new.yaml && sudo install -m 0640 new.yaml /etc/penstock/penstock.yaml", "as a gate"},
+        {.line = NULL}},
+};

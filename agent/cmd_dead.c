@@ -21,28 +21,6 @@
 #define BUSY_TRIES 20
 #define BUSY_MS 250
 
-static const char help[] =
-    "usage: penstock dead list OUTPUT [--json] [-c FILE | --admin URL]\n"
-    "       penstock dead show OUTPUT ID [--json] [-c FILE | --admin URL]\n"
-    "       penstock dead replay|purge OUTPUT ID… | --all [-c FILE | --admin URL]\n"
-    "\n"
-    "Events that an output's upstream refused for good, each with the reason and the upstream's answer.\n"
-    "\n"
-    "  list     all of them, oldest first; with --json as NDJSON: id time reason status answer partition attempts event\n"
-    "  show     one of them, whole\n"
-    "  replay   puts them back into the output's spool, to be sent in a new batch\n"
-    "  purge    gives them up; they count as dropped\n"
-    "\n"
-    "  -c FILE      the agent's configuration; when no agent runs, the spool is opened under its lock\n"
-    "  --admin URL  where the agent's admin listens (default http://127.0.0.1:4390)\n"
-    "\n"
-    "Exit: 0; 65 some ids are not there; 69 no agent is reached; 73 the data directory is in use.\n"
-    "\n"
-    "examples:\n"
-    "  penstock dead list telemetry -c /etc/penstock/penstock.yaml\n"
-    "  penstock dead list telemetry --json | jq -r .answer | sort | uniq -c\n"
-    "  penstock dead replay telemetry --all\n";
-
 /* --- a running agent ----------------------------------------------------------------------------------------------- */
 
 /* False: it was said what is wrong, and s->code is set. */
@@ -276,7 +254,7 @@ static int act(struct dead_source *s, const struct options *o)
     return code;
 }
 
-static int run(struct dead_source *s, const struct options *o)
+static int carry_out(struct dead_source *s, const struct options *o)
 {
     int code;
     if (strcmp(o->verb, "list") == 0)
@@ -293,7 +271,7 @@ static int run_offline(struct dead_source *s, const struct options *o, const str
     struct fault why;
     enum err err = dead_offline_open(config, o->output, &s->offline, &why);
     if (err == OK) {
-        int code = run(s, o);
+        int code = carry_out(s, o);
         dead_offline_close(s->offline);
         return code;
     }
@@ -324,7 +302,7 @@ static int find_and_run(const struct options *o, const struct config *config)
         err = cmd_http_ask(&c, "GET", "/healthz", (struct span){0}, &why);
     if (err == OK) {
         s.http = &c;
-        code = run(&s, o);
+        code = carry_out(&s, o);
     } else if (config != NULL && o->admin == NULL) {
         code = run_offline(&s, o, config);
     } else if (err == ERR_CONFIG) {
@@ -337,74 +315,105 @@ static int find_and_run(const struct options *o, const struct config *config)
     return code;
 }
 
-static int parse(int argc, char **argv, struct options *o)
+/* 0, or an exit code. */
+static int take_operands(struct options *o, int argc, char **argv)
 {
-    static const struct option options[] = {{"admin", required_argument, NULL, 'a'},
-                                            {"config", required_argument, NULL, 'c'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"all", no_argument, NULL, 'A'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    int opt;
-    while ((opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-        switch (opt) {
-        case 'a':
-            o->admin = optarg;
-            break;
-        case 'c':
-            o->config = optarg;
-            break;
-        case 'j':
-            o->json = true;
-            break;
-        case 'A':
-            o->all = true;
-            break;
-        case 'h':
-            (void)fputs(help, stdout);
-            return 0;
-        default:
-            return EXIT_USAGE_ERROR;
-        }
-    }
-    if (argc - optind >= 2) {
+    if (optind < argc)
         o->verb = argv[optind];
-        o->output = argv[optind + 1];
-        o->ids = must_alloc((size_t)(argc - optind) * sizeof *o->ids);
-        for (int i = optind + 2; i < argc; i++)
-            if (!span_u64(span_str(argv[i]), &o->ids[o->id_count++]))
-                o->verb = "";
-    }
-    return -1;
+    if (argc - optind < 2)
+        return 0;
+    o->output = argv[optind + 1];
+    o->ids = must_alloc((size_t)(argc - optind) * sizeof *o->ids);
+    for (int i = optind + 2; i < argc; i++)
+        if (!span_u64(span_str(argv[i]), &o->ids[o->id_count++]))
+            return command_mistake(&cmd_dead, "an ID is a number of `dead list`, not '%s'", argv[i]);
+    return 0;
 }
 
-static bool understood(const struct options *o)
+/* NULL, or what is wrong with the command line. */
+static const char *misunderstood(const struct options *o)
 {
-    if (o->verb == NULL || strlen(o->output) > CONFIG_NAME_MAX || strpbrk(o->output, "/?# ") != NULL)
-        return false;
-    if (strcmp(o->verb, "list") == 0)
-        return o->id_count == 0 && !o->all;
-    if (strcmp(o->verb, "show") == 0)
-        return o->id_count == 1 && !o->all;
-    if (strcmp(o->verb, "replay") == 0 || strcmp(o->verb, "purge") == 0)
-        return o->all != (o->id_count > 0);
-    return false;
+    if (o->verb == NULL)
+        return "one of list, show, replay and purge is needed";
+    bool list_it = strcmp(o->verb, "list") == 0, show_it = strcmp(o->verb, "show") == 0;
+    if (!list_it && !show_it && strcmp(o->verb, "replay") != 0 && strcmp(o->verb, "purge") != 0)
+        return "there is list, show, replay and purge, nothing else";
+    if (o->output == NULL)
+        return "the name of an OUTPUT is needed";
+    if (strlen(o->output) > CONFIG_NAME_MAX || strpbrk(o->output, "/?# ") != NULL)
+        return "OUTPUT is no name that an output could have";
+    if (list_it)
+        return o->id_count > 0 || o->all ? "list takes an OUTPUT only" : NULL;
+    if (show_it)
+        return o->id_count != 1 || o->all ? "show takes one ID" : NULL;
+    if (o->json)
+        return "--json belongs to list and show";
+    return o->all == (o->id_count > 0) ? "either some IDs or --all is needed" : NULL;
 }
 
-int cmd_dead(int argc, char **argv)
+static int carry_on(const struct options *o)
+{
+    struct config *config = NULL;
+    const char *wrong = misunderstood(o);
+    if (wrong != NULL)
+        return command_mistake(&cmd_dead, "%s", wrong);
+    if (o->config != NULL && (config = cmd_load_config(o->config)) == NULL)
+        return EXIT_BAD_CONFIG;
+    int code = find_and_run(o, config);
+    config_free(config);
+    return code;
+}
+
+static int run(int argc, char **argv)
 {
     struct options o = {0};
-    struct config *config = NULL;
-    int code = parse(argc, argv, &o);
-    if (code < 0 && !understood(&o)) {
-        (void)fputs(help, stderr);
-        code = EXIT_USAGE_ERROR;
+    const char *value;
+    int key;
+    while ((key = command_next(&cmd_dead, argc, argv, &value)) >= 0) {
+        o.json |= key == 'j';
+        o.all |= key == 'a';
+        if (key == CMD_HTTP_OPTION_ADMIN)
+            o.admin = value;
+        if (key == 'c')
+            o.config = value;
     }
-    if (code < 0 && o.config != NULL && (config = cmd_load_config(o.config)) == NULL)
-        code = EXIT_BAD_CONFIG;
-    if (code < 0)
-        code = find_and_run(&o, config);
-    config_free(config);
+    if (key != COMMAND_END)
+        return command_left(key);
+    int code = take_operands(&o, argc, argv);
+    if (code == 0)
+        code = carry_on(&o);
     free(o.ids);
     return code;
 }
+
+const struct command cmd_dead = {
+    .name = "dead",
+    .run = run,
+    .brief = "list, show, replay or purge dead letters",
+    .usage = (const char *const[]){"dead list OUTPUT [--json] [-c FILE | --admin URL]",
+                                   "dead show OUTPUT ID [--json] [-c FILE | --admin URL]",
+                                   "dead replay|purge OUTPUT ID…|--all [-c FILE | --admin URL]", NULL},
+    .about = "Events that an output's upstream refused for good, each with the reason and the upstream's answer.\n"
+             "\n"
+             "A running agent is asked first. When none runs, and with -c FILE, the spool is opened under its lock.",
+    .verbs = (const struct command_verb[]){
+        {"list", "OUTPUT", "all of them, oldest first; with --json as NDJSON: id time reason status answer partition "
+                           "attempts event"},
+        {"show", "OUTPUT ID", "one of them, whole"},
+        {"replay", "OUTPUT ID…", "puts them back into the output's spool, to be sent in a new batch"},
+        {"purge", "OUTPUT ID…", "gives them up; they count as dropped"},
+        {.name = NULL}},
+    .options = (const struct command_option[]){
+        {'a', "all", NULL, NULL, "replay or purge all letters of the output"},
+        {'j', "json", NULL, NULL, "list, show: one JSON object per letter and line"},
+        CMD_HTTP_OPTIONS,
+        {.name = NULL}},
+    .more = CMD_HTTP_MORE,
+    .exits = "0, 64 wrong command line, or no such output; 65 some ids are not there; 69 no agent is reached, "
+             "73 the data directory is in use, 74 storage failed, 77 permission, 78 faulty configuration.",
+    .examples = (const struct command_example[]){
+        {"penstock dead list telemetry -c /etc/penstock/penstock.yaml", "what there is"},
+        {"penstock dead list telemetry --json | jq -r .answer | sort | uniq -c", "why they died"},
+        {"penstock dead replay telemetry --all", "once the cause is mended"},
+        {.line = NULL}},
+};

@@ -169,6 +169,22 @@ struct config *cmd_load_config(const char *path)
     return config;
 }
 
+int cmd_http_find(const struct command *command, struct cmd_http *c, const char *admin, const char *config_path,
+                  struct config **ret_config)
+{
+    struct fault why;
+    *c = (struct cmd_http){.fd = -1};
+    *ret_config = NULL;
+    if (config_path != NULL && (*ret_config = cmd_load_config(config_path)) == NULL)
+        return EXIT_BAD_CONFIG;
+    if (cmd_http_init(c, admin, *ret_config, &why) == OK)
+        return 0;
+    if (*ret_config == NULL || admin != NULL)
+        return command_mistake(command, "--admin: %s", why.text);
+    (void)fprintf(stderr, "penstock %s: %s\n", command->name, why.text);
+    return EXIT_UNREACHABLE;
+}
+
 int cmd_http_unreachable(const char *command, const struct cmd_http *c, const struct fault *why)
 {
     fprintf(stderr, "penstock %s: cannot reach the agent at %s: %s\n", command, c->text, why->text);

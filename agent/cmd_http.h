@@ -2,6 +2,7 @@
 #ifndef PENSTOCK_AGENT_CMD_HTTP_H
 #define PENSTOCK_AGENT_CMD_HTTP_H
 
+#include "agent/command.h"
 #include "lib/http/http_client.h"
 #include "lib/http/url.h"
 
@@ -33,7 +34,21 @@ MUST_USE enum err cmd_http_ask(struct cmd_http *c, const char *method, const cha
 MUST_USE enum err cmd_http_stream(struct cmd_http *c, const char *target, bool (*piece)(void *ctx, struct span bytes),
                                   void *ctx, struct fault *why);
 
-/* Options that several commands have: reads the configuration, with its faults on standard error. NULL: exit 78. */
+/* Options of the commands that talk to an agent, for their tables. */
+#define CMD_HTTP_OPTION_ADMIN (COMMAND_LONG + 100)
+#define CMD_HTTP_OPTIONS \
+    {'c', "config", "FILE", NULL, "take the address, and the token if there is one, from this configuration"}, \
+    { \
+        CMD_HTTP_OPTION_ADMIN, "admin", "URL", CMD_HTTP_ADMIN_DEFAULT, \
+            "where the agent's admin listens: http://HOST:PORT or unix:/PATH" \
+    }
+#define CMD_HTTP_MORE "An admin's token is taken from the configuration, or from the variable PENSTOCK_ADMIN_TOKEN."
+
+/* What --admin and -c say. 0, or an exit code when it was said what is wrong; cmd_http_deinit() and config_free()
+ * either way. */
+int cmd_http_find(const struct command *command, struct cmd_http *c, const char *admin, const char *config_path,
+                  struct config **ret_config);
+/* Reads the configuration, with its faults on standard error. NULL: exit 78. */
 struct config *cmd_load_config(const char *path);
 /* Says what went wrong, in the admin's words where it has some; returns the exit code. */
 int cmd_http_unreachable(const char *command, const struct cmd_http *c, const struct fault *why);

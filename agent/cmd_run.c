@@ -14,22 +14,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
-static const char help[] =
-    "usage: penstock run -c FILE\n"
-    "\n"
-    "Runs the agent in the foreground; diagnostics go to standard error.\n"
-    "\n"
-    "  -c, --config FILE   the configuration (see `penstock check`)\n"
-    "\n"
-    "signals:\n"
-    "  SIGTERM, SIGINT   stop: nothing new is taken, what is pending is sent for at most agent.drain_timeout,\n"
-    "                    the rest stays in the spools; a second one leaves at once (nothing is lost by it)\n"
-    "  SIGHUP            read the configuration again; a faulty one changes nothing and is reported\n"
-    "  SIGUSR1           send what is pending now\n"
-    "\n"
-    "example:\n"
-    "  penstock run -c /etc/penstock/penstock.yaml\n";
-
 /* A stuck disk must never starve name lookups: commits, cold reads, compression and lookups each find a thread. */
 static void size_pool(const struct config *c)
 {
@@ -50,26 +34,18 @@ static void prepare_process(void)
     (void)mallopt(M_MMAP_THRESHOLD, 4 << 20);
 }
 
-int cmd_run(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    const char *path = NULL;
-    int c;
-    while ((c = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-        if (c == 'h') {
-            (void)fputs(help, stdout);
-            return 0;
-        }
-        if (c != 'c')
-            return EXIT_USAGE_ERROR;
-        path = optarg;
-    }
-    if (path == NULL || optind != argc) {
-        (void)fputs(help, stderr);
-        return EXIT_USAGE_ERROR;
-    }
+    const char *path = NULL, *value;
+    int key;
+    while ((key = command_next(&cmd_run, argc, argv, &value)) >= 0)
+        path = value;
+    if (key != COMMAND_END)
+        return command_left(key);
+    if (path == NULL)
+        return command_mistake(&cmd_run, "-c FILE is needed");
+    if (optind < argc)
+        return command_mistake(&cmd_run, "unexpected '%s'", argv[optind]);
     diag_init(LOG_INFO, false);
     struct config_report report;
     config_report_init(&report);
@@ -88,3 +64,25 @@ int cmd_run(int argc, char **argv)
     prepare_process();
     return agent_run(config, path);
 }
+
+const struct command cmd_run = {
+    .name = "run",
+    .run = run,
+    .brief = "run the agent in the foreground",
+    .usage = (const char *const[]){"run -c FILE", NULL},
+    .about = "Runs the agent in the foreground; diagnostics go to standard error.",
+    .options = (const struct command_option[]){{'c', "config", "FILE", NULL, "the configuration (see `penstock check`)"},
+                                               {.name = NULL}},
+    .more = "signals:\n"
+            "  SIGTERM, SIGINT  stop: nothing new is taken, what is pending is sent for at\n"
+            "                   most agent.drain_timeout, the rest stays in the spools; a\n"
+            "                   second one leaves at once (nothing is lost by it)\n"
+            "  SIGHUP           read the configuration again; a faulty one changes nothing\n"
+            "                   and is reported\n"
+            "  SIGUSR1          send what is pending now",
+    .exits = "0 stopped in order, 64 wrong command line, 70 internal, 73 the data directory, a port or a socket is in use "
+             "or cannot be made, 74 storage failed, 77 permission, 78 configuration, or a spool of an unknown version.",
+    .examples = (const struct command_example[]){
+        {"penstock run -c /etc/penstock/penstock.yaml", "as the service does"},
+        {.line = NULL}},
+};

@@ -2,8 +2,9 @@
  *
  * Batches go one after the other; each is repeated, with the same ids, until the agent has said yes or no to each of its
  * events, so that nothing is lost and nothing stored twice. The exit code tells whether every event was accepted. */
-#include "agent/cmd_send.h"
+#include "agent/cmd.h"
 
+#include "agent/exit.h"
 #include "agent/send_channel.h"
 
 #include <errno.h>
@@ -14,7 +15,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,21 +29,6 @@ struct sender {
     uint64_t begun_ms, shown_ms;
     bool terminal, quiet;
 };
-
-static const char help[] =
-    "usage: penstock send [--url URL | --socket PATH] [OPTION…] [FILE…]\n"
-    "\n"
-    "Sends NDJSON, one event per line, to a running agent; from standard input without FILE, or where it is \"-\".\n"
-    "\n"
-    "  --url URL          the HTTP input's base URL (default http://127.0.0.1:4380)\n"
-    "  --socket PATH      the Unix stream input's socket\n"
-    "  --type T           the type of events that have none. A line that is no object, or whose object has other\n"
-    "                     members than a neutral event's own, becomes the data of an event of this type\n"
-    "  --token-file FILE  what the input asks for as auth.token; or set PENSTOCK_TOKEN\n"
-    "  --retry-for TIME   gives up when the agent takes nothing for so long (seconds, default 60)\n"
-    "  --quiet            no progress, no summary\n"
-    "\n"
-    "Events without an id get one. Exit: 0 all accepted, 65 some refused, 69 the agent cannot be reached.\n";
 
 static uint64_t now_ms(void)
 {
@@ -114,7 +99,7 @@ static int unreachable(struct sender *s, const struct send_result *result, enum 
     clear_progress(s);
     fprintf(stderr, "penstock send: %s: %s\n", outcome == SEND_LATER ? "the agent has no room" : "cannot reach the agent",
             result->text);
-    return outcome == SEND_LATER ? EX_DATAERR : EX_UNAVAILABLE;
+    return outcome == SEND_LATER ? EXIT_REFUSED : EXIT_UNREACHABLE;
 }
 
 /* Sends part of the batch until each of its events has its answer. 0, or an exit code that ends the run. */
@@ -141,7 +126,7 @@ static int deliver(struct sender *s, unsigned first, unsigned count)
         if (outcome == SEND_REFUSED) {
             clear_progress(s);
             fprintf(stderr, "penstock send: the agent refuses: %s\n", result.text);
-            return EX_DATAERR;
+            return EXIT_REFUSED;
         }
         if (!s->channel.connected_once || now_ms() - begun_ms >= s->retry_for_ms)
             return unreachable(s, &result, outcome);
@@ -163,77 +148,62 @@ static int send_all(struct sender *s)
         if (err != OK) {
             clear_progress(s);
             fprintf(stderr, "penstock send: %s\n", why.text);
-            return EX_DATAERR;
+            return EXIT_REFUSED;
         }
         if (s->batch.count == 0 && s->source.file_at == s->source.file_count)
-            return s->refused + s->source.refused > 0 ? EX_DATAERR : 0;
+            return s->refused + s->source.refused > 0 ? EXIT_REFUSED : 0;
     }
 }
 
 /* --- the command line ----------------------------------------------------------------------------------- */
 
-enum option_key { OPT_URL = 256, OPT_SOCKET, OPT_TYPE, OPT_TOKEN_FILE, OPT_RETRY_FOR, OPT_QUIET, OPT_HELP };
+enum option_key { OPT_URL = COMMAND_LONG, OPT_SOCKET, OPT_TOKEN_FILE, OPT_RETRY_FOR };
 
 struct arguments {
     const char *url, *socket, *type, *token_file;
     uint64_t retry_for_s;
-    bool quiet, help;
+    bool quiet;
 };
 
-static int usage_error(const char *what)
+static int take_option(struct arguments *a, int key, const char *value)
 {
-    fprintf(stderr, "penstock send: %s; see `penstock send --help`\n", what);
-    return EX_USAGE;
+    switch (key) {
+    case OPT_URL:
+        a->url = value;
+        return 0;
+    case OPT_SOCKET:
+        a->socket = value;
+        return 0;
+    case 't':
+        a->type = value;
+        return 0;
+    case OPT_TOKEN_FILE:
+        a->token_file = value;
+        return 0;
+    case OPT_RETRY_FOR:
+        if (!span_u64(span_str(value), &a->retry_for_s) || a->retry_for_s > 1000000)
+            return command_mistake(&cmd_send, "--retry-for takes seconds, not '%s'", value);
+        return 0;
+    default:
+        a->quiet = true;
+        return 0;
+    }
 }
 
+/* 0: go on; -1: help was printed; else an exit code. */
 static int parse(struct arguments *a, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"url", required_argument, NULL, OPT_URL},
-        {"socket", required_argument, NULL, OPT_SOCKET},
-        {"type", required_argument, NULL, OPT_TYPE},
-        {"token-file", required_argument, NULL, OPT_TOKEN_FILE},
-        {"retry-for", required_argument, NULL, OPT_RETRY_FOR},
-        {"quiet", no_argument, NULL, OPT_QUIET},
-        {"help", no_argument, NULL, OPT_HELP},
-        {NULL, 0, NULL, 0},
-    };
-    int key;
-    optind = 1;
-    while ((key = getopt_long(argc, argv, "hq", options, NULL)) != -1) {
-        switch (key) {
-        case OPT_URL:
-            a->url = optarg;
-            break;
-        case OPT_SOCKET:
-            a->socket = optarg;
-            break;
-        case OPT_TYPE:
-            a->type = optarg;
-            break;
-        case OPT_TOKEN_FILE:
-            a->token_file = optarg;
-            break;
-        case OPT_RETRY_FOR:
-            if (!span_u64(span_str(optarg), &a->retry_for_s) || a->retry_for_s > 1000000)
-                return usage_error("--retry-for takes seconds");
-            break;
-        case 'q':
-        case OPT_QUIET:
-            a->quiet = true;
-            break;
-        case 'h':
-        case OPT_HELP:
-            a->help = true;
-            return 0;
-        default:
-            return EX_USAGE;
-        }
-    }
+    const char *value;
+    int key, code;
+    while ((key = command_next(&cmd_send, argc, argv, &value)) >= 0)
+        if ((code = take_option(a, key, value)) != 0)
+            return code;
+    if (key != COMMAND_END)
+        return key == COMMAND_HELP ? -1 : command_left(key);
     if (a->url != NULL && a->socket != NULL)
-        return usage_error("--url and --socket exclude each other");
+        return command_mistake(&cmd_send, "--url and --socket exclude each other");
     if (a->type != NULL && a->type[0] == '\0')
-        return usage_error("--type is empty");
+        return command_mistake(&cmd_send, "--type is empty");
     return 0;
 }
 
@@ -258,7 +228,7 @@ static char *read_token(const char *file, struct fault *why)
     return must_strndup(span_of(buffer, (size_t)n));
 }
 
-static int run(struct sender *s, const struct arguments *a, const char *token, char **files, int file_count)
+static int carry_out(struct sender *s, const struct arguments *a, const char *token, char **files, int file_count)
 {
     struct fault why;
     s->retry_for_ms = a->retry_for_s * 1000;
@@ -271,7 +241,7 @@ static int run(struct sender *s, const struct arguments *a, const char *token, c
     s->source.ctx = s;
     int code = 0;
     if (send_channel_init(&s->channel, a->url, a->socket, token, &why) != OK) {
-        code = usage_error(why.text);
+        code = command_mistake(&cmd_send, "%s", why.text);
     } else {
         s->channel.on_refused = on_event_refused;
         s->channel.ctx = s;
@@ -286,28 +256,50 @@ static int run(struct sender *s, const struct arguments *a, const char *token, c
     return code;
 }
 
-int cmd_send(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     struct arguments a = {.retry_for_s = 60};
     struct fault why = {0};
     int code = parse(&a, argc, argv);
     if (code != 0)
-        return code;
-    if (a.help) {
-        fputs(help, stdout);
-        return 0;
-    }
+        return code < 0 ? 0 : code;
     if (a.url == NULL && a.socket == NULL)
         a.url = "http://127.0.0.1:4380";
     char *token = read_token(a.token_file, &why);
     if (why.err != OK) {
         fprintf(stderr, "penstock send: %s\n", why.text);
-        return EX_USAGE;
+        return EXIT_USAGE_ERROR;
     }
     signal(SIGPIPE, SIG_IGN);
     struct sender *s = must_alloc(sizeof *s);
-    code = run(s, &a, token, argv + optind, argc - optind);
+    code = carry_out(s, &a, token, argv + optind, argc - optind);
     free(s);
     free(token);
     return code;
 }
+
+const struct command cmd_send = {
+    .name = "send",
+    .run = run,
+    .brief = "send NDJSON events to a running agent",
+    .usage = (const char *const[]){"send [--url URL | --socket PATH] [OPTION…] [FILE…]", NULL},
+    .about = "Sends NDJSON, one event per line, to a running agent; from standard input without FILE, or where it is \"-\". "
+             "Events without an id get one, and a batch whose answer was lost is repeated with the same ids, so that "
+             "nothing is lost and nothing stored twice.",
+    .options = (const struct command_option[]){
+        {OPT_URL, "url", "URL", "http://127.0.0.1:4380", "the HTTP input's base URL"},
+        {OPT_SOCKET, "socket", "PATH", NULL, "the Unix stream input's socket"},
+        {'t', "type", "T", NULL, "the type of events that have none. A line that is no object, or whose object has other "
+                                 "members than a neutral event's own, becomes the data of an event of this type"},
+        {OPT_TOKEN_FILE, "token-file", "FILE", NULL, "what the input asks for as auth.token; or set PENSTOCK_TOKEN"},
+        {OPT_RETRY_FOR, "retry-for", "SECONDS", "60", "gives up when the agent takes nothing for so long"},
+        {'q', "quiet", NULL, NULL, "no progress, no summary"},
+        {.name = NULL}},
+    .operands = "FILE",
+    .exits = "0 every event was accepted, 64 wrong command line, 65 some were refused, 69 the agent cannot be reached.",
+    .examples = (const struct command_example[]){
+        {"penstock send events.ndjson", "a file to the agent on this machine"},
+        {"echo '{\"type\":\"deploy.done\",\"data\":{\"version\":7}}' | penstock send", "one event of a script"},
+        {"journalctl -f -o json | penstock send --type journal --socket /run/penstock/penstock.sock", "a stream of objects"},
+        {.line = NULL}},
+};

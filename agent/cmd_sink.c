@@ -3,8 +3,8 @@
  * It speaks every api over HTTP or HTTPS, checks what it gets as strictly as the vendor documents it (sink_check.h),
  * counts events once and again (sink_store.h), and does what it is told to (sink_respond.h). This file reads the
  * command line, opens, waits for a signal, and says what came of it. */
-#include "agent/cmd_sink.h"
-
+#include "agent/cmd.h"
+#include "agent/exit.h"
 #include "agent/sink_cert.h"
 #include "agent/sink_server.h"
 #include "lib/tls/tls.h"
@@ -14,7 +14,6 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sysexits.h>
 #include <time.h>
 
 struct sink {
@@ -32,68 +31,19 @@ struct sink {
     bool ending;
 };
 
-static const char help[] =
-    "usage: penstock sink --listen HOST:PORT [OPTION…]\n"
-    "\n"
-    "A development upstream. It recognises each api by its path, checks requests as strictly as the vendor\n"
-    "documents them, answers as the vendor would, and counts unique and repeated events.\n"
-    "\n"
-    "  --listen HOST:PORT     an IP address or localhost; port 0 takes a free one\n"
-    "  --api NAME             takes every request for this api's: cloudevents, honeycomb, langfuse,\n"
-    "                         launchdarkly, monk, segops, otlp, http\n"
-    "  --tls-self-signed DIR  HTTPS with a certificate of its own; DIR gets ca.pem (for clients), cert.pem, key.pem\n"
-    "  --cert FILE --key FILE HTTPS with this certificate (chain) and key\n"
-    "  --client-ca FILE       clients must show a certificate of this authority\n"
-    "  --accept-key KEY       the one credential that is taken; default: any\n"
-    "  --out FILE             appends one line of NDJSON per event: request, index, api, status, taken, partition,\n"
-    "                         id, batch, event (or opaque); written before the answer is sent\n"
-    "  --respond RULE         misbehaves; may be given several times\n"
-    "  --count N              ends when N unique events were taken\n"
-    "  --once                 ends after one request\n"
-    "  --seed N               of the rules' chance\n"
-    "\n"
-    "While it runs: GET /_sink/stats tells the counts as JSON, POST /_sink/respond adds the rule in the body,\n"
-    "DELETE /_sink/respond removes all rules. SIGTERM and SIGINT end it; it then prints its counts.\n"
-    "\n";
-
-enum option_key { OPT_LISTEN = 256, OPT_API, OPT_SELF_SIGNED, OPT_CERT, OPT_KEY, OPT_CLIENT_CA, OPT_ACCEPT_KEY, OPT_OUT,
-                  OPT_RESPOND, OPT_COUNT, OPT_ONCE, OPT_SEED, OPT_HELP };
-
-static const struct option options[] = {
-    {"listen", required_argument, NULL, OPT_LISTEN},
-    {"api", required_argument, NULL, OPT_API},
-    {"tls-self-signed", required_argument, NULL, OPT_SELF_SIGNED},
-    {"cert", required_argument, NULL, OPT_CERT},
-    {"key", required_argument, NULL, OPT_KEY},
-    {"client-ca", required_argument, NULL, OPT_CLIENT_CA},
-    {"accept-key", required_argument, NULL, OPT_ACCEPT_KEY},
-    {"out", required_argument, NULL, OPT_OUT},
-    {"respond", required_argument, NULL, OPT_RESPOND},
-    {"count", required_argument, NULL, OPT_COUNT},
-    {"once", no_argument, NULL, OPT_ONCE},
-    {"seed", required_argument, NULL, OPT_SEED},
-    {"help", no_argument, NULL, OPT_HELP},
-    {NULL, 0, NULL, 0},
-};
-
-static int usage_error(const char *format, const char *what)
-{
-    fprintf(stderr, "penstock sink: ");
-    fprintf(stderr, format, what);
-    fprintf(stderr, "; see `penstock sink --help`\n");
-    return EX_USAGE;
-}
+enum option_key { OPT_API = COMMAND_LONG, OPT_SELF_SIGNED, OPT_CERT, OPT_KEY, OPT_CLIENT_CA, OPT_ACCEPT_KEY, OPT_OUT,
+                  OPT_RESPOND, OPT_COUNT, OPT_ONCE, OPT_SEED };
 
 static int take_option(struct sink *s, int key, const char *value)
 {
     struct fault why;
     switch (key) {
-    case OPT_LISTEN:
+    case 'l':
         s->listen = value;
         return 0;
     case OPT_API:
         if (sink_api_find(span_str(value)) == NULL)
-            return usage_error("there is no api '%s'", value);
+            return command_mistake(&cmd_sink, "there is no api '%s'", value);
         s->settings.api_name = value;
         return 0;
     case OPT_SELF_SIGNED:
@@ -115,46 +65,42 @@ static int take_option(struct sink *s, int key, const char *value)
         s->out = value;
         return 0;
     case OPT_RESPOND:
-        return sink_rules_add(&s->rules, span_str(value), &why) == OK ? 0 : usage_error("%s", why.text);
+        return sink_rules_add(&s->rules, span_str(value), &why) == OK ? 0 : command_mistake(&cmd_sink, "%s", why.text);
     case OPT_COUNT:
-        return span_u64(span_str(value), &s->count) && s->count > 0 ? 0 : usage_error("'%s' is no count", value);
+        return span_u64(span_str(value), &s->count) && s->count > 0 ? 0 : command_mistake(&cmd_sink, "'%s' is no count", value);
     case OPT_ONCE:
         s->requests = 1;
         return 0;
     case OPT_SEED:
         if (!span_u64(span_str(value), &s->seed))
-            return usage_error("'%s' is no number", value);
+            return command_mistake(&cmd_sink, "'%s' is no number", value);
         rng_seed(&s->rules.rng, s->seed);
         return 0;
     default:
-        return EX_USAGE;
+        return EXIT_USAGE_ERROR;
     }
 }
 
 /* 0: go on; -1: help was asked for and given; else an exit code. */
 static int parse(struct sink *s, int argc, char **argv)
 {
-    int key;
-    optind = 1;
-    while ((key = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        if (key == OPT_HELP || key == 'h') {
-            printf("%s%s", help, sink_respond_help);
-            return -1;
-        }
-        int rc = take_option(s, key, optarg);
-        if (rc != 0)
-            return rc;
-    }
+    const char *value;
+    int key, code;
+    while ((key = command_next(&cmd_sink, argc, argv, &value)) >= 0)
+        if ((code = take_option(s, key, value)) != 0)
+            return code;
+    if (key != COMMAND_END)
+        return key == COMMAND_HELP ? -1 : command_left(key);
     if (optind < argc)
-        return usage_error("unexpected '%s'", argv[optind]);
+        return command_mistake(&cmd_sink, "unexpected '%s'", argv[optind]);
     if (s->listen == NULL)
-        return usage_error("%s is needed", "--listen HOST:PORT");
+        return command_mistake(&cmd_sink, "%s is needed", "--listen HOST:PORT");
     if ((s->cert == NULL) != (s->key == NULL))
-        return usage_error("%s go together", "--cert and --key");
+        return command_mistake(&cmd_sink, "%s go together", "--cert and --key");
     if (s->cert != NULL && s->tls_dir != NULL)
-        return usage_error("%s exclude each other", "--cert and --tls-self-signed");
+        return command_mistake(&cmd_sink, "%s exclude each other", "--cert and --tls-self-signed");
     if (s->client_ca != NULL && s->cert == NULL && s->tls_dir == NULL)
-        return usage_error("%s needs a certificate of its own", "--client-ca");
+        return command_mistake(&cmd_sink, "%s needs a certificate of its own", "--client-ca");
     return 0;
 }
 
@@ -183,7 +129,7 @@ static bool split_address(const char *text, char *host, size_t host_max, int *re
 static int fail(const struct fault *why)
 {
     fprintf(stderr, "penstock sink: %s\n", why->text);
-    return why->err == ERR_DENIED ? EX_NOPERM : why->err == ERR_CONFIG ? EX_CONFIG : EX_CANTCREAT;
+    return why->err == ERR_DENIED ? EXIT_NO_PERMISSION : why->err == ERR_CONFIG ? EXIT_BAD_CONFIG : EXIT_CANT_CREATE;
 }
 
 static enum err read_file(const char *path, struct bytes *into, struct fault *why)
@@ -292,7 +238,7 @@ static int serve(struct sink *s, const char *host, int port)
     int got = 0, code = 0;
     if (uv_loop_init(&s->loop) != 0) {
         fprintf(stderr, "penstock sink: cannot make an event loop\n");
-        return EX_SOFTWARE;
+        return EXIT_INTERNAL;
     }
     if (sink_server_open(&s->server, &s->loop, host, port, &s->settings, s->tls, &got, &why) != OK) {
         code = fail(&why);
@@ -315,19 +261,19 @@ static int serve(struct sink *s, const char *host, int port)
     return code;
 }
 
-int cmd_sink(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     struct sink *s = must_alloc(sizeof *s);
     struct fault why;
     char host[64];
-    int port;
+    int port = 0;
     sink_rules_init(&s->rules, (uint64_t)time(NULL));
     s->settings.store = &s->store;
     s->settings.rules = &s->rules;
     signal(SIGPIPE, SIG_IGN);
     int code = parse(s, argc, argv);
     if (code == 0 && !split_address(s->listen, host, sizeof host, &port))
-        code = usage_error("'%s' is not HOST:PORT", s->listen);
+        code = command_mistake(&cmd_sink, "'%s' is not HOST:PORT", s->listen);
     if (code == 0 && (sink_store_init(&s->store, s->out, &why) != OK || prepare_tls(s, &why) != OK))
         code = fail(&why);
     if (code == 0)
@@ -339,3 +285,41 @@ int cmd_sink(int argc, char **argv)
     free(s);
     return code < 0 ? 0 : code;
 }
+
+const struct command cmd_sink = {
+    .name = "sink",
+    .run = run,
+    .brief = "a development upstream that speaks every api",
+    .usage = (const char *const[]){"sink --listen HOST:PORT [OPTION…]", NULL},
+    .about = "A development upstream. It recognises each api by its path, checks requests as strictly as the vendor "
+             "documents them, answers as the vendor would, and counts unique and repeated events.\n"
+             "\n"
+             "While it runs: GET /_sink/stats tells the counts as JSON, POST /_sink/respond adds the rule in the body, "
+             "DELETE /_sink/respond removes all rules. SIGTERM and SIGINT end it; it then prints its counts.",
+    .options = (const struct command_option[]){
+        {'l', "listen", "HOST:PORT", NULL, "an IP address or localhost; port 0 takes a free one"},
+        {OPT_API, "api", "NAME", NULL, "takes every request for this api's: cloudevents, honeycomb, langfuse, launchdarkly, "
+                                       "monk, segops, otlp, http"},
+        {OPT_SELF_SIGNED, "tls-self-signed", "DIR", NULL, "HTTPS with a certificate of its own; DIR gets ca.pem (for "
+                                                          "clients), cert.pem, key.pem"},
+        {OPT_CERT, "cert", "FILE", NULL, "HTTPS with this certificate (chain)"},
+        {OPT_KEY, "key", "FILE", NULL, "the key of --cert"},
+        {OPT_CLIENT_CA, "client-ca", "FILE", NULL, "clients must show a certificate of this authority"},
+        {OPT_ACCEPT_KEY, "accept-key", "KEY", "any", "the one credential that is taken"},
+        {OPT_OUT, "out", "FILE", NULL, "appends one line of NDJSON per event: request, index, api, status, taken, partition, "
+                                       "id, batch, event (or opaque); written before the answer is sent"},
+        {OPT_RESPOND, "respond", "RULE", NULL, "misbehaves; may be given several times"},
+        {OPT_COUNT, "count", "N", NULL, "ends when N unique events were taken"},
+        {OPT_ONCE, "once", NULL, NULL, "ends after one request"},
+        {OPT_SEED, "seed", "N", NULL, "of the rules' chance"},
+        {.name = NULL}},
+    .more = sink_respond_help,
+    .exits = "0 after SIGTERM, SIGINT, --count or --once; 64 wrong command line, 73 the port or a file cannot be had, "
+             "77 permission, 78 a bad certificate or key.",
+    .examples = (const struct command_example[]){
+        {"penstock sink --listen 127.0.0.1:9000 --out events.ndjson", "an upstream to develop against"},
+        {"penstock sink --listen 127.0.0.1:9000 --respond times=3,status=503,retry-after=1", "one that is down at first"},
+        {"penstock sink --listen localhost:9443 --tls-self-signed /tmp/sink", "over TLS; clients verify it with "
+                                                                               "/tmp/sink/ca.pem"},
+        {.line = NULL}},
+};

@@ -20,24 +20,6 @@
 #define LINE_BYTES_MAX (64u << 20)
 #define NAMES_MAX 4096
 
-static const char help[] =
-    "usage: penstock spool verify [--json] DIR\n"
-    "       penstock spool dump [--dead] DIR\n"
-    "\n"
-    "Reads spools that no agent serves now, and changes nothing. DIR is a data directory, or one output's directory in it.\n"
-    "\n"
-    "  verify   reads every frame, recounts accepted = pending + delivered + dead + dropped, says what is damaged\n"
-    "  dump     prints the pending events as NDJSON: output, seq, time, partition, id, event\n"
-    "\n"
-    "  --json   verify: one JSON object per spool\n"
-    "  --dead   dump: the dead letters instead: id, time, reason, status, answer, partition, attempts, event\n"
-    "\n"
-    "Exit: 0 sound, 65 damaged, 73 an agent uses it, 78 written by a newer version.\n"
-    "\n"
-    "examples:\n"
-    "  penstock spool verify /var/lib/penstock\n"
-    "  penstock spool dump /var/lib/penstock/telemetry | jq .event\n";
-
 struct options {
     bool dump, json, dead;
     const char *dir;
@@ -245,31 +227,51 @@ static int verify_dir(const struct options *o)
     return code;
 }
 
-int cmd_spool(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'},
-                                            {"dead", no_argument, NULL, 'd'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
     struct options o = {0};
-    int opt;
-    while ((opt = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        if (opt == 'h') {
-            (void)fputs(help, stdout);
-            return 0;
-        }
-        if (opt != 'j' && opt != 'd')
-            return EXIT_USAGE_ERROR;
-        o.json |= opt == 'j';
-        o.dead |= opt == 'd';
+    const char *value;
+    int key;
+    while ((key = command_next(&cmd_spool, argc, argv, &value)) >= 0) {
+        o.json |= key == 'j';
+        o.dead |= key == 'd';
     }
-    if (argc - optind == 2) {
-        o.dump = strcmp(argv[optind], "dump") == 0;
-        o.dir = argv[optind + 1];
-    }
-    if (o.dir == NULL || (!o.dump && strcmp(argv[optind], "verify") != 0) || (o.dump ? o.json : o.dead)) {
-        (void)fputs(help, stderr);
-        return EXIT_USAGE_ERROR;
-    }
+    if (key != COMMAND_END)
+        return command_left(key);
+    if (optind == argc)
+        return command_mistake(&cmd_spool, "verify or dump is needed");
+    o.dump = strcmp(argv[optind], "dump") == 0;
+    if (!o.dump && strcmp(argv[optind], "verify") != 0)
+        return command_mistake(&cmd_spool, "there is verify and dump, not '%s'", argv[optind]);
+    if (argc - optind != 2)
+        return command_mistake(&cmd_spool, "one DIR is needed");
+    if (o.dump ? o.json : o.dead)
+        return command_mistake(&cmd_spool, "--json belongs to verify, --dead to dump");
+    o.dir = argv[optind + 1];
     return verify_dir(&o);
 }
+
+const struct command cmd_spool = {
+    .name = "spool",
+    .run = run,
+    .brief = "verify or dump spools that no agent serves",
+    .usage = (const char *const[]){"spool verify [--json] DIR", "spool dump [--dead] DIR", NULL},
+    .about = "Reads spools that no agent serves now, and changes nothing. DIR is a data directory, or one output's "
+             "directory in it.",
+    .verbs = (const struct command_verb[]){
+        {"verify", "DIR", "reads every frame, recounts accepted = pending + delivered + dead + dropped, says what is "
+                          "damaged"},
+        {"dump", "DIR", "prints the pending events as NDJSON: output, seq, time, partition, id, event"},
+        {.name = NULL}},
+    .options = (const struct command_option[]){
+        {'j', "json", NULL, NULL, "verify: one JSON object per spool"},
+        {'d', "dead", NULL, NULL, "dump: the dead letters instead: id, time, reason, status, answer, partition, attempts, "
+                                  "event"},
+        {.name = NULL}},
+    .exits = "0 sound, 64 wrong command line, 65 damaged, 73 an agent uses it, 74 it cannot be read, 77 permission, "
+             "78 written by a newer version.",
+    .examples = (const struct command_example[]){
+        {"penstock spool verify /var/lib/penstock", "every spool of a data directory"},
+        {"penstock spool dump /var/lib/penstock/telemetry | jq .event", "what one output still has to send"},
+        {.line = NULL}},
+};

@@ -22,25 +22,6 @@
 #define COLUMNS_MAX 12
 #define ROWS_MAX 256
 
-static const char help[] =
-    "usage: penstock status [--admin URL | -c FILE] [--json] [--watch]\n"
-    "\n"
-    "What a running agent is doing: per input and output counts, rates, lag, state and the last error in the\n"
-    "upstream's words. What is wrong comes first.\n"
-    "\n"
-    "  --admin URL   where the agent's admin listens: http://HOST:PORT or unix:/PATH (default http://127.0.0.1:4390)\n"
-    "  -c FILE       take the address, and the token if there is one, from this configuration\n"
-    "  --json        what the agent says, as JSON\n"
-    "  --watch       again every second, in place, until interrupted\n"
-    "\n"
-    "An admin's token is taken from the configuration or from $PENSTOCK_ADMIN_TOKEN.\n"
-    "Exit: 0; 69 when the agent cannot be reached.\n"
-    "\n"
-    "examples:\n"
-    "  penstock status\n"
-    "  penstock status -c /etc/penstock/penstock.yaml --watch\n"
-    "  penstock status --json | jq '.outputs[] | {name, state, pending}'\n";
-
 /* --- tables ----------------------------------------------------------------------------------------------------------- */
 
 struct table {
@@ -407,60 +388,49 @@ static int show(struct cmd_http *c, const struct options *o)
     return code;
 }
 
-static int parse(int argc, char **argv, struct options *o)
-{
-    static const struct option options[] = {{"admin", required_argument, NULL, 'a'},
-                                            {"config", required_argument, NULL, 'c'},
-                                            {"json", no_argument, NULL, 'j'},
-                                            {"watch", no_argument, NULL, 'w'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    int opt;
-    while ((opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-        switch (opt) {
-        case 'a':
-            o->admin = optarg;
-            break;
-        case 'c':
-            o->config = optarg;
-            break;
-        case 'j':
-            o->json = true;
-            break;
-        case 'w':
-            o->watch = true;
-            break;
-        case 'h':
-            (void)fputs(help, stdout);
-            return 0;
-        default:
-            return EXIT_USAGE_ERROR;
-        }
-    }
-    if (optind == argc)
-        return -1;
-    (void)fputs(help, stderr);
-    return EXIT_USAGE_ERROR;
-}
-
-int cmd_status(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     struct options o = {0};
-    struct fault why;
-    struct cmd_http c;
-    struct config *config = NULL;
-    int code = parse(argc, argv, &o);
-    if (code >= 0)
-        return code;
-    if (o.config != NULL && (config = cmd_load_config(o.config)) == NULL)
-        return EXIT_BAD_CONFIG;
-    if (cmd_http_init(&c, o.admin, config, &why) != OK) {
-        (void)fprintf(stderr, "penstock status: %s\n", why.text);
-        code = config != NULL && o.admin == NULL ? EXIT_UNREACHABLE : EXIT_USAGE_ERROR;
-    } else {
-        code = show(&c, &o);
+    const char *value;
+    int key;
+    while ((key = command_next(&cmd_status, argc, argv, &value)) >= 0) {
+        o.json |= key == 'j';
+        o.watch |= key == 'w';
+        if (key == CMD_HTTP_OPTION_ADMIN)
+            o.admin = value;
+        if (key == 'c')
+            o.config = value;
     }
+    if (key != COMMAND_END)
+        return command_left(key);
+    if (optind < argc)
+        return command_mistake(&cmd_status, "unexpected '%s'", argv[optind]);
+    struct cmd_http c;
+    struct config *config;
+    int code = cmd_http_find(&cmd_status, &c, o.admin, o.config, &config);
+    if (code == 0)
+        code = show(&c, &o);
     cmd_http_deinit(&c);
     config_free(config);
     return code;
 }
+
+const struct command cmd_status = {
+    .name = "status",
+    .run = run,
+    .brief = "what a running agent is doing",
+    .usage = (const char *const[]){"status [--admin URL | -c FILE] [--json] [--watch]", NULL},
+    .about = "What a running agent is doing: per input and output counts, rates, lag, state and the last error in the "
+             "upstream's words. What is wrong comes first.",
+    .options = (const struct command_option[]){CMD_HTTP_OPTIONS,
+                                               {'j', "json", NULL, NULL, "what the agent says, as JSON; with --watch a line per look"},
+                                               {'w', "watch", NULL, NULL, "again every second, in place, until interrupted"},
+                                               {.name = NULL}},
+    .more = CMD_HTTP_MORE,
+    .exits = "0, 64 wrong command line, 69 the agent cannot be reached, 77 it refuses the token, 78 faulty configuration.",
+    .examples = (const struct command_example[]){
+        {"penstock status", "once"},
+        {"penstock status -c /etc/penstock/penstock.yaml --watch", "the agent of this configuration, every second"},
+        {"penstock status --json | jq '.outputs[] | {name, state, pending}'", "for a script"},
+        {.line = NULL}},
+};

@@ -7,24 +7,6 @@
 #include <getopt.h>
 #include <stdio.h>
 
-static const char help[] =
-    "usage: penstock tap [--output NAME] [--type GLOB] [--limit N] [--admin URL | -c FILE]\n"
-    "\n"
-    "Shows events as they are accepted, as NDJSON, without slowing anything: whoever reads too slowly misses some and\n"
-    "is told how many by a line {\"tap\":{\"left_out\":N}}.\n"
-    "\n"
-    "  --output NAME   only events that go to this output\n"
-    "  --type GLOB     only events of such types: * any characters, ? one\n"
-    "  --limit N       ends after N events\n"
-    "  --admin URL     where the agent's admin listens: http://HOST:PORT or unix:/PATH (default http://127.0.0.1:4390)\n"
-    "  -c FILE         take the address, and the token if there is one, from this configuration\n"
-    "\n"
-    "Exit: 0, also when the agent stops; 69 when it cannot be reached.\n"
-    "\n"
-    "examples:\n"
-    "  penstock tap --limit 10\n"
-    "  penstock tap --type 'billing.*' | jq .event.data\n";
-
 struct options {
     const char *admin, *config, *output, *type, *limit;
 };
@@ -44,7 +26,7 @@ static enum err add_parameter(struct bytes *target, const char *name, const char
     return err == OK ? url_encode_segment(target, span_str(value)) : err;
 }
 
-static int run(struct cmd_http *c, const struct options *o)
+static int show(struct cmd_http *c, const struct options *o)
 {
     struct bytes target;
     struct fault why;
@@ -75,65 +57,65 @@ static int run(struct cmd_http *c, const struct options *o)
     return code;
 }
 
-static int parse(int argc, char **argv, struct options *o)
-{
-    static const struct option options[] = {{"admin", required_argument, NULL, 'a'},
-                                            {"config", required_argument, NULL, 'c'},
-                                            {"output", required_argument, NULL, 'o'},
-                                            {"type", required_argument, NULL, 't'},
-                                            {"limit", required_argument, NULL, 'n'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    uint64_t limit;
-    int opt;
-    while ((opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
-        switch (opt) {
-        case 'a':
-            o->admin = optarg;
-            break;
-        case 'c':
-            o->config = optarg;
-            break;
-        case 'o':
-            o->output = optarg;
-            break;
-        case 't':
-            o->type = optarg;
-            break;
-        case 'n':
-            o->limit = optarg;
-            break;
-        case 'h':
-            (void)fputs(help, stdout);
-            return 0;
-        default:
-            return EXIT_USAGE_ERROR;
-        }
-    }
-    if (optind == argc && (o->limit == NULL || (span_u64(span_str(o->limit), &limit) && limit > 0)))
-        return -1;
-    (void)fputs(help, stderr);
-    return EXIT_USAGE_ERROR;
-}
-
-int cmd_tap(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     struct options o = {0};
-    struct fault why;
-    struct cmd_http c;
-    struct config *config = NULL;
-    int code = parse(argc, argv, &o);
-    if (code >= 0)
-        return code;
-    if (o.config != NULL && (config = cmd_load_config(o.config)) == NULL)
-        return EXIT_BAD_CONFIG;
-    if (cmd_http_init(&c, o.admin, config, &why) != OK) {
-        (void)fprintf(stderr, "penstock tap: %s\n", why.text);
-        code = config != NULL && o.admin == NULL ? EXIT_UNREACHABLE : EXIT_USAGE_ERROR;
-    } else {
-        code = run(&c, &o);
+    const char *value;
+    uint64_t limit;
+    int key;
+    while ((key = command_next(&cmd_tap, argc, argv, &value)) >= 0) {
+        switch (key) {
+        case CMD_HTTP_OPTION_ADMIN:
+            o.admin = value;
+            break;
+        case 'c':
+            o.config = value;
+            break;
+        case 'o':
+            o.output = value;
+            break;
+        case 't':
+            o.type = value;
+            break;
+        default:
+            o.limit = value;
+            break;
+        }
     }
+    if (key != COMMAND_END)
+        return command_left(key);
+    if (optind < argc)
+        return command_mistake(&cmd_tap, "unexpected '%s'", argv[optind]);
+    if (o.limit != NULL && (!span_u64(span_str(o.limit), &limit) || limit == 0))
+        return command_mistake(&cmd_tap, "--limit takes a count, not '%s'", o.limit);
+    struct cmd_http c;
+    struct config *config;
+    int code = cmd_http_find(&cmd_tap, &c, o.admin, o.config, &config);
+    if (code == 0)
+        code = show(&c, &o);
     cmd_http_deinit(&c);
     config_free(config);
     return code;
 }
+
+const struct command cmd_tap = {
+    .name = "tap",
+    .run = run,
+    .brief = "show events as they are accepted",
+    .usage = (const char *const[]){"tap [--output NAME] [--type GLOB] [--limit N] [--admin URL | -c FILE]", NULL},
+    .about = "Shows events as they are accepted, as NDJSON, without slowing anything: whoever reads too slowly misses some "
+             "and is told how many by a line {\"tap\":{\"left_out\":N}}.",
+    .options = (const struct command_option[]){
+        {'o', "output", "NAME", NULL, "only events that go to this output"},
+        {'t', "type", "GLOB", NULL, "only events of such types: * any characters, ? one"},
+        {'n', "limit", "N", NULL, "ends after N events"},
+        CMD_HTTP_OPTIONS,
+        {.name = NULL}},
+    .more = CMD_HTTP_MORE,
+    .exits = "0, also when the agent stops; 64 wrong command line, or no such output; 69 the agent cannot be reached, "
+             "77 it refuses the token, 78 faulty configuration.",
+    .examples = (const struct command_example[]){
+        {"penstock tap --limit 10", "the next ten"},
+        {"penstock tap --type 'billing.*' | jq .event.data", "what the application says"},
+        {.line = NULL}},
+};

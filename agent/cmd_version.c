@@ -2,27 +2,24 @@
 #include "agent/cmd.h"
 #include "agent/exit.h"
 
+#include <getopt.h>
 #include <libdeflate.h>
 #include <llhttp.h>
 #include <mbedtls/version.h>
 #include <msgpack.h>
 #include <stdio.h>
-#include <string.h>
 #include <uv.h>
 #include <yaml.h>
 #include <zstd.h>
 
-int cmd_version(int argc, char **argv)
+static int run(int argc, char **argv)
 {
-    (void)argv;
-    if (argc > 1 && strcmp(argv[1], "--help") == 0) {
-        (void)puts("usage: penstock version\n\nPrints the version, the build options and the libraries.");
-        return 0;
-    }
-    if (argc > 1) {
-        (void)fprintf(stderr, "usage: penstock version\n");
-        return EXIT_USAGE_ERROR;
-    }
+    const char *value;
+    int key = command_next(&cmd_version, argc, argv, &value);
+    if (key != COMMAND_END)
+        return command_left(key);
+    if (optind < argc)
+        return command_mistake(&cmd_version, "unexpected '%s'", argv[optind]);
     char tls[32];
     mbedtls_version_get_string_full(tls);
     (void)printf("penstock %s\n", PENSTOCK_VERSION);
@@ -48,3 +45,13 @@ int cmd_version(int argc, char **argv)
 #endif
     return 0;
 }
+
+const struct command cmd_version = {
+    .name = "version",
+    .run = run,
+    .brief = "version, build options, libraries",
+    .usage = (const char *const[]){"version", NULL},
+    .about = "Prints the version, the build options and the libraries with their versions.",
+    .exits = "0, 64 wrong command line.",
+    .examples = (const struct command_example[]){{"penstock version", "for a report of a fault"}, {.line = NULL}},
+};

@@ -1,34 +1,47 @@
 /* main: one binary, many commands. Each command is a file, cmd_NAME.c, whose entry gets its own name as argv[0]. */
-#include "agent/cmd.h"
+#include "agent/command.h"
 #include "agent/exit.h"
+#include "lib/config/schema.h"
 
 #include <stdio.h>
 #include <string.h>
 
-struct command {
-    const char *name;
-    int (*run)(int argc, char **argv);
-    const char *help;
-};
-
-static const struct command commands[] = {
-    {"run", cmd_run, "run the agent in the foreground"},
-    {"check", cmd_check, "validate a configuration"},
-    {"send", cmd_send, "send NDJSON events to a running agent"},
-    {"status", cmd_status, "what a running agent is doing"},
-    {"tap", cmd_tap, "show events as they are accepted"},
-    {"dead", cmd_dead, "list, show, replay or purge dead letters"},
-    {"spool", cmd_spool, "verify or dump spools that no agent serves"},
-    {"sink", cmd_sink, "a development upstream that speaks every api"},
-    {"version", cmd_version, "version, build options, libraries"},
-};
-
 static void usage(FILE *to)
 {
     (void)fprintf(to, "penstock: a durable event forwarder\n\nusage: penstock COMMAND [OPTION…]\n\ncommands:\n");
-    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-        (void)fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
-    (void)fprintf(to, "\n`penstock COMMAND --help` says more.\n");
+    for (unsigned i = 0; commands[i] != NULL; i++)
+        (void)fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->brief);
+    (void)fprintf(to, "\n`penstock COMMAND --help` says more.\n"
+                      "\nexamples:\n"
+                      "  penstock check -c /etc/penstock/penstock.yaml\n"
+                      "  penstock run -c /etc/penstock/penstock.yaml\n"
+                      "  penstock status --watch\n");
+}
+
+static int unknown(const char *name)
+{
+    const char *names[32];
+    unsigned n = 0;
+    for (; commands[n] != NULL && n + 1 < sizeof names / sizeof names[0]; n++)
+        names[n] = commands[n]->name;
+    names[n] = NULL;
+    (void)fprintf(stderr, "penstock: there is no command '%s'; the nearest one is %s; see `penstock --help`\n", name,
+                  schema_nearest(name, names));
+    return EXIT_USAGE_ERROR;
+}
+
+/* `penstock help COMMAND` is `penstock COMMAND --help`. */
+static int help(int argc, char **argv)
+{
+    if (argc < 2) {
+        usage(stdout);
+        return 0;
+    }
+    const struct command *c = command_find(argv[1]);
+    if (c == NULL)
+        return unknown(argv[1]);
+    command_help(c, stdout);
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -38,15 +51,10 @@ int main(int argc, char **argv)
         return EXIT_USAGE_ERROR;
     }
     const char *name = argv[1];
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
-        usage(stdout);
-        return 0;
-    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
+        return help(argc - 1, argv + 1);
     if (strcmp(name, "--version") == 0)
         name = "version";
-    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
-        if (strcmp(name, commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
-    (void)fprintf(stderr, "penstock: there is no command '%s'; see `penstock --help`\n", name);
-    return EXIT_USAGE_ERROR;
+    const struct command *c = command_find(name);
+    return c != NULL ? c->run(argc - 1, argv + 1) : unknown(name);
 }
