@@ -194,6 +194,42 @@ static void default_text(const struct walk *w, const struct schema_key *key, uns
     }
 }
 
+/* A value that the key takes: its default, or what its type looks like. */
+static const char *example(const struct walk *w, const struct schema_key *key)
+{
+    static const char *const examples[SCHEMA_TYPES] = {
+        [SCHEMA_STRING] = "text",
+        [SCHEMA_SECRET] = "${file:/etc/penstock/secret}",
+        [SCHEMA_DURATION] = "30s",
+        [SCHEMA_SIZE] = "1MiB",
+        [SCHEMA_COUNT] = "1000",
+        [SCHEMA_BOOL] = "false",
+        [SCHEMA_FILE] = "/etc/penstock/file.pem",
+        [SCHEMA_PATH] = "/var/lib/penstock",
+        [SCHEMA_LISTEN] = "127.0.0.1:4380",
+        [SCHEMA_SOCKET] = "/run/penstock/penstock.sock",
+        [SCHEMA_URL] = "https://collector.example.com",
+        [SCHEMA_PROXY] = "http://proxy:3128",
+        [SCHEMA_MODE] = "\"0660\"",
+        [SCHEMA_USER] = "penstock",
+        [SCHEMA_GROUP] = "penstock",
+        [SCHEMA_RATE] = "60/1m",
+        [SCHEMA_CONCURRENCY] = "4",
+        [SCHEMA_TLS_VERSION] = "\"1.2\"",
+        [SCHEMA_HEADERS] = "{ X-Extra: value }",
+        [SCHEMA_USERS] = "{ app: \"${env:FORWARD_PASSWORD}\" }",
+        [SCHEMA_NAMES] = "[telemetry, billing]",
+        [SCHEMA_UIDS] = "[app, 1000]",
+        [SCHEMA_GIDS] = "[app, 1000]",
+    };
+    const char *text = key->fallback;
+    for (unsigned i = 0; text == NULL && key->by_type != NULL && w->type_names != NULL && w->type_names[i] != NULL; i++)
+        text = schema_default(key, i);
+    if (text == NULL)
+        text = key->type == SCHEMA_ENUM ? key->choices[0] : examples[key->type];
+    return text;
+}
+
 static void walk_keys(struct walk *w, const struct schema_key *keys, unsigned types)
 {
     size_t mark = strlen(w->path);
@@ -212,7 +248,8 @@ static void walk_keys(struct walk *w, const struct schema_key *keys, unsigned ty
                                  .type_text = schema_type_text(key, type, sizeof type),
                                  .default_text = usual,
                                  .types_text = only,
-                                 .help = key->help};
+                                 .help = key->help,
+                                 .example = example(w, key)};
         w->row(w->ctx, &row);
     }
     w->path[mark] = '\0';

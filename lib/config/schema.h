@@ -102,6 +102,7 @@ struct schema_row {
     const char *default_text; /* "1000", or "honeycomb 1000, monk 5000, …"; "" when there is none */
     const char *types_text;   /* the types of input or output that have it; "" for all */
     const char *help;
+    const char *example; /* a value that the file may hold, its default if it has one */
 };
 /* Every key that holds a value, in the order of the table. */
 void schema_walk(void (*row)(void *ctx, const struct schema_row *row), void *ctx);

@@ -276,6 +276,7 @@ static void check_manual(void *ctx, const struct schema_row *row)
     ++*count;
     cr_expect(row->help != NULL && row->help[0] != '\0', "%s has no help", row->path);
     cr_expect(row->type_text[0] != '\0', "%s has no type", row->path);
+    cr_expect(row->example != NULL && row->example[0] != '\0', "%s has no example", row->path);
     size_t len = row->help == NULL ? 0 : strlen(row->help);
     cr_expect(len > 0 && (row->help[len - 1] == '.' || strstr(row->help, "…") != NULL),
               "%s: help is no sentence", row->path);
