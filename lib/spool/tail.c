@@ -292,8 +292,10 @@ void tail_unlaunch(struct tail *t)
     if (t->launched.chunk == t->settled.chunk && t->launched.at == t->settled.at)
         return; /* Nothing was handed out; both may be before everything. */
     tail_close_frame(t);
+    /* The end of a chunk and the beginning of the next one are the same place. */
+    struct tail_mark end = mark_next(t, t->launched);
     for (struct tail_mark m = mark_next(t, t->settled);
-         m.chunk != NULL && !(m.chunk == t->launched.chunk && m.at >= t->launched.at); m = mark_next(t, m)) {
+         m.chunk != NULL && !(m.chunk == end.chunk && m.at == end.at); m = mark_next(t, m)) {
         const uint8_t *header = m.chunk->data + m.at;
         uint32_t bytes = (uint32_t)frame_bytes(frame_payload_len(header));
         t->fill_bytes += bytes;

@@ -415,3 +415,27 @@ Test(spool_codec, what_was_not_handed_out_is_not_taken_back)
     cr_assert_eq(t.fill_events, 1);
     tail_deinit(&t);
 }
+
+Test(spool_codec, what_waits_in_the_next_chunk_is_not_counted_twice)
+{
+    static uint8_t body[100 * 1000];
+    struct tail t;
+    struct tail_range ranges[4];
+    uint64_t first, end;
+    struct spool_record r = {.body = span_of(body, sizeof(body)), .wall_ns = 1};
+    tail_init(&t);
+    tail_append(&t, &r, 1, 1);
+    cr_assert_eq(tail_take(&t, 1 << 20, 4, ranges, &first, &end), 1);
+    tail_append(&t, &r, 1, 2); /* another chunk */
+    tail_append(&t, &r, 1, 3);
+    cr_assert_eq(t.fill_events, 2);
+    tail_unlaunch(&t);
+    cr_assert_eq(t.fill_events, 3);
+    unsigned count = tail_take(&t, 1 << 20, 4, ranges, &first, &end);
+    cr_assert_eq(count, 3);
+    cr_assert_eq(first, 1);
+    cr_assert_eq(end, 4);
+    cr_assert_eq(t.fill_events, 0);
+    cr_assert_eq(t.fill_bytes, 0);
+    tail_deinit(&t);
+}
