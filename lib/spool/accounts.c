@@ -225,6 +225,33 @@ static bool apply_settled(struct accounts *a, struct op_runs runs)
     return true;
 }
 
+/* Open batches with unsettled members in first..last have ended before these were assigned anew: the record of
+ * it was lost to damage. What else they had is unassigned again. */
+static void end_forgotten(struct accounts *a, uint64_t first, uint64_t last)
+{
+    for (size_t i = a->batch_count; i-- > 0;) {
+        struct batch *b = a->batches[i];
+        if (!overlaps(b, first, last))
+            continue;
+        a->identity_broken++;
+        if (a->lost != NULL)
+            a->lost(a->lost_ctx, b, true);
+        batch_release(a, b);
+    }
+}
+
+/* A seq is a member of one open batch at most. */
+static void take_members(struct accounts *a, uint64_t first, uint64_t last)
+{
+    if (first <= a->low_water)
+        first = a->low_water + 1;
+    if (first > last)
+        return;
+    if (intervals_count(&a->taken, first, last) != intervals_count(&a->settled, first, last))
+        end_forgotten(a, first, last);
+    (void)intervals_add(&a->taken, first, last); /* Settled ones may be in already. */
+}
+
 static bool apply_assign(struct accounts *a, const struct op_assign *op, size_t op_bytes)
 {
     if (accounts_batch(a, op->batch_no) != NULL)
@@ -251,11 +278,7 @@ static bool apply_assign(struct accounts *a, const struct op_assign *op, size_t 
     for (unsigned i = 0; i < n; i++) {
         bool there = op_run_next(&runs, &b->runs[i]);
         ensure(there);
-        uint64_t first = b->runs[i].first, last = first + b->runs[i].count - 1;
-        if (first <= a->low_water)
-            first = a->low_water + 1;
-        if (first <= last)
-            (void)intervals_add(&a->taken, first, last); /* Settled ones may be in already. */
+        take_members(a, b->runs[i].first, b->runs[i].first + b->runs[i].count - 1);
     }
     b->unsettled = accounts_unsettled(a, b);
     if (b->unsettled < b->count && !b->broken) {
@@ -411,8 +434,11 @@ static void sweep_batches(struct accounts *a)
     for (size_t i = a->batch_count; i-- > 0;) {
         struct batch *b = a->batches[i];
         b->unsettled = accounts_unsettled(a, b);
-        if (b->unsettled == 0)
-            batch_remove(a, b);
+        if (b->unsettled > 0)
+            continue;
+        if (a->lost != NULL)
+            a->lost(a->lost_ctx, b, true);
+        batch_remove(a, b);
     }
 }
 
