@@ -114,7 +114,8 @@ static void run_write(struct dead_job *j, const struct spool_vfs *vfs)
         j->allocated = st.allocated;
     if (j->err != 0 && j->create) {
         (void)vfs->close(vfs->ctx, j->fd); /* The file is thrown away. */
-        (void)vfs->unlink(vfs->ctx, name);
+        int gone = vfs->unlink(vfs->ctx, name);
+        j->left = gone < 0 && gone != -ENOENT;
         j->fd = -1;
     }
 }
@@ -135,7 +136,7 @@ static void run_dead(struct spool_job *job, const struct spool_vfs *vfs)
 {
     struct dead_job *j = CONTAINER_OF(job, struct dead_job, job);
     j->err = 0;
-    j->sync_failed = false;
+    j->sync_failed = j->left = false;
     if (j->work == DEAD_UNLINK)
         run_unlink(j, vfs);
     else if (j->work == DEAD_READ)
@@ -159,7 +160,8 @@ void dead_submit(struct spool *s, enum dead_work work)
 /* --- writing ----------------------------------------------------------------------------------------------
  */
 
-/* A file of this process, of this size at most; it begins with all marks that matter, twice. */
+/* A file of this process, of this size at most; it begins with all marks that matter, twice, and its header says
+ * whether there are any: else a crash that took just these would bring letters back. */
 static void begin_file(struct spool *s, uint64_t first)
 {
     struct deadbox *d = &s->dead;
@@ -167,6 +169,7 @@ static void begin_file(struct spool *s, uint64_t first)
     j->create = true;
     j->make_dir = !d->dir_made;
     j->file_id = d->letters.next_file++;
+    j->first = first;
     j->offset = 0;
     struct segment_header header = {.major = SPOOL_FORMAT_MAJOR,
                                     .minor = SPOOL_FORMAT_MINOR,
@@ -177,7 +180,8 @@ static void begin_file(struct spool *s, uint64_t first)
                                     .commit_align = 4096,
                                     .capacity = DEAD_FILE_CAPACITY,
                                     .wall_ns = s->host.wall_ns(s->host.ctx),
-                                    .flags = SEGMENT_DEAD_LETTERS};
+                                    .flags = SEGMENT_DEAD_LETTERS |
+                                             (d->letters.gone.count > 0 ? SEGMENT_MARKS_FIRST : 0)};
     memcpy(header.uuid, s->uuid, sizeof s->uuid);
     bytes_clear(&j->prefix);
     enum err err = bytes_reserve(&j->prefix, SEGMENT_HEADER_AREA);
@@ -193,7 +197,14 @@ static void begin_file(struct spool *s, uint64_t first)
                                     .prev_hcrc = header.hcrc};
 }
 
-/* Writes the frames in the job. `first` is the first letter among them, or the next to come. */
+/* What is gone is gone in the log as well, durably: files may say so. */
+static bool gone_is_durable(const struct spool *s)
+{
+    return s->done_ticket >= s->dead.marks_ticket && s->dead.replayed_count == 0;
+}
+
+/* Writes the frames in the job. `first` is the first letter among them, or the next to come. A new file has to
+ * wait for the commit that makes durable what it would say: dead_pump() tries again. */
 static void submit_write(struct spool *s, enum dead_work work, uint64_t first)
 {
     struct deadbox *d = &s->dead;
@@ -203,6 +214,8 @@ static void submit_write(struct spool *s, enum dead_work work, uint64_t first)
         s->drop_fds[s->drop_fd_count++] = d->fd;
         d->fd = -1;
     }
+    if (d->fd < 0 && !gone_is_durable(s))
+        return;
     if (d->fd < 0) {
         begin_file(s, first);
     } else {
@@ -232,6 +245,9 @@ static bool write_succeeded(struct spool *s)
     }
     d->retry = true;
     d->retry_at_us = now_us(s) + RETRY_US;
+    if (j->left) /* It counts as a file without letters, so that it goes before those that came after it. */
+        letters_add_file(&d->letters,
+                         &(struct dead_file){.id = j->file_id, .first = j->first, .next = j->first});
     if (!j->sync_failed && (j->err == ENOSPC || j->err == EDQUOT)) {
         spool_warn(s, "no space for dead letters; trying again every second");
         return false;
@@ -516,7 +532,7 @@ static void drop_needless_marks(struct spool *s)
 static void step_marks(struct spool *s)
 {
     struct deadbox *d = &s->dead;
-    if (s->done_ticket < d->marks_ticket)
+    if (!gone_is_durable(s))
         return;
     if (d->look) {
         d->look = false;

@@ -34,7 +34,7 @@ struct dead_job {
     /* Write: prefix and frames at an offset of a file, which may have to be made. */
     struct bytes prefix, frames;
     bool create, make_dir;
-    uint64_t file_id;
+    uint64_t file_id, first; /* first: letter of a file to be made */
     int fd;
     uint64_t offset, bytes;
     struct frame_place place;
@@ -49,6 +49,7 @@ struct dead_job {
     /* Results. */
     int err;
     bool sync_failed;
+    bool left; /* a file that could not be made could not be deleted either */
     uint64_t allocated;
 };
 

@@ -64,7 +64,8 @@ void failure_rewrite(struct spool *s, uint64_t now)
         return;
     }
     struct segment *seg = commit_new_segment(s);
-    dead_replays_durable(s, UINT64_MAX); /* They will be when this is. */
+    dead_replays_durable(s, UINT64_MAX); /* They will be when this is, */
+    s->dead.marks_ticket = s->ticket;    /* and no file may say so before. */
     *c = (struct commit_job){.job = c->job,
                              .fd = s->prepared.fd,
                              .seal_fd = -1,

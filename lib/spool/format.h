@@ -56,6 +56,7 @@ enum {
     SEGMENT_RECYCLED = 1,
     SEGMENT_AFTER_UNCLEAN = 2,
     SEGMENT_DEAD_LETTERS = 4,
+    SEGMENT_MARKS_FIRST = 8, /* of dead letters: marks of those that are gone stand before the letters */
     SEGMENT_PREV_IO_ERROR = 1, /* in prev_flags */
 };
 

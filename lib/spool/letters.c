@@ -186,6 +186,7 @@ struct scan_state {
     const struct spool_vfs *vfs;
     const uint8_t *uuid;
     struct fault *why;
+    bool marks_whole; /* no older file has to say anything more */
 };
 
 static int note_file(void *arg, const char *name)
@@ -215,13 +216,16 @@ static void apply_marks(struct letters *l, struct span ops)
             (void)intervals_add(&l->gone, run.first, run.first + run.count - 1); /* Counted by file. */
 }
 
-/* All of the newest file: where its letters end, and what it says about which of them count. */
-static void scan_newest(struct scan_state *s, int fd, const struct segment_header *header, uint64_t size,
-                        struct dead_file *f)
+/* All of a file: where its letters end (of the newest; of the others their successors tell), and what it says
+ * about which letters count. Returns whether that is all: when the marks that it began with are torn, its
+ * elders' are needed as well. */
+static bool scan_content(struct scan_state *s, int fd, const struct segment_header *header, uint64_t size,
+                         struct dead_file *f)
 {
     struct scan scan;
     struct frame frame;
     const uint8_t *payload;
+    bool letters = false, whole = (header->flags & SEGMENT_MARKS_FIRST) == 0;
     scan_init(&scan, s->vfs, fd, header, size);
     for (;;) {
         enum scan_result result = scan_next(&scan, &frame, &payload);
@@ -229,16 +233,19 @@ static void scan_newest(struct scan_state *s, int fd, const struct segment_heade
             break;
         if (result == SCAN_BAD)
             continue;
+        letters = letters || frame.type == FRAME_DATA;
+        whole = whole || (frame.type == FRAME_CTRL && !letters);
         if (frame.type == FRAME_DATA && frame.seq >= f->next)
             f->next = frame.seq + frame.count;
         else if (frame.type == FRAME_CTRL)
             apply_marks(s->l, span_of(payload, frame.payload_len));
     }
     scan_deinit(&scan);
+    return whole;
 }
 
-/* Header, size, and for the newest its content. *ret_good is false when the file cannot be used. */
-static enum err scan_file(struct scan_state *s, struct dead_file *f, bool newest, bool *ret_good)
+/* Header, size, and for the newest ones the content. *ret_good is false when the file cannot be used. */
+static enum err scan_file(struct scan_state *s, struct dead_file *f, bool *ret_good)
 {
     uint8_t *area = must_alloc(SEGMENT_HEADER_AREA);
     char name[SEGMENT_NAME_MAX];
@@ -262,8 +269,8 @@ static enum err scan_file(struct scan_state *s, struct dead_file *f, bool newest
         f->first = f->next = header.first_seq;
         f->allocated = st.allocated;
         *ret_good = true;
-        if (newest)
-            scan_newest(s, fd, &header, st.size, f);
+        if (!s->marks_whole)
+            s->marks_whole = scan_content(s, fd, &header, st.size, f);
     }
     (void)s->vfs->close(s->vfs->ctx, fd); /* Nothing was written. */
     return kind == SEGMENT_UNSUPPORTED ? fault_context(s->why, "%s", name) : OK;
@@ -272,7 +279,7 @@ static enum err scan_file(struct scan_state *s, struct dead_file *f, bool newest
 enum err letters_scan(struct letters *l, const struct spool_vfs *vfs, const uint8_t uuid[16],
                       struct fault *why)
 {
-    struct scan_state s = {l, vfs, uuid, why};
+    struct scan_state s = {.l = l, .vfs = vfs, .uuid = uuid, .why = why};
     l->next_file = l->next_file == 0 ? 1 : l->next_file;
     int err = vfs->list(vfs->ctx, DEAD_DIR, note_file, l);
     if (err == -ENOENT)
@@ -287,7 +294,7 @@ enum err letters_scan(struct letters *l, const struct spool_vfs *vfs, const uint
     for (size_t i = l->file_count; i-- > 0;) {
         struct dead_file f = l->files[i];
         bool good;
-        enum err e = scan_file(&s, &f, next_first == 0, &good);
+        enum err e = scan_file(&s, &f, &good);
         if (e != OK)
             return e;
         if (good && next_first != 0 && f.first > next_first)
