@@ -82,6 +82,10 @@ static void settle_broken(struct world *w, struct flight *f)
     enum err err = spool_settle(w->spool, b->id.batch_no, &o);
     if (w->verbose)
         world_say(w, "settle broken batch %" PRIu64 ", %u left: %s", b->id.batch_no, count, err_name(err));
+    if (err == ERR_NOT_FOUND) {
+        client_lost(w, f);
+        return;
+    }
     if (err != OK) {
         f->whole = false;
         return;
