@@ -264,6 +264,10 @@ void upstream_conn_reply(const struct upstream_conn *c, struct api_reply *ret)
 
 static void answered(struct upstream_conn *c)
 {
+    /* Whoever is thankful before the request is whole does not have the events yet: that counts once the rest is
+     * written, too (on_written). */
+    if (!request_written(c) && c->client.status / 100 == 2)
+        return;
     if (!request_written(c)) {
         /* An early answer (a refusal, mostly): the rest of the request will not be sent. Its bytes are still
          * libuv's, so the owner hears of the answer when the handles are closed. */
@@ -333,6 +337,8 @@ static void plain_eof(struct upstream_conn *c, bool clean)
     if (c->client.state == HTTP_CLIENT_COMPLETE) {
         c->client.reusable = false;
         answered(c);
+        if (c->state == CONN_BUSY)
+            upstream_conn_abort(c, BREAK_UNKNOWN, "the connection ended before the request was whole");
     } else if (c->client.state == HTTP_CLIENT_NO_ANSWER) {
         conn_lost(c, "the connection ended before an answer");
     } else {
@@ -354,6 +360,8 @@ static void on_written(uv_write_t *req, int status)
         return;
     }
     push(c);
+    if (c->state == CONN_BUSY && c->client.state == HTTP_CLIENT_COMPLETE)
+        answered(c);
 }
 
 static void write_bufs(struct upstream_conn *c, const uv_buf_t *bufs, unsigned count)
