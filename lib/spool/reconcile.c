@@ -95,7 +95,10 @@ static void remember(struct recovery *r, const struct spool_item *item)
     }
 }
 
-static void remember_segment(struct recovery *r, const struct found *f, uint64_t end)
+/* Only the segment's own events, before next_seq. There may be others: copies that a later segment has as
+ * well, and, behind a torn place, events that nobody was answered for and that are not kept: were their ids
+ * remembered, their repetition would be answered for and never stored. */
+static void remember_segment(struct recovery *r, const struct found *f, uint64_t end, uint64_t next_seq)
 {
     char name[SEGMENT_NAME_MAX];
     struct scan scan;
@@ -104,7 +107,12 @@ static void remember_segment(struct recovery *r, const struct found *f, uint64_t
     segment_name(f->id, name);
     int fd = r->vfs.open(r->vfs.ctx, name, VFS_RDONLY);
     if (fd < 0)
+        fd = r->vfs.open(r->vfs.ctx, name, VFS_RDONLY); /* Once more, as for any read. */
+    if (fd < 0) {
+        recovery_warn(r, "cannot open segment %llu again: ids in it are forgotten",
+                      (unsigned long long)f->id);
         return;
+    }
     scan_init(&scan, &r->vfs, fd, &f->header, end);
     for (;;) {
         struct frame_events events;
@@ -116,7 +124,8 @@ static void remember_segment(struct recovery *r, const struct found *f, uint64_t
             !frame_events_open(&events, span_of(payload, frame.payload_len), frame.seq, frame.count))
             continue;
         while (frame_events_next(&events, &item))
-            remember(r, &item);
+            if (item.seq < next_seq)
+                remember(r, &item);
     }
     scan_deinit(&scan);
     (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
@@ -137,8 +146,9 @@ void recovery_recent(struct recovery *r)
         bytes += r->valid[from]->end;
     }
     for (; from < r->valid_count; from++) {
+        const struct found *f = r->valid[from];
         bool newest = from + 1 == r->valid_count;
-        remember_segment(r, r->valid[from], newest ? r->valid[from]->size : r->valid[from]->end);
+        remember_segment(r, f, newest ? f->size : f->end, newest ? r->accounts.next_seq : f->next_seq);
     }
 }
 
