@@ -24,7 +24,7 @@ static void draw_spool(struct world *w)
     c->window_bytes = ONE_OF(w, 0, 65536, 262144);
     c->cache_bytes = ONE_OF(w, 0, 16384, 65536);
     c->recent_us = ONE_OF(w, 0, 0, 1000000);
-    c->recent_max = 100;
+    c->recent_max = ONE_OF(w, 100, 2000);
     c->min_free = ONE_OF(w, 0, 0, 0, 1 << 20);
 }
 

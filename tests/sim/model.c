@@ -109,7 +109,9 @@ void model_appended(struct world *w, uint32_t first_event, unsigned count, uint6
         m->seqs = grown(m->seqs, &m->seq_cap, m->last_seq + 2, sizeof(*m->seqs));
         if (m->last_seq > m->max_seq)
             m->max_seq = m->last_seq;
-        m->seqs[m->last_seq] = (struct m_seq){.event = first_event + k, .state = SEQ_PENDING};
+        m->seqs[m->last_seq] = (struct m_seq){.event = first_event + k,
+                                                 .state = SEQ_PENDING,
+                                                 .wall_ns = process_host(w).wall_ns(w)};
     }
 }
 

@@ -35,6 +35,7 @@ struct m_seq {
     bool acked, handed;
     bool maybe_dropped; /* dropped before a crash: either way is right */
     bool died;          /* became a letter, in this life or an earlier one */
+    uint64_t wall_ns;   /* when it was received */
 };
 
 enum m_batch_state { B_ASSIGNING, B_OPEN, B_SETTLING, B_SETTLED, B_GONE };

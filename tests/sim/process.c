@@ -228,6 +228,7 @@ void process_start(struct world *w)
     world_met(w, MET_START);
     if (w->verbose)
         world_say(w, "start %u", w->life);
+    w->start_wall_ns = host_wall(w);
     w->spool = spool_new(&w->knobs.spool, &vfs, &host);
     spool_open(w->spool);
 }

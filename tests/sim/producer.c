@@ -44,6 +44,7 @@ bool producer_append(struct world *w, unsigned count, uint32_t body_max)
     if (err == OK && (state == SPOOL_FAILED || state == SPOOL_CLOSED || state == SPOOL_OPENING))
         world_fail(w, "append taken in state %d", state);
     if (err != OK) {
+        w->spacious = w->spacious && err == ERR_CLOSED;
         w->model.event_count -= count; /* the numbers of refused ones are used again: they must not turn up */
         return false;
     }

@@ -46,7 +46,9 @@ const char *const branch_names[MET_COUNT] = {"kill",
                                              "rewind",
                                              "corrupt",
                                              "torn",
-                                             "wall_jump"};
+                                             "wall_jump",
+                                             "recent_pending",
+                                             "recent_settled"};
 uint64_t branches_met[MET_COUNT];
 uint64_t ops_met[DISK_OPS];
 void (*world_on_fail)(struct world *w, const char *why);
@@ -133,22 +135,6 @@ static struct event take(struct world *w)
 
 /* --- after every event ------------------------------------------------------------------------------ */
 
-/* The ids of the last moments: of events that were offered, and no more than asked for. */
-static void check_recent(struct world *w)
-{
-    uint64_t wall_ns, event, count = 0;
-    struct span id;
-    while (spool_recent_next(w->spool, &id, &wall_ns)) {
-        count++;
-        if (id.len < 2 || id.at[0] != 'e' || !span_u64(span_of(id.at + 1, id.len - 1), &event) ||
-            event == 0 || event > w->model.event_count)
-            world_fail(w, "a recent id of %zu bytes is of no event", id.len);
-    }
-    if (count > w->knobs.spool.recent_max || (count > 0 && w->knobs.spool.recent_us == 0))
-        world_fail(w, "%" PRIu64 " recent ids, %u were asked for", count, w->knobs.spool.recent_max);
-    world_trace(w, count);
-}
-
 /* Sizes that may change while the process lives, for better or worse. */
 static void reconfigure(struct world *w)
 {
@@ -174,7 +160,7 @@ static void on_opened(struct world *w)
             model_dropped_at_start(w, w->notes[k].batch_no);
     model_opened(w);
     client_opened(w);
-    check_recent(w);
+    recent_check(w);
     struct span user = spool_user(w->spool);
     uint64_t counter = 0;
     if (user.len != 0 && user.len != 24)
@@ -236,6 +222,21 @@ static void check_space(struct world *w)
                    c->max_bytes);
 }
 
+/* With plenty of room finished segments stay for the ids in them: an eighth of the quota, or four segments.
+ */
+static void watch_room(struct world *w)
+{
+    const struct spool_config *c = &w->knobs.spool;
+    uint64_t quota = c->max_bytes, eighth = quota / 8, four = 4 * c->segment_bytes;
+    uint64_t plenty = eighth > four ? eighth : four;
+    struct spool_ledger l;
+    if (!w->spacious)
+        return;
+    spool_ledger(w->spool, &l);
+    if (spool_state(w->spool) != SPOOL_OK || l.allocated_bytes > plenty || l.allocated_bytes > quota / 2)
+        w->spacious = false;
+}
+
 static void after_event(struct world *w)
 {
     if (w->spool == NULL)
@@ -246,6 +247,7 @@ static void after_event(struct world *w)
     look_at_state(w);
     if (w->opened) {
         model_check(w);
+        watch_room(w);
         if (w->steps % 16 == 0)
             check_space(w);
     }
@@ -523,6 +525,7 @@ static void begin(struct world *w)
     heap_drop();
     w->trace = w->seed * UINT64_C(0x9E3779B97F4A7C15) + 1;
     knobs_draw(w);
+    w->spacious = true;
     if (w->script != NULL)
         script_begin(w);
     disk_set_gate(w->disk, &gate);

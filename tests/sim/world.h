@@ -122,6 +122,8 @@ enum branch { /* what a run met: the coverage that a gate asks for */
               MET_CORRUPT,
               MET_TORN,
               MET_WALL_JUMP,
+              MET_RECENT_PENDING,
+              MET_RECENT_SETTLED,
               MET_COUNT
 };
 extern const char *const branch_names[MET_COUNT];
@@ -156,7 +158,9 @@ struct world {
     int disk_error;    /* every writing call answers this until EV_HEAL_DISK */
     uint64_t squeezed; /* capacity is held down */
     uint64_t user_counter;
-    unsigned rots; /* places damaged so far */
+    unsigned rots;          /* places damaged so far */
+    uint64_t start_wall_ns; /* when the process began to open the spool */
+    bool spacious;          /* there has been plenty of room at all times */
 
     /* The exhaustive mode: die at this call with this fate. 0: never. */
     uint64_t die_at_call, die_again_at_call;
@@ -216,6 +220,9 @@ void client_turn(struct world *w);
 void client_whim(struct world *w, bool drop); /* drops a record that was read, or rewinds */
 void client_reply(struct world *w, const struct event *e);
 void client_no_reply(struct world *w, const struct event *e);
+
+/* --- recent.c: ids of the last moments, after a start -------------------------------------------------- */
+void recent_check(struct world *w);
 
 /* --- letters.c: dead letters are listed and purged ----------------------------------------------------- */
 void letters_purge(struct world *w);
