@@ -225,8 +225,8 @@ static bool apply_settled(struct accounts *a, struct op_runs runs)
     return true;
 }
 
-/* Open batches with unsettled members in first..last have ended before these were assigned anew: the record of
- * it was lost to damage. What else they had is unassigned again. */
+/* Open batches with unsettled members in first..last have ended before these were assigned anew: the record
+ * of it was lost to damage. What else they had is unassigned again. */
 static void end_forgotten(struct accounts *a, uint64_t first, uint64_t last)
 {
     for (size_t i = a->batch_count; i-- > 0;) {
@@ -427,7 +427,8 @@ static bool apply_op(struct accounts *a, const struct op *op, size_t op_bytes)
     }
 }
 
-/* Members have been settled one by one: what that means for their batches. Usually their DONE has followed. */
+/* Members have been settled one by one: what that means for their batches. Usually their DONE has followed.
+ */
 static void sweep_batches(struct accounts *a)
 {
     a->sweep = false;

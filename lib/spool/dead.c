@@ -160,8 +160,8 @@ void dead_submit(struct spool *s, enum dead_work work)
 /* --- writing ----------------------------------------------------------------------------------------------
  */
 
-/* A file of this process, of this size at most; it begins with all marks that matter, twice, and its header says
- * whether there are any: else a crash that took just these would bring letters back. */
+/* A file of this process, of this size at most; it begins with all marks that matter, twice, and its header
+ * says whether there are any: else a crash that took just these would bring letters back. */
 static void begin_file(struct spool *s, uint64_t first)
 {
     struct deadbox *d = &s->dead;
@@ -203,8 +203,8 @@ static bool gone_is_durable(const struct spool *s)
     return s->done_ticket >= s->dead.marks_ticket && s->dead.replayed_count == 0;
 }
 
-/* Writes the frames in the job. `first` is the first letter among them, or the next to come. A new file has to
- * wait for the commit that makes durable what it would say: dead_pump() tries again. */
+/* Writes the frames in the job. `first` is the first letter among them, or the next to come. A new file has
+ * to wait for the commit that makes durable what it would say: dead_pump() tries again. */
 static void submit_write(struct spool *s, enum dead_work work, uint64_t first)
 {
     struct deadbox *d = &s->dead;
