@@ -150,6 +150,12 @@ static int vfs_dont_need(void *ctx, int fd, uint64_t offset, uint64_t len)
     return -posix_fadvise(fd, (off_t)offset, (off_t)len, POSIX_FADV_DONTNEED);
 }
 
+static int vfs_will_need(void *ctx, int fd, uint64_t offset, uint64_t len)
+{
+    (void)ctx;
+    return -posix_fadvise(fd, (off_t)offset, (off_t)len, POSIX_FADV_WILLNEED);
+}
+
 struct spool_vfs disk_uv_vfs_for(int *dir_fd)
 {
     return (struct spool_vfs){
@@ -169,6 +175,7 @@ struct spool_vfs disk_uv_vfs_for(int *dir_fd)
         .stat = vfs_stat,
         .fsinfo = vfs_fsinfo,
         .dont_need = vfs_dont_need,
+        .will_need = vfs_will_need,
     };
 }
 

@@ -21,7 +21,7 @@ static uint64_t overhead_bytes(const struct spool *s)
 uint64_t append_space(const struct spool *s)
 {
     const struct segment *seg = active_segment(s);
-    uint64_t allocated = spool_allocated(s);
+    uint64_t allocated = spool_quota_used(s);
     bool prepared = s->prepared.fd >= 0 && !s->flight_rotates;
     if (!prepared) {
         if (s->prepared.no_space || allocated + s->capacity > s->config.max_bytes)
@@ -42,7 +42,7 @@ uint64_t append_space(const struct spool *s)
 static bool quota_is_far(const struct spool *s, uint64_t need)
 {
     return !s->prepared.no_space &&
-           spool_allocated(s) + 2 * s->capacity + s->tail.fill_bytes + need <= s->config.max_bytes;
+           spool_quota_used(s) + 2 * s->capacity + s->tail.fill_bytes + need <= s->config.max_bytes;
 }
 
 /* Dropping the oldest makes room by itself, as long as there is something to drop. */
@@ -79,7 +79,7 @@ static void enter_full(struct spool *s)
                         (unsigned long long)s->free_bytes); /* The state carries it, as below. */
     else
         (void)fault_set(&why, ERR_FULL, "the spool is full: %llu of %llu bytes",
-                        (unsigned long long)spool_allocated(s), (unsigned long long)s->config.max_bytes);
+                        (unsigned long long)spool_quota_used(s), (unsigned long long)s->config.max_bytes);
     spool_set_state(s, SPOOL_FULL, &why);
 }
 
@@ -112,7 +112,7 @@ enum err append_room(struct spool *s, unsigned count, uint64_t bytes)
 static bool has_room_again(const struct spool *s)
 {
     return !s->commit_retry && !s->prepared.no_space && !s->disk_low &&
-           spool_allocated(s) <= s->config.max_bytes / 10 * 9 && append_space(s) > s->capacity / 2;
+           spool_quota_used(s) <= s->config.max_bytes / 10 * 9 && append_space(s) > s->capacity / 2;
 }
 
 void append_check_room(struct spool *s)
@@ -151,6 +151,7 @@ enum err spool_append(struct spool *s, const struct spool_record *records, unsig
     if (err != OK)
         return want_room(s, err);
     uint64_t seq = s->accounts.next_seq;
+    ages_note(&s->ages, seq, records[0].wall_ns, s->accounts.low_water + 1);
     for (unsigned i = 0; i < count; i++)
         tail_append(&s->tail, &records[i], s->config.api_version, seq++);
     accounts_stored(&s->accounts, s->accounts.next_seq, count);

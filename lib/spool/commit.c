@@ -130,9 +130,14 @@ static bool sync_due(const struct spool *s, uint64_t now)
            (s->unsynced_since_us != 0 && now >= s->unsynced_since_us + INTERVAL_SYNC_US);
 }
 
+static bool rotation_due(const struct spool *s)
+{
+    return s->rotate_wanted && s->prepared.fd >= 0;
+}
+
 static bool more_than_pad(const struct spool *s, uint64_t now)
 {
-    return s->tail.fill_events > 0 || s->forced || (s->lazy_since_us != 0 && now >= s->lazy_since_us) ||
+    return s->tail.fill_events > 0 || s->forced || rotation_due(s) || (s->lazy_since_us != 0 && now >= s->lazy_since_us) ||
            sync_due(s, now) || (s->closing && !s->close_written);
 }
 
@@ -162,7 +167,7 @@ uint64_t commit_deadline(const struct spool *s)
         return s->stalled ? at : s->commit_started_us + STALLED_US;
     if (s->commit_busy)
         return s->retry_at_us;
-    if (s->tail.fill_events > 0 || s->forced)
+    if (s->tail.fill_events > 0 || s->forced || rotation_due(s))
         at = may_start;
     if (s->lazy_since_us != 0)
         at = earlier(at, s->lazy_since_us);
@@ -253,7 +258,7 @@ void commit_submit(struct spool *s, uint64_t now)
     struct commit_job *c = &s->commit;
     c->err = 0;
     c->sync_failed = c->wrote = false;
-    s->forced = s->flush = false;
+    s->forced = s->flush = s->strict = false;
     s->lazy_since_us = 0;
     s->flight_low_water = s->accounts.low_water;
     s->close_written = s->closing;
@@ -292,7 +297,7 @@ static void launch(struct spool *s, uint64_t now)
                                     .tag = segment_tag(seg->header.salt),
                                     .prev_hcrc = s->active.hcrc,
                                     .commit = s->active.commit};
-    c->sync = !weak(s) || sync_due(s, now) || s->closing;
+    c->sync = !weak(s) || s->strict || sync_due(s, now) || s->closing;
     s->flight_end_seq = commit_position(s);
     commit_take_ctrl(s);
     if (s->flight_state) {
@@ -324,7 +329,7 @@ static bool fits(struct spool *s)
     if (state_due(s, start) || s->ctrl.len > seg->header.capacity / 4)
         ctrl += s->accounts.batch_bytes + s->accounts.settled.len * 8 + s->accounts.marks.len * 20 + 4096;
     uint64_t need = start + ctrl + s->tail.fill_bytes + 4096;
-    return need <= seg->header.capacity;
+    return need <= seg->header.capacity && !rotation_due(s);
 }
 
 struct segment *commit_new_segment(struct spool *s)

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #define FILE_BYTES_MAX (UINT64_C(1) << 20)
+#define FILE_BYTES_MIN (4 * SEGMENT_HEADER_AREA)
+#define SMALL_QUOTA (UINT64_C(16) << 20)
 #define WRITE_BYTES_MAX (1024 * 1024)
 #define FAILURES_MAX 2
 
@@ -33,15 +35,23 @@ void dead_deinit(struct spool *s)
     intervals_deinit(&d->flushing);
 }
 
-static uint64_t quota(const struct spool *s)
-{
-    uint64_t quarter = s->config.max_bytes / 4;
-    return s->config.dead_max_bytes < quarter ? s->config.dead_max_bytes : quarter;
-}
-
 bool dead_full(const struct spool *s)
 {
-    return s->dead_allocated >= quota(s);
+    return s->dead_allocated >= s->config.dead_max_bytes;
+}
+
+/* Letters often come one at a time, and each write begins on a boundary of its own. A large quota can afford
+ * whole blocks, which no later write touches again; a small one would be full of zeros. */
+static uint32_t write_align(const struct spool *s)
+{
+    return s->config.dead_max_bytes < SMALL_QUOTA ? 512 : 4096;
+}
+
+/* A file goes when its last letter goes, so there are several; but its header area must not be most of it. */
+static uint64_t file_limit(const struct spool *s)
+{
+    uint64_t eighth = s->config.dead_max_bytes / 8;
+    return eighth < FILE_BYTES_MIN ? FILE_BYTES_MIN : eighth < FILE_BYTES_MAX ? eighth : FILE_BYTES_MAX;
 }
 
 static void recount(struct spool *s)
@@ -94,7 +104,7 @@ static void run_write(struct dead_job *j, const struct spool_vfs *vfs)
     seal(j, &j->prefix, j->create ? SEGMENT_HEADER_AREA : 0);
     seal(j, &j->frames, 0);
     size_t len = j->prefix.len + j->frames.len;
-    size_t pad = (size_t)(align_up(j->offset + len, 4096) - j->offset - len);
+    size_t pad = (size_t)(align_up(j->offset + len, j->align) - j->offset - len);
     struct iovec iov[3];
     int n = 0;
     if (j->prefix.len > 0)
@@ -171,13 +181,14 @@ static void begin_file(struct spool *s, uint64_t first)
     j->file_id = d->letters.next_file++;
     j->first = first;
     j->offset = 0;
+    j->align = write_align(s);
     struct segment_header header = {.major = SPOOL_FORMAT_MAJOR,
                                     .minor = SPOOL_FORMAT_MINOR,
                                     .id = j->file_id,
                                     .salt = s->host.random64(s->host.ctx),
                                     .first_seq = first,
                                     .epoch = s->accounts.epoch,
-                                    .commit_align = 4096,
+                                    .commit_align = j->align,
                                     .capacity = DEAD_FILE_CAPACITY,
                                     .wall_ns = s->host.wall_ns(s->host.ctx),
                                     .flags = SEGMENT_DEAD_LETTERS |
@@ -209,8 +220,7 @@ static void submit_write(struct spool *s, enum dead_work work, uint64_t first)
 {
     struct deadbox *d = &s->dead;
     struct dead_job *j = &d->job;
-    uint64_t limit = quota(s) / 8 < FILE_BYTES_MAX ? quota(s) / 8 : FILE_BYTES_MAX;
-    if (d->fd >= 0 && d->end >= limit) {
+    if (d->fd >= 0 && d->end >= file_limit(s)) {
         s->drop_fds[s->drop_fd_count++] = d->fd;
         d->fd = -1;
     }
@@ -223,7 +233,7 @@ static void submit_write(struct spool *s, enum dead_work work, uint64_t first)
         bytes_clear(&j->prefix);
         j->file_id = d->file_id;
         j->fd = d->fd;
-        j->offset = align_up(d->end, 4096);
+        j->offset = align_up(d->end, j->align);
         j->place = (struct frame_place){.offset = j->offset,
                                         .durable = d->end,
                                         .tag = segment_tag(d->salt),
@@ -366,7 +376,7 @@ static bool gather(struct spool *s, struct death_task *t)
             return false;
         if (err != OK)
             continue;
-        if (s->config.dead_drop_newest && s->dead_allocated + frames->len >= quota(s)) {
+        if (s->config.dead_drop_newest && s->dead_allocated + frames->len >= s->config.dead_max_bytes) {
             t->over_quota[t->gathered] = true;
             continue;
         }

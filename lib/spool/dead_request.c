@@ -159,6 +159,7 @@ static enum err replay(struct spool *s, const struct spool_letter *letter, uint1
     tail_append_alone(&s->tail, &record, api_version, seq, bytes_span(&extension));
     bytes_deinit(&extension);
     accounts_stored(&s->accounts, seq, 1);
+    ages_note(&s->ages, seq, record.wall_ns, s->accounts.low_water + 1);
     s->accounts.replayed++;
     d->replayed[d->replayed_count++] = (struct replayed){seq, letter->letter_id};
     (void)intervals_add(&d->letters.gone, letter->letter_id, letter->letter_id); /* New. */

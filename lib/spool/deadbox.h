@@ -37,6 +37,7 @@ struct dead_job {
     uint64_t file_id, first; /* first: letter of a file to be made */
     int fd;
     uint64_t offset, bytes;
+    uint32_t align; /* where each write to this file begins */
     struct frame_place place;
     /* Read: letters want .. end - 1 of a file, as many as fit a chunk. */
     uint64_t want, end;

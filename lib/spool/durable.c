@@ -24,6 +24,7 @@ static void begin_segment(struct spool *s)
     s->active.fd = s->prepared.fd;
     s->prepared.fd = -1;
     s->prepared.retry_at_us = 0;
+    s->rotate_wanted = false;
     s->active.durable = SEGMENT_HEADER_AREA;
     s->unsynced_bytes = 0; /* The seal synced them. */
     s->unsynced_since_us = 0;

@@ -61,10 +61,10 @@ int house_create(const struct spool_vfs *vfs, const char *name, uint64_t bytes, 
     return err;
 }
 
-/* A finished segment's file under the next name, its header area zeroed: its blocks are written already, so
+/* A finished segment's file under the next name, its header area (or, to be wiped, all of it) zeroed: its blocks are written already, so
  * that syncs over them need no journal commit of the file system. In this order a crash leaves either the old
  * name, whose segment was released, or a header under another name, which counts as nothing. */
-static int recycle(const struct spool_vfs *vfs, uint64_t old_id, const char *name)
+static int recycle(const struct spool_vfs *vfs, uint64_t old_id, const char *name, uint64_t bytes)
 {
     char old_name[SEGMENT_NAME_MAX];
     segment_name(old_id, old_name);
@@ -74,10 +74,7 @@ static int recycle(const struct spool_vfs *vfs, uint64_t old_id, const char *nam
     int fd = vfs->open(vfs->ctx, name, VFS_RDWR);
     if (fd < 0)
         return fd;
-    uint8_t *zeros = must_alloc(SEGMENT_HEADER_AREA);
-    struct iovec iov = {.iov_base = zeros, .iov_len = SEGMENT_HEADER_AREA};
-    err = -write_fully(vfs, fd, &iov, 1, 0);
-    free(zeros);
+    err = fill_with_zeros(vfs, fd, bytes);
     if (err >= 0)
         err = vfs->fdatasync(vfs->ctx, fd);
     if (err >= 0)
@@ -96,7 +93,7 @@ static void run_prepare(struct house_job *h, const struct spool_vfs *vfs)
     h->recycled = false;
     h->prepare_fd = -1;
     if (h->recycle_id != 0) {
-        h->prepare_fd = recycle(vfs, h->recycle_id, name);
+        h->prepare_fd = recycle(vfs, h->recycle_id, name, h->wipe ? h->prepare_bytes : SEGMENT_HEADER_AREA);
         h->recycled = h->prepare_fd >= 0;
     }
     if (h->prepare_fd < 0)
@@ -164,7 +161,7 @@ static bool kept_as_recent(const struct spool *s, const struct segment *seg, uin
     if (s->config.recent_us == 0 || s->config.recent_max == 0 || seg->next_seq == seg->header.first_seq)
         return false;
     return seg->sealed_us != 0 && seg->sealed_us + s->config.recent_us > now &&
-           spool_allocated(s) <= plenty && spool_allocated(s) <= s->config.max_bytes / 2 && !s->room_wanted &&
+           spool_quota_used(s) <= plenty && spool_quota_used(s) <= s->config.max_bytes / 2 && !s->room_wanted &&
            s->state == SPOOL_OK;
 }
 
@@ -172,7 +169,7 @@ static bool kept_as_recent(const struct spool *s, const struct segment *seg, uin
 static bool kept_for_recycling(const struct spool *s, const struct segment *seg)
 {
     return seg->sound && seg->header.capacity == s->capacity && seg->allocated >= s->capacity &&
-           s->state == SPOOL_OK && spool_allocated(s) <= s->config.max_bytes / 2;
+           s->state == SPOOL_OK && spool_quota_used(s) <= s->config.max_bytes / 2;
 }
 
 /* The active segment must have a durable STATE, else those before it are still needed. */
@@ -221,7 +218,7 @@ static uint64_t find_recyclable(const struct spool *s, uint64_t now)
 
 static bool quota_allows(const struct spool *s, uint64_t now)
 {
-    return spool_allocated(s) + s->capacity <= s->config.max_bytes || find_recyclable(s, now) != 0;
+    return spool_quota_used(s) + s->capacity <= s->config.max_bytes || find_recyclable(s, now) != 0;
 }
 
 /* Free space is looked at while it can matter: when min_free is set, once a second while commits are made. */
@@ -235,7 +232,8 @@ static bool prepare_wanted(const struct spool *s, uint64_t now)
     const struct segment *seg = active_segment(s);
     return s->prepared.fd < 0 && (!s->closing || s->commit_blocked) && now >= s->prepared.retry_at_us &&
            (s->commit_blocked ||
-            (quota_allows(s, now) && (s->active.end + s->tail.fill_bytes) * 2 >= seg->header.capacity));
+            (quota_allows(s, now) &&
+             (s->rotate_wanted || (s->active.end + s->tail.fill_bytes) * 2 >= seg->header.capacity)));
 }
 
 uint64_t house_deadline(const struct spool *s)
@@ -306,6 +304,7 @@ void house_pump(struct spool *s, uint64_t now)
         h->prepare_id = s->next_segment_id;
         h->prepare_bytes = s->capacity;
         h->recycle_id = find_recyclable(s, now);
+        h->wipe = s->config.wipe_recycled;
         h->unsupported_fallocate = s->no_fallocate;
     }
     if (space_wanted(s, now)) {
@@ -387,6 +386,8 @@ void house_done(struct spool *s)
     if ((h->tasks & HOUSE_RELEASE) != 0) {
         for (unsigned i = 0; i < h->released; i++)
             forget_segment(s, h->release[i]);
+        if (h->released > 0)
+            s->prepared.retry_at_us = 0; /* There may be room now. */
         if (h->release_err != 0)
             s->release_retry_at_us = now_us(s) + RETRY_US;
         if (h->release_err != 0)

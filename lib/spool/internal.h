@@ -8,6 +8,7 @@
  *   read.c      events out: the tail in memory, cold segments on disk
  *   settle.c    batches: assign, settle, drop
  *   dead.c      dead letters: written and forgotten; dead_request.c: listed, replayed, purged
+ *   scrub.c     what waits on disk is read again while nothing else is to do
  *   policy.c    drop_oldest, max_age
  *   failure.c   what happens when the disk says no
  *
@@ -20,6 +21,7 @@
 #include "lib/base/ensure.h"
 #include "lib/base/list.h"
 #include "lib/spool/accounts.h"
+#include "lib/spool/ages.h"
 #include "lib/spool/deadbox.h"
 #include "lib/spool/format.h"
 #include "lib/spool/frame.h"
@@ -87,6 +89,7 @@ struct house_job {
     uint64_t prepare_id, prepare_bytes;
     bool unsupported_fallocate;
     uint64_t recycle_id; /* a released segment whose file is used again; 0: a new one */
+    bool wipe;           /* all of it, not just its header */
     uint64_t release[RELEASE_MAX];
     unsigned release_count;
     int close_fds[8];
@@ -111,12 +114,20 @@ struct cursor {
     bool waiting;                                 /* for the read job */
 };
 
+/* A reader that only wants to know whether it could read. */
+struct scrub {
+    struct cursor cursor;
+    uint64_t seq;   /* where the pass stands; 0: at rest */
+    uint64_t at_us; /* not before */
+};
+
 struct read_job {
     struct spool_job job;
     struct cursor *cursor;
     struct segment_header header;
     uint64_t offset, end, want, next_seq; /* next_seq: of the segment */
     bool end_known;
+    bool ahead; /* more will be wanted soon */
     /* Results. */
     int err;
     struct chunk *chunk;
@@ -155,6 +166,7 @@ struct spool {
     uint8_t uuid[16];
     struct accounts accounts;
     struct tail tail;
+    struct ages ages;
     uint64_t capacity; /* of segments to come */
     uint32_t commit_align;
 
@@ -179,6 +191,7 @@ struct spool {
     /* Control ops on their way; both have room for a frame header in front. */
     struct bytes ctrl, ctrl_flight;
     bool forced, flush;     /* commit without waiting for events; without pacing */
+    bool strict;            /* an identity waits that must be synced, whatever the mode */
     uint64_t lazy_since_us; /* 0: no lazy op waits */
     uint64_t counts_shed;   /* shed as last written */
     bool user_changed;
@@ -186,6 +199,7 @@ struct spool {
 
     struct commit_job commit;
     bool commit_busy, commit_retry, stalled;
+    bool rotate_wanted;  /* the active segment is to be closed by its age */
     bool abandoning;     /* the active segment failed: what is not durable goes to another inode */
     bool commit_blocked; /* nothing fits before the next segment is prepared */
     bool flight_rotates, flight_state, flight_pad;
@@ -217,6 +231,7 @@ struct spool {
     struct read_job read;
     bool read_busy;
     struct cursor reader, loader_cursor, dead_cursor;
+    struct scrub scrub;
     uint64_t read_seq; /* next to hand out */
     struct window window;
     struct spool_loader *loaders;
@@ -269,7 +284,8 @@ void segments_remove(struct spool *s, size_t i);
 struct segment *segment_of(const struct spool *s, uint64_t seq); /* NULL: none has it */
 void segment_free(struct segment *seg);
 void segment_index(struct segment *seg, uint64_t seq, uint64_t offset);
-uint64_t spool_allocated(const struct spool *s);
+uint64_t spool_allocated(const struct spool *s);  /* of the directory */
+uint64_t spool_quota_used(const struct spool *s); /* of max_bytes: dead letters have a quota of their own */
 
 /* append.c */
 uint64_t append_space(const struct spool *s); /* bytes of frames that events may still take */
@@ -350,8 +366,17 @@ void read_pump(struct spool *s, uint64_t now, bool may_call);
 uint64_t read_deadline(const struct spool *s);
 void read_done(struct spool *s);
 void cursor_reset(struct cursor *c);
+void cursor_drop_chunk(struct cursor *c); /* the place is kept */
+/* Reads what stands at seq, which some segment has, unless another read is under way. */
+void read_submit(struct spool *s, struct cursor *c, uint64_t seq);
 /* The item with exactly this seq. ERR_AGAIN: a read was asked for, or another one is under way; ERR_CORRUPT:
  * it is lost, and that has been recorded. */
 MUST_USE enum err cursor_get(struct spool *s, struct cursor *c, uint64_t seq, struct spool_item *ret);
+
+/* scrub.c */
+void scrub_init(struct spool *s);
+void scrub_pump(struct spool *s, uint64_t now);
+uint64_t scrub_deadline(const struct spool *s);
+void scrub_done(struct spool *s);
 
 #endif

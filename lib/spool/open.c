@@ -30,6 +30,7 @@ void open_start(struct spool *s)
     r->capacity = s->capacity;
     r->commit_align = s->config.commit_align;
     r->weak = s->config.durability != SPOOL_FSYNC;
+    r->require_local_fs = s->config.require_local_fs;
     r->recent_ns = s->config.recent_us * 1000;
     r->recent_max = s->config.recent_max;
     r->name_hash = hash_name(s->name);
@@ -69,6 +70,8 @@ static void take_segments(struct spool *s, const struct recovery *r)
         seg->sealed_us =
             sealed_at(s, i + 1 < r->valid_count ? r->valid[i + 1]->header.wall_ns : r->wall_ns, r->wall_ns);
         segments_append(s, seg);
+        if (seg->next_seq > seg->header.first_seq) /* Not later than this; the first read will tell better. */
+            ages_note(&s->ages, seg->header.first_seq, seg->header.wall_ns, s->accounts.low_water + 1);
     }
     struct segment *fresh = must_alloc(sizeof *fresh);
     fresh->header = r->fresh;
@@ -113,6 +116,7 @@ static void take_recovery(struct spool *s, struct recovery *r)
     s->counts_shed = s->accounts.dropped[SPOOL_DROP_SHED];
     s->no_fallocate = r->no_fallocate;
     s->next_segment_id = r->fresh.id + 1;
+    scrub_init(s);
 }
 
 void open_done(struct spool *s)

@@ -56,6 +56,17 @@ static bool older_than(uint64_t wall_ns, uint64_t now_ns, uint64_t age_us)
     return wall_ns < now_ns && (now_ns - wall_ns) / 1000 > age_us;
 }
 
+/* With little traffic a segment takes long to fill, and nothing in it would expire before its successor is old
+ * too: one that holds pending events is closed after an eighth of the age, as long as that does not eat up the
+ * quota with half-empty files. */
+static bool closes_by_age(const struct spool *s, uint64_t wall_ns)
+{
+    const struct segment *seg = active_segment(s);
+    return seg->next_seq > seg->header.first_seq && seg->next_seq > s->accounts.low_water + 1 &&
+           older_than(seg->header.wall_ns, wall_ns, s->config.max_age_us / 8) &&
+           spool_quota_used(s) + 2 * s->capacity <= s->config.max_bytes / 2;
+}
+
 /* The successor must be old as well, so that one jump of the clock cannot empty the spool. */
 static void expire(struct spool *s, uint64_t now)
 {
@@ -63,6 +74,7 @@ static void expire(struct spool *s, uint64_t now)
         return;
     s->expire_at_us = now + expiry_every_us(s);
     uint64_t wall_ns = s->host.wall_ns(s->host.ctx);
+    s->rotate_wanted = s->rotate_wanted || closes_by_age(s, wall_ns);
     for (size_t i = 0; i + 1 < s->segment_count; i++) {
         const struct segment *seg = s->segments[i];
         if (!older_than(seg->header.wall_ns, wall_ns, s->config.max_age_us) ||
@@ -79,8 +91,7 @@ static bool at_rest(const struct spool *s)
 
 uint64_t policy_deadline(const struct spool *s)
 {
-    if (at_rest(s) || s->config.max_age_us == 0 || s->segment_count < 2 ||
-        accounts_pending(&s->accounts) == 0)
+    if (at_rest(s) || s->config.max_age_us == 0 || accounts_pending(&s->accounts) == 0)
         return UINT64_MAX;
     return s->expire_at_us;
 }

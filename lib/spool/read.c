@@ -18,6 +18,14 @@ void cursor_reset(struct cursor *c)
     *c = (struct cursor){0};
 }
 
+void cursor_drop_chunk(struct cursor *c)
+{
+    if (c->reader.chunk == c->cold)
+        c->reader.chunk = NULL;
+    free(c->cold);
+    c->cold = NULL;
+}
+
 /* --- the job ----------------------------------------------------------------------------------------------
  */
 
@@ -88,6 +96,18 @@ static void read_frames(struct read_job *r, struct scan *scan)
     }
 }
 
+/* What has been read is in the chunk, and nobody is behind this reader: the page cache need not keep it. What
+ * follows is fetched while the chunk is worked on. */
+static void advise(const struct read_job *r, const struct spool_vfs *vfs, int fd)
+{
+    uint64_t done = r->next_offset > r->offset ? r->next_offset - r->offset : 0;
+    uint64_t left = r->end > r->next_offset ? r->end - r->next_offset : 0;
+    if (done > 0)
+        (void)vfs->dont_need(vfs->ctx, fd, r->offset, done); /* Only advice, as the next one. */
+    if (left > 0 && r->ahead)
+        (void)vfs->will_need(vfs->ctx, fd, r->next_offset, left < SCAN_BUFFER_BYTES ? left : SCAN_BUFFER_BYTES);
+}
+
 static void run_read(struct spool_job *job, const struct spool_vfs *vfs)
 {
     struct read_job *r = CONTAINER_OF(job, struct read_job, job);
@@ -104,6 +124,7 @@ static void run_read(struct spool_job *job, const struct spool_vfs *vfs)
         scan_seek(&scan, r->offset);
     read_frames(r, &scan);
     r->unreadable = scan.unreadable;
+    advise(r, vfs, fd);
     quarantine_range(vfs, fd, r->header.id, r->damage_at, r->damage_bytes);
     scan_deinit(&scan);
     (void)vfs->close(vfs->ctx, fd); /* Nothing was written. */
@@ -123,7 +144,7 @@ static uint64_t offset_before(const struct segment *seg, const struct cursor *c,
     return at;
 }
 
-static void submit_read(struct spool *s, struct cursor *c, uint64_t seq)
+void read_submit(struct spool *s, struct cursor *c, uint64_t seq)
 {
     struct read_job *r = &s->read;
     const struct segment *seg = segment_of(s, seq);
@@ -136,7 +157,8 @@ static void submit_read(struct spool *s, struct cursor *c, uint64_t seq)
                            .end = active ? s->active.end : seg->end,
                            .want = seq,
                            .next_seq = seg->next_seq,
-                           .end_known = seg->end_known};
+                           .end_known = seg->end_known,
+                           .ahead = c == &s->reader};
     c->waiting = true;
     s->read_busy = true;
     s->host.submit(s->host.ctx, &r->job);
@@ -195,8 +217,18 @@ enum err cursor_get(struct spool *s, struct cursor *c, uint64_t seq, struct spoo
         return ERR_CORRUPT;
     }
     if (!s->read_busy && now_us(s) >= s->read_retry_at_us)
-        submit_read(s, c, seq);
+        read_submit(s, c, seq);
     return ERR_AGAIN;
+}
+
+/* The time of the first event of each frame. */
+static void note_ages(struct spool *s, const struct chunk *c)
+{
+    for (uint32_t at = 0; c != NULL && at < c->used;) {
+        const uint8_t *frame = c->data + at;
+        ages_note(&s->ages, frame_seq(frame), le64_get(frame + FRAME_HEADER_BYTES), s->accounts.low_water + 1);
+        at += (uint32_t)frame_bytes(frame_payload_len(frame));
+    }
 }
 
 void read_done(struct spool *s)
@@ -223,16 +255,18 @@ void read_done(struct spool *s)
                                        .length = r->damage_bytes,
                                        .first = r->lost_first,
                                        .count = r->lost_count});
-    if (c->reader.chunk == c->cold)
-        c->reader.chunk = NULL;
-    free(c->cold);
+    cursor_drop_chunk(c);
     c->cold = r->chunk;
     r->chunk = NULL;
+    if (c != &s->dead_cursor)
+        note_ages(s, c->cold);
     c->next_segment = r->header.id;
     c->next_offset = r->next_offset;
     c->next_seq = c->cold != NULL ? c->cold->end_seq : r->want;
     if (same && c->cold != NULL)
         segment_index((struct segment *)(uintptr_t)seg, c->next_seq, r->next_offset);
+    if (c == &s->scrub.cursor)
+        scrub_done(s);
     if (s->read_wanted)
         s->note_readable = true;
 }

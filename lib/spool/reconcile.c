@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define RECENT_SCAN_BYTES (UINT64_C(64) << 20)
+#define RECENT_BYTES_MAX (UINT64_C(8) << 20) /* of ids that are remembered, the newest ones */
 
 /* --- dead letters -----------------------------------------------------------------------------------------
  */
@@ -84,7 +85,7 @@ static void remember(struct recovery *r, const struct spool_item *item)
         bytes_append(&r->recent, item->id) != OK)
         return;
     r->recent_count++;
-    if (r->recent_count > r->recent_max) {
+    while (r->recent_count > r->recent_max || r->recent.len - r->recent_at > RECENT_BYTES_MAX) {
         /* The oldest makes room; its bytes go when half of the buffer is of that kind. */
         r->recent_at += sizeof head + le16_get(r->recent.at + r->recent_at + 8);
         r->recent_count--;
@@ -137,7 +138,7 @@ void recovery_recent(struct recovery *r)
     size_t from = r->valid_count;
     if (r->recent_max == 0 || r->recent_ns == 0)
         return;
-    bytes_init(&r->recent, (size_t)r->recent_max * 2 * (10 + 1100) + 4096);
+    bytes_init(&r->recent, 2 * RECENT_BYTES_MAX + 4 * (10 + UINT16_MAX));
     while (from > 0 && bytes < RECENT_SCAN_BYTES) {
         /* What a segment holds is no younger than its successor's beginning. */
         if (from < r->valid_count && r->valid[from]->header.wall_ns + r->recent_ns < r->wall_ns)

@@ -3,6 +3,7 @@
 
 #include "lib/base/ensure.h"
 #include "lib/base/list.h"
+#include "lib/spool/place.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -176,6 +177,18 @@ static bool uuid_from_headers(struct recovery *r)
     return false;
 }
 
+/* Does any segment speak for this uuid, or at least none for another one? */
+static bool headers_agree(const struct recovery *r, const uint8_t uuid[16])
+{
+    bool valid = false;
+    for (size_t i = 0; i < r->found_count; i++) {
+        valid = valid || r->found[i].kind == SEGMENT_VALID;
+        if (r->found[i].kind == SEGMENT_VALID && memcmp(r->found[i].header.uuid, uuid, sizeof r->uuid) == 0)
+            return true;
+    }
+    return !valid;
+}
+
 static enum err settle_identity(struct recovery *r)
 {
     struct format_id id;
@@ -186,6 +199,11 @@ static enum err settle_identity(struct recovery *r)
     r->have_format = err == OK;
     for (size_t i = 0; i < r->found_count; i++)
         any = any || r->found[i].kind != SEGMENT_PREPARED;
+    if (err == OK && !headers_agree(r, id.uuid)) {
+        /* Put here by somebody: it must not send all segments into quarantine. */
+        err = fault_set(&r->fault, ERR_CORRUPT, "%s belongs to another spool", FORMAT_FILE);
+        r->have_format = false;
+    }
     if (err == OK && any) {
         memcpy(r->uuid, id.uuid, sizeof r->uuid);
         return OK;
@@ -208,7 +226,10 @@ static void put_in_order(struct recovery *r)
                             "segment header: it belongs to another spool"); /* For the text. */
         }
         if (f->kind == SEGMENT_DAMAGED)
-            recovery_warn(r, "segment %llu: %s", (unsigned long long)f->id, f->why.text);
+            recovery_warn(r, "segment %llu: %s%s", (unsigned long long)f->id, f->why.text,
+                          i + 1 < r->found_count
+                              ? ""
+                              : " (it is the newest: if the power failed while it was begun, nothing is missing)");
         if (f->kind != SEGMENT_VALID)
             continue;
         /* Numbers never go back: a header that says so is not to be believed. */
@@ -234,6 +255,22 @@ static void put_in_order(struct recovery *r)
     }
 }
 
+/* Said at each start, since only whoever runs this machine can change it. */
+static enum err check_place(struct recovery *r)
+{
+    struct spool_fsinfo info = {0};
+    if (r->vfs.fsinfo(r->vfs.ctx, &info) < 0)
+        return OK; /* Not known, hence nothing to say. */
+    const struct place *place = place_of(info.type);
+    if (place == NULL)
+        return OK;
+    if (r->require_local_fs && !place->local)
+        return fault_set(&r->fault, ERR_CONFIG, "the spool is on %s, which require_local_fs refuses: %s", place->name,
+                         place->lost);
+    recovery_warn(r, "the spool is on %s: %s", place->name, place->lost);
+    return OK;
+}
+
 enum err recovery_read(struct recovery *r)
 {
     enum err err = read_headers(r);
@@ -251,7 +288,9 @@ void recovery_run(struct spool_job *job, const struct spool_vfs *vfs)
 {
     struct recovery *r = CONTAINER_OF(job, struct recovery, job);
     r->vfs = *vfs;
-    enum err err = recovery_read(r);
+    enum err err = check_place(r);
+    if (err == OK)
+        err = recovery_read(r);
     if (err == OK)
         err = recovery_settle(r);
     if (err == OK) {

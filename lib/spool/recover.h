@@ -47,6 +47,7 @@ struct recovery {
     uint64_t recent_ns; /* spool_recent_next() reaches this far back */
     uint32_t recent_max;
     bool weak; /* events beyond a torn place may have been answered for */
+    bool require_local_fs;
     /* In between. */
     struct found *found;
     size_t found_count, found_cap;

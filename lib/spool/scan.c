@@ -122,7 +122,7 @@ static bool chain_good(const struct scan *s, const struct frame *f)
     return !s->chained || f->prev_hcrc == s->prev_hcrc;
 }
 
-enum scan_result scan_next(struct scan *s, struct frame *ret, const uint8_t **ret_payload)
+static enum scan_result look(struct scan *s, struct frame *ret, const uint8_t **ret_payload)
 {
     s->bad_payload = false;
     if (s->at + FRAME_HEADER_BYTES > s->end)
@@ -151,6 +151,23 @@ enum scan_result scan_next(struct scan *s, struct frame *ret, const uint8_t **re
     *ret = f;
     *ret_payload = payload;
     return SCAN_FRAME;
+}
+
+/* A reading that does not check out is done once more, from the disk and not from the page cache, before it
+ * counts as damage. */
+enum scan_result scan_next(struct scan *s, struct frame *ret, const uint8_t **ret_payload)
+{
+    struct scan before = *s;
+    enum scan_result result = look(s, ret, ret_payload);
+    if (result != SCAN_BAD || s->buffer_len == 0 || s->doubted == s->at)
+        return result;
+    s->doubted = s->at;
+    (void)s->vfs->dont_need(s->vfs->ctx, s->fd, s->buffer_at, s->buffer_len); /* Only advice. */
+    s->buffer_len = 0;
+    s->at = before.at;
+    s->prev_hcrc = before.prev_hcrc;
+    s->chained = before.chained;
+    return look(s, ret, ret_payload);
 }
 
 bool scan_resync(struct scan *s)

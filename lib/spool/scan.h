@@ -26,6 +26,7 @@ struct scan {
     bool bad_payload;    /* after SCAN_BAD: the header there is good */
     uint32_t bad_bytes;  /* and the frame this long */
     unsigned unreadable; /* blocks that pread failed on */
+    uint64_t doubted;    /* bad bytes here have been read twice */
     uint8_t *buffer;
     size_t buffer_cap, buffer_len;
     uint64_t buffer_at;

@@ -41,8 +41,10 @@ static void set_tickets(struct spool *s, uint64_t from_no)
 {
     for (struct batch *b = accounts_batch_after(&s->accounts, from_no - 1); b != NULL;
          b = accounts_batch_after(&s->accounts, b->no))
-        if (b->ticket == 0 && !b->durable)
+        if (b->ticket == 0 && !b->durable) {
             b->ticket = s->ticket;
+            s->strict = s->strict || s->config.strict_identity;
+        }
 }
 
 enum err spool_assign(struct spool *s, const struct spool_assignment *a, struct spool_batch_id *ret_id)

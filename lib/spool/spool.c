@@ -68,9 +68,14 @@ void segment_index(struct segment *seg, uint64_t seq, uint64_t offset)
     seg->index[seg->index_len++] = (struct index_entry){seq, offset};
 }
 
+uint64_t spool_quota_used(const struct spool *s)
+{
+    return s->segments_allocated + (s->prepared.fd >= 0 ? s->prepared.allocated : 0);
+}
+
 uint64_t spool_allocated(const struct spool *s)
 {
-    return s->segments_allocated + s->dead_allocated + (s->prepared.fd >= 0 ? s->prepared.allocated : 0);
+    return spool_quota_used(s) + s->dead_allocated;
 }
 
 /* --- notes ------------------------------------------------------------------------------------------------
@@ -183,6 +188,8 @@ static void arm_timer(struct spool *s)
     at = other < at ? other : at;
     other = read_deadline(s);
     at = other < at ? other : at;
+    other = scrub_deadline(s);
+    at = other < at ? other : at;
     other = policy_deadline(s);
     at = other < at ? other : at;
     other = dead_deadline(s);
@@ -228,6 +235,7 @@ void spool_pump(struct spool *s)
     house_pump(s, now); /* A commit may wait for the next segment. */
     dead_pump(s, now);
     read_pump(s, now, false);
+    scrub_pump(s, now);
     finish_close(s);
     arm_timer(s);
 }
@@ -361,6 +369,7 @@ void spool_abandon(struct spool *s)
     cursor_reset(&s->reader);
     cursor_reset(&s->loader_cursor);
     cursor_reset(&s->dead_cursor);
+    cursor_reset(&s->scrub.cursor);
     dead_deinit(s);
     bytes_deinit(&s->recent);
     free(s->name);
@@ -399,8 +408,9 @@ void spool_ledger(const struct spool *s, struct spool_ledger *ret)
     ret->commit_bytes = s->commit_bytes;
     ret->segments = s->segment_count;
     if (ret->pending > 0) {
-        const struct segment *seg = segment_of(s, a->low_water + 1);
-        ret->oldest_wall_ns = seg != NULL ? seg->header.wall_ns : s->host.wall_ns(s->host.ctx);
+        ret->oldest_wall_ns = ages_of(&s->ages, a->low_water + 1);
+        if (ret->oldest_wall_ns == 0)
+            ret->oldest_wall_ns = s->host.wall_ns(s->host.ctx);
     }
 }
 

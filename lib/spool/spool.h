@@ -36,11 +36,11 @@ enum spool_drop { SPOOL_DROP_QUOTA, SPOOL_DROP_SHED, SPOOL_DROP_EXPIRED, SPOOL_D
 
 struct spool_config {
     const char *name;        /* for notes; copied */
-    uint64_t max_bytes;      /* quota: allocated bytes of the directory */
+    uint64_t max_bytes;      /* quota: allocated bytes of all segments, the prepared one included */
     uint64_t segment_bytes;
     uint64_t min_free;       /* treat the disk as full below this many free bytes */
     uint64_t max_age_us;     /* 0: never */
-    uint64_t dead_max_bytes; /* quota of dead letters */
+    uint64_t dead_max_bytes; /* quota of dead letters, apart from max_bytes */
     bool dead_drop_newest;   /* dead letters full: count as dropped; else spool_settle() answers ERR_FULL */
     enum spool_durability durability;
     enum spool_when_full when_full;
@@ -51,6 +51,10 @@ struct spool_config {
     uint16_t api_version;    /* stamped on the records appended from now on */
     uint64_t recent_us;      /* spool_recent() reaches this far back; released segments are kept for it */
     uint32_t recent_max;     /* and at most this many records */
+    bool strict_identity;    /* the weaker modes: a batch's identity is synced all the same before it is sent */
+    bool wipe_recycled;      /* files are filled with zeros before they are used again */
+    bool require_local_fs;   /* refuse to open where the file system cannot keep the promises */
+    uint64_t scrub_bytes_s;  /* read what waits again at this pace while idle, to find damage early; 0: never */
 };
 
 /* --- the host --------------------------------------------------------------------------------------- */

@@ -44,7 +44,9 @@ struct spool_vfs {
     int (*fsync_dir)(void *ctx, const char *dir); /* "." for the spool's own */
     int (*stat)(void *ctx, const char *name, struct spool_stat *ret);
     int (*fsinfo)(void *ctx, struct spool_fsinfo *ret);
-    int (*dont_need)(void *ctx, int fd, uint64_t offset, uint64_t len); /* cache advice; may do nothing */
+    /* Advice to the page cache; may do nothing. */
+    int (*dont_need)(void *ctx, int fd, uint64_t offset, uint64_t len);
+    int (*will_need)(void *ctx, int fd, uint64_t offset, uint64_t len);
 };
 
 #endif

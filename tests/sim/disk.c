@@ -583,6 +583,15 @@ static int disk_fsinfo(void *ctx, struct spool_fsinfo *ret)
     return (int)leave(d, &call, verdict < 0 ? verdict : 0);
 }
 
+static int disk_will_need(void *ctx, int fd, uint64_t offset, uint64_t len)
+{
+    (void)ctx;
+    (void)fd;
+    (void)offset;
+    (void)len;
+    return 0; /* All reads are as fast. */
+}
+
 static int disk_dont_need(void *ctx, int fd, uint64_t offset, uint64_t len)
 {
     struct disk *d = ctx;
@@ -620,5 +629,6 @@ struct spool_vfs disk_vfs(struct disk *d)
         .stat = disk_stat,
         .fsinfo = disk_fsinfo,
         .dont_need = disk_dont_need,
+        .will_need = disk_will_need,
     };
 }

@@ -151,6 +151,8 @@ static ssize_t fs_pread(void *ctx, int fd, void *into, size_t len, uint64_t offs
         return 0;
     size_t n = i->size - offset < len ? i->size - (size_t)offset : len;
     memcpy(into, i->cache + offset, n);
+    if (fs->flip_read > 0 && --fs->flip_read == 0)
+        ((unsigned char *)into)[n / 2] ^= 4;
     return (ssize_t)n;
 }
 
@@ -259,9 +261,8 @@ static int fs_unlink(void *ctx, const char *name)
 
 static int fs_mkdir(void *ctx, const char *name)
 {
-    struct memfs *fs = ctx;
     (void)name; /* Directories are there when somebody puts a file in. */
-    return fs->dead ? -EIO : 0;
+    return fault(ctx, MEMFS_MKDIR);
 }
 
 static int fs_list(void *ctx, const char *dir, int (*each)(void *arg, const char *name), void *arg)
@@ -311,25 +312,51 @@ static int fs_stat(void *ctx, const char *name, struct spool_stat *ret)
 static int fs_fsinfo(void *ctx, struct spool_fsinfo *ret)
 {
     struct memfs *fs = ctx;
+    int err = fault(fs, MEMFS_FSINFO);
+    if (err < 0)
+        return err;
     uint64_t used = memfs_allocated(fs);
-    *ret = (struct spool_fsinfo){.free_bytes = fs->free_bytes > used ? fs->free_bytes - used : 0};
+    *ret = (struct spool_fsinfo){.free_bytes = fs->free_bytes > used ? fs->free_bytes - used : 0,
+                                 .type = fs->type};
     return 0;
 }
 
 static int fs_dont_need(void *ctx, int fd, uint64_t offset, uint64_t len)
 {
-    (void)ctx;
-    (void)fd;
-    (void)offset;
-    (void)len;
+    struct memfs *fs = ctx;
+    ensure(fs->fds[fd] != NULL);
+    fs->dont_need_bytes += len;
+    fs->dont_need_end = offset + len;
+    return 0;
+}
+
+static int fs_will_need(void *ctx, int fd, uint64_t offset, uint64_t len)
+{
+    struct memfs *fs = ctx;
+    ensure(fs->fds[fd] != NULL && offset + len <= fs->fds[fd]->size);
+    fs->will_need_bytes += len;
     return 0;
 }
 
 struct spool_vfs memfs_vfs(struct memfs *fs)
 {
-    return (struct spool_vfs){fs,           fs_open,      fs_close,  fs_pread,    fs_pwritev, fs_fdatasync,
-                              fs_fallocate, fs_ftruncate, fs_rename, fs_unlink,   fs_mkdir,   fs_list,
-                              fs_fsync_dir, fs_stat,      fs_fsinfo, fs_dont_need};
+    return (struct spool_vfs){.ctx = fs,
+                              .open = fs_open,
+                              .close = fs_close,
+                              .pread = fs_pread,
+                              .pwritev = fs_pwritev,
+                              .fdatasync = fs_fdatasync,
+                              .fallocate = fs_fallocate,
+                              .ftruncate = fs_ftruncate,
+                              .rename = fs_rename,
+                              .unlink = fs_unlink,
+                              .mkdir = fs_mkdir,
+                              .list = fs_list,
+                              .fsync_dir = fs_fsync_dir,
+                              .stat = fs_stat,
+                              .fsinfo = fs_fsinfo,
+                              .dont_need = fs_dont_need,
+                              .will_need = fs_will_need};
 }
 
 /* --- the test's hand --------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ static struct bench b;
 static void setup(void)
 {
     bench_init(&b);
+    b.config.dead_max_bytes = 64 * BENCH_MIB;
 }
 
 static void teardown(void)
