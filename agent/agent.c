@@ -262,9 +262,9 @@ void agent_output_news(struct agent *a, struct output_host *h)
     if (h->phase == HOST_FAILED && a->phase == AGENT_RUNNING)
         return; /* a reload's: the others go on, status and readiness say what is wrong */
     if (h->phase == HOST_FAILED || spool_state(h->spool) == SPOOL_FAILED) {
-        bool version = h->fault.err == ERR_UNSUPPORTED;
-        a->storage_failed |= !version;
-        agent_stop_with(a, version ? EXIT_BAD_CONFIG : EXIT_STORAGE_FAILED);
+        bool ours = h->fault.err == ERR_UNSUPPORTED || h->fault.err == ERR_CONFIG; /* a version, require_local_fs */
+        a->storage_failed |= !ours;
+        agent_stop_with(a, ours ? EXIT_BAD_CONFIG : EXIT_STORAGE_FAILED);
         return;
     }
     if (a->phase == AGENT_STARTING && all_outputs_in(a, HOST_OPEN))

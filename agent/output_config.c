@@ -43,6 +43,10 @@ void output_config_spool(const struct config_output *c, uint64_t min_free, struc
         .durability = durability(c->spool.durability),
         .when_full = when_full(c->spool.when_full),
         .api_version = api->version,
+        .strict_identity = c->spool.strict_identity,
+        .wipe_recycled = c->spool.wipe_recycled,
+        .require_local_fs = c->spool.require_local_fs,
+        .scrub_bytes_s = c->spool.scrub_bytes_s,
         .recent_us = RECENT_US,
         .recent_max = RECENT_MAX,
     };

@@ -252,6 +252,8 @@ struct config_output {
         enum config_durability durability;
         enum config_when_full when_full;
         uint64_t max_age_us; /* 0: never */
+        bool strict_identity, wipe_recycled, require_local_fs;
+        uint64_t scrub_bytes_s; /* 0: never */
     } spool;
     struct {
         uint64_t max_bytes;

@@ -163,7 +163,16 @@ static const struct schema_key spool[] = {
              "dropped."},
     {"max_age", SCHEMA_DURATION, MEMBER(spool.max_age_us), .fallback = "never", .min = SECOND,
      .max = 3650 * DAY, .flags = SCHEMA_ALLOW_NEVER,
-     .help = "Events that waited longer are dropped as expired."},
+     .help = "Events that waited longer are dropped as expired, a file at a time: up to an eighth later."},
+    {"strict_identity", SCHEMA_BOOL, MEMBER(spool.strict_identity), .fallback = "false",
+     .help = "With durability interval or none: what is in a batch is synced all the same before it is first sent, so "
+             "that it goes again under the same id after a power failure."},
+    {"wipe_recycled", SCHEMA_BOOL, MEMBER(spool.wipe_recycled), .fallback = "false",
+     .help = "Files are filled with zeros before they are used again, so that none holds delivered events."},
+    {"require_local_fs", SCHEMA_BOOL, MEMBER(spool.require_local_fs), .fallback = "false",
+     .help = "Refuses to start on a network file system, tmpfs, overlay or FUSE, instead of warning."},
+    {"scrub", SCHEMA_SIZE, MEMBER(spool.scrub_bytes_s), .fallback = "0", .max = GIB,
+     .help = "Reads what waits on disk again while idle, so many bytes a second, to find damage early; 0: never."},
     END,
 };
 

@@ -101,3 +101,20 @@ def test_a_disk_filled_by_others_under_load_loses_nothing_that_was_answered(worl
     agent.settled(timeout=30)
     assert set(accepted) <= set(sink.numbers())
     agent.check_ledgers()
+
+
+@needs_root
+def test_a_disk_that_forgets_is_warned_of_or_refused(world, small_disk):
+    sink = world.sink()
+    spool = {"max_bytes": "4MiB", "segment_bytes": "1MiB"}
+    agent = world.agent({"out": sink.output("http", spool=spool)}, data_dir=small_disk / "data").explain("tmpfs", "events over")
+    assert "on tmpfs" in agent.process.err()
+    assert agent.post(event(1)).status == 202
+    agent.settled()
+    agent.stop()
+    spool["require_local_fs"] = True
+    refused = world.agent({"out": sink.output("http", spool=spool)}, data_dir=small_disk / "data", start=False,
+                          name="refused").explain("tmpfs", "events over")
+    refused.launch()
+    assert refused.process.wait() == 78
+    assert "require_local_fs" in refused.process.err()
