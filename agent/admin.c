@@ -76,6 +76,7 @@ static void get_readyz(struct admin *ad, struct http_conn *c, const struct http_
 static void get_metrics(struct admin *ad, struct http_conn *c, const struct http_request *r)
 {
     bytes_clear(&ad->page);
+    agent_refresh(ad->agent);
     if (metrics_render(ad->agent, &ad->page) != OK)
         admin_respond_error(c, r->handle, 500, "too_large", "the metrics do not fit");
     else
@@ -85,6 +86,7 @@ static void get_metrics(struct admin *ad, struct http_conn *c, const struct http
 static void get_status(struct admin *ad, struct http_conn *c, const struct http_request *r)
 {
     bytes_clear(&ad->page);
+    agent_refresh(ad->agent);
     if (status_json_render(ad->agent, &ad->page) != OK)
         admin_respond_error(c, r->handle, 500, "too_large", "the status does not fit");
     else

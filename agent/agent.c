@@ -102,11 +102,21 @@ static void close_going(struct agent *a)
     }
 }
 
+void agent_refresh(struct agent *a)
+{
+    for (struct list *node = a->inputs.next; node != &a->inputs; node = node->next) {
+        struct input *in = CONTAINER_OF(node, struct input, node);
+        if (in->kind->refresh != NULL)
+            in->kind->refresh(in);
+    }
+}
+
 static void on_second(uv_timer_t *timer)
 {
     struct agent *a = timer->data;
     set_date(a);
     bool reread = ++a->seconds % REREAD_S == 0;
+    agent_refresh(a);
     for (struct list *node = a->inputs.next; node != &a->inputs; node = node->next) {
         struct input *in = CONTAINER_OF(node, struct input, node);
         if (in->kind->second != NULL)

@@ -92,6 +92,9 @@ struct output_host *agent_output_of(const struct agent *a, const struct api *api
 const struct api_settings *agent_settings_of(const struct agent *a, const struct api *api);
 /* An output finished opening, failed, or closed. */
 void agent_output_news(struct agent *a, struct output_host *h);
+/* Brings every input's counters up to date: some of them (the kernel's own drops) are only read when asked for. */
+void agent_refresh(struct agent *a);
+
 /* Why events cannot be accepted durably now, one line per reason; false when they can. */
 bool agent_not_ready(const struct agent *a, struct bytes *ret_reasons);
 

@@ -26,7 +26,8 @@ struct input_kind {
     void (*free)(struct input *in); /* after gone */
     /* Where it listens, so that a reload which changes its settings can keep the address served. */
     struct listener *(*listener)(struct input *in);
-    void (*second)(struct input *in); /* once a second; NULL: nothing to do */
+    void (*second)(struct input *in);  /* once a second; NULL: nothing to do */
+    void (*refresh)(struct input *in); /* brings the counters up to date; NULL: they always are */
     void (*reread)(struct input *in); /* secrets and certificates may have changed; every few seconds. NULL: has none */
     unsigned (*connections)(const struct input *in);
 };

@@ -430,7 +430,7 @@ static void free_dgram(struct input *in)
 }
 
 /* Drops are told with the next datagram; after the last one only the socket itself knows of them. */
-static void second_dgram(struct input *in)
+static void refresh_dgram(struct input *in)
 {
     struct input_dgram *d = of(in);
     uint32_t info[SK_MEMINFO_VARS] = {0};
@@ -454,5 +454,5 @@ const struct input_kind input_dgram_kind = {
     .close = close_dgram,
     .free = free_dgram,
     .listener = listener_dgram,
-    .second = second_dgram,
+    .refresh = refresh_dgram,
 };

@@ -2,12 +2,15 @@
  *
  *   bench_load http  HOST:PORT --events N [--per-request M] [--connections C] [--bytes B] [--rate R]
  *   bench_load udp   HOST:PORT --events N [--bytes B] [--rate R]
- *   bench_load unix  PATH      --events N [--write BYTES] [--bytes B] [--rate R]    (NDJSON, one event a write: --write 0)
+ *   bench_load unix  PATH      --events N [--write BYTES] [--bytes B] [--rate R] [--ack 0]
+ *                                            (NDJSON; one event a write: --write 0; --ack 0: nobody answers there)
  *   bench_load fwd   PATH      --events N [--per-request M] [--bytes B]             (forward protocol, packed, acks)
  *
  * Each event is a whole CloudEvent of about B bytes with an id of its own ("SEED-number"), so that the sink can
  * tell unique ones from repeats. HTTP keeps one request in flight per connection; a 429 or 503 is tried again.
  * Prints one JSON object: events answered for, requests, retries, seconds, and latency percentiles. */
+#include "tests/bench/event.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -26,9 +29,9 @@
 
 static struct {
     const char *mode, *where;
-    uint64_t events, per_request, connections, bytes, rate, write_bytes, seed;
+    uint64_t events, per_request, connections, bytes, rate, write_bytes, seed, ack;
     double time_limit_s;
-} opt = {.events = 100000, .per_request = 1, .connections = 64, .bytes = 300, .seed = 1, .time_limit_s = 120};
+} opt = {.events = 100000, .per_request = 1, .connections = 64, .bytes = 300, .seed = 1, .ack = 1, .time_limit_s = 120};
 
 static struct {
     uint64_t next_event, accepted, requests, retries, refused;
@@ -55,38 +58,16 @@ static void note_latency(double s)
         run.latency_s[run.latency_count++] = s;
 }
 
-/* --- events ------------------------------------------------------------------------------------------------------ */
-
-/* A JSON object of about opt.bytes bytes with fields of the kind that programs send. */
-static size_t put_event(char *out, uint64_t n)
-{
-    static const char *const paths[] = {"/cart", "/pay", "/search", "/login", "/item/91"};
-    int len = snprintf(out, 400,
-                      "{\"specversion\":\"1.0\",\"id\":\"%llu-%llu\",\"source\":\"/bench\",\"type\":\"bench.request\","
-                      "\"subject\":\"user-%llu\",\"time\":\"2026-05-04T09:12:33.%03lluZ\",\"data\":{\"path\":\"%s\",\"ms\":%llu.%llu,"
-                      "\"ok\":%s,\"host\":\"web-%llu\",\"pad\":\"",
-                      (unsigned long long)opt.seed, (unsigned long long)n, (unsigned long long)(n * 7919 % 5000),
-                      (unsigned long long)(n % 1000), paths[n % 5], (unsigned long long)(n * 31 % 900),
-                      (unsigned long long)(n % 10), n % 17 == 0 ? "false" : "true", (unsigned long long)(n % 40));
-    uint64_t x = n * UINT64_C(0x9e3779b97f4a7c15) + 1;
-    while ((uint64_t)len + 3 < opt.bytes) {
-        x ^= x << 13, x ^= x >> 7, x ^= x << 17;
-        out[len++] = "etaoinshrdlucmfw"[x & 15];
-    }
-    memcpy(out + len, "\"}}", 3);
-    return (size_t)len + 3;
-}
-
 static size_t put_body(char *out, uint64_t first, uint64_t count)
 {
     size_t len = 0;
     if (count == 1)
-        return put_event(out, first);
+        return put_event(out, opt.seed, first, opt.bytes);
     out[len++] = '[';
     for (uint64_t i = 0; i < count; i++) {
         if (i > 0)
             out[len++] = ',';
-        len += put_event(out + len, first + i);
+        len += put_event(out + len, opt.seed, first + i, opt.bytes);
     }
     out[len++] = ']';
     return len;
@@ -281,7 +262,7 @@ static void drive_udp(void)
         unsigned at_once = opt.rate > 0 && opt.rate < 50000 ? 1 : AT_ONCE;
         for (; n < at_once && run.next_event < opt.events; n++) {
             char *b = buffers + n * (opt.bytes + 512);
-            iov[n] = (struct iovec){b, put_event(b, run.next_event++)};
+            iov[n] = (struct iovec){b, put_event(b, opt.seed, run.next_event++, opt.bytes)};
             messages[n] = (struct mmsghdr){.msg_hdr = {.msg_iov = &iov[n], .msg_iovlen = 1}};
         }
         unsigned at = 0;
@@ -325,11 +306,16 @@ static void drive_unix(void)
     while (run.next_event < opt.events) {
         size_t len = 0;
         do {
-            len += put_event(buffer + len, run.next_event++);
+            len += put_event(buffer + len, opt.seed, run.next_event++, opt.bytes);
             buffer[len++] = '\n';
         } while (run.next_event < opt.events && len < opt.write_bytes);
         write_all(fd, buffer, len);
         pace(started, run.next_event);
+    }
+    if (opt.ack == 0) {
+        run.accepted = run.next_event;
+        close(fd);
+        return;
     }
     static const char ask[] = "{\"penstock\":\"ack\"}\n";
     write_all(fd, ask, sizeof ask - 1);
@@ -360,7 +346,7 @@ static void drive_forward(void)
             entries[len++] = 0;
             memcpy(entries + len, &sec, 4), len += 4;
             memcpy(entries + len, &nsec, 4), len += 4;
-            size_t n = put_event(text, run.next_event++);
+            size_t n = put_event(text, opt.seed, run.next_event++, opt.bytes);
             entries[len++] = (char)0x81; /* {"log": text} */
             memcpy(entries + len, "\xa3log\xda", 5), len += 5;
             entries[len++] = (char)(n >> 8);
@@ -432,6 +418,8 @@ static void parse(int argc, char **argv)
             opt.rate = value;
         else if (strcmp(argv[i], "--write") == 0)
             opt.write_bytes = value;
+        else if (strcmp(argv[i], "--ack") == 0)
+            opt.ack = value;
         else if (strcmp(argv[i], "--seed") == 0)
             opt.seed = value;
         else if (strcmp(argv[i], "--time-limit") == 0)
