@@ -95,6 +95,7 @@ struct batch {
     unsigned remainders; /* per-event answers in a row of which it is what remained */
     uint64_t opened_us, ready_us, not_before_us, sent_us, failed_us;
     uint64_t send_no;
+    uint64_t counted_no; /* of spool_save_user(): the send to come is counted as a repeat; 0: not counted */
     uint64_t oldest_wall_ns;
     uint64_t expires_ns; /* the earliest of its members'; 0: none */
     unsigned reply_status;

@@ -47,12 +47,26 @@ static bool clashes(const struct output *o, const struct batch *b)
     return false;
 }
 
+/* A possible repeat is counted, and the count on disk, before it is sent: whatever becomes of the process, no repeat is
+ * upstream that nobody counted. */
+static bool counted(struct output *o, struct batch *b)
+{
+    if (!b->unknown)
+        return true;
+    if (b->counted_no == 0) {
+        o->stats.repeated += b->count;
+        output_save_stats(o);
+        b->counted_no = spool_save_user(o->spool);
+    }
+    return o->failed || spool_saved(o->spool, b->counted_no);
+}
+
 static bool sendable(struct output *o, struct batch *b)
 {
     if (b->state != BATCH_WAITING || !b->durable || b->payload != PAYLOAD_READY ||
         o->now_us < b->not_before_us)
         return false;
-    return partition_may_send(o, b->partition) && !unfit(o, b) && !clashes(o, b);
+    return partition_may_send(o, b->partition) && !unfit(o, b) && !clashes(o, b) && counted(o, b);
 }
 
 static struct batch *pick(struct output *o)
@@ -90,10 +104,7 @@ static void start(struct output *o, struct batch *b)
     o->stats.requests++;
     if (b->tries > 0 || b->recovered)
         o->stats.retries++;
-    if (b->unknown) {
-        o->stats.repeated += b->count;
-        output_save_stats(o);
-    }
+    b->counted_no = 0;
     b->attempts++;
     b->tries++;
     o->in_flight++;

@@ -215,6 +215,8 @@ void output_note(struct output *o, const struct spool_note *note)
     case NOTE_ROOM:
         o->room = true;
         break;
+    case NOTE_SAVED:
+        break; /* the step that follows sends what waited for it */
     case NOTE_BATCH:
         note_durable(o, note->batch_no);
         o->progress_us = o->now_us;

@@ -191,13 +191,14 @@ static void put_lazy_ops(struct spool *s, uint64_t now)
         ensure(err == OK);
         s->counts_shed = counts.shed;
     }
-    if (s->user_changed && (now >= s->user_written_us + US_PER_S || s->closing)) {
+    if (s->user_changed && (now >= s->user_written_us + US_PER_S || s->user_due || s->closing)) {
         (void)ctrl_start(s);
         err = op_put_user(&s->ctrl, span_of(s->accounts.user, s->accounts.user_len));
         ensure(err == OK);
         s->user_changed = false;
         s->user_written_us = now;
     }
+    s->user_due = false;
     if (s->closing) {
         (void)ctrl_start(s);
         err = op_put_clean(&s->ctrl);

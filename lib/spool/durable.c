@@ -105,6 +105,11 @@ static void commit_good(struct spool *s, uint64_t now)
             s->note_readable = true;
     }
     note_durable_batches(s);
+    if (s->user_ticket != 0) {
+        spool_note(s, NOTE_SAVED, 0); /* who asked before the last one did has waited for this */
+        if (s->user_ticket <= s->done_ticket)
+            s->user_ticket = 0;
+    }
     if (s->room_wanted)
         append_check_room(s);
     tail_forget(&s->tail, s->config.cache_bytes, s->accounts.low_water);

@@ -194,8 +194,8 @@ struct spool {
     bool strict;            /* an identity waits that must be synced, whatever the mode */
     uint64_t lazy_since_us; /* 0: no lazy op waits */
     uint64_t counts_shed;   /* shed as last written */
-    bool user_changed;
-    uint64_t user_written_us;
+    bool user_changed, user_due; /* since they were written; to be written now */
+    uint64_t user_written_us, user_ticket; /* ticket of what spool_save_user() asked for; 0: told */
 
     struct commit_job commit;
     bool commit_busy, commit_retry, stalled;

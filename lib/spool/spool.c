@@ -424,6 +424,19 @@ void spool_set_user(struct spool *s, struct span blob)
     s->user_changed = true;
 }
 
+uint64_t spool_save_user(struct spool *s)
+{
+    s->user_due = s->forced = true;
+    s->user_ticket = s->ticket;
+    spool_pump(s);
+    return s->user_ticket;
+}
+
+bool spool_saved(const struct spool *s, uint64_t number)
+{
+    return number <= s->done_ticket || s->state != SPOOL_OK || s->stalled || s->closing;
+}
+
 struct span spool_user(const struct spool *s)
 {
     return span_of(s->accounts.user, s->accounts.user_len);

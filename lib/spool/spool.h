@@ -74,6 +74,7 @@ enum spool_note_kind {
     NOTE_BATCH,    /* batch_no: its assignment is durable; it may be sent */
     NOTE_SETTLED,  /* batch_no: the outcome is applied (dead letters written); the batch is gone */
     NOTE_LOST,     /* batch_no: a later policy (drop_oldest, corruption) closed or changed this open batch */
+    NOTE_SAVED,    /* what spool_save_user() asked for is done */
     NOTE_STATE,    /* spool_state() changed; fault says why */
     NOTE_WARNING,  /* something a person should read; fault.text */
     NOTE_FAILED,   /* opening failed, or storage did: fault.err ERR_UNSUPPORTED (exit 78), ERR_IO (74), … */
@@ -254,6 +255,12 @@ void spool_ledger(const struct spool *s, struct spool_ledger *ret);
  * After NOTE_OPENED spool_user() gives what the last process left (empty when none). */
 void spool_set_user(struct spool *s, struct span blob);
 struct span spool_user(const struct spool *s);
+
+/* Asks for them to be written with the next commit, and for one now. Returns its number; NOTE_SAVED follows once it is as
+ * safe as an assignment. spool_saved() says so of that number, and also of any while the disk takes nothing: what is
+ * to be delivered does not wait for counters then. */
+MUST_USE uint64_t spool_save_user(struct spool *s);
+bool spool_saved(const struct spool *s, uint64_t number);
 
 /* Called by the host after each commit: seconds of pwritev + fdatasync, for the histogram. */
 uint64_t spool_last_commit_us(const struct spool *s);
