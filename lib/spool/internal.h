@@ -127,7 +127,8 @@ struct read_job {
     struct segment_header header;
     uint64_t offset, end, want, next_seq; /* next_seq: of the segment */
     bool end_known;
-    bool ahead; /* more will be wanted soon */
+    bool ahead;  /* more will be wanted soon */
+    bool synced; /* all of it is on disk */
     /* Results. */
     int err;
     struct chunk *chunk;

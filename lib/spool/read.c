@@ -102,7 +102,7 @@ static void advise(const struct read_job *r, const struct spool_vfs *vfs, int fd
 {
     uint64_t done = r->next_offset > r->offset ? r->next_offset - r->offset : 0;
     uint64_t left = r->end > r->next_offset ? r->end - r->next_offset : 0;
-    if (done > 0)
+    if (done > 0 && r->synced)
         (void)vfs->dont_need(vfs->ctx, fd, r->offset, done); /* Only advice, as the next one. */
     if (left > 0 && r->ahead)
         (void)vfs->will_need(vfs->ctx, fd, r->next_offset, left < SCAN_BUFFER_BYTES ? left : SCAN_BUFFER_BYTES);
@@ -120,6 +120,7 @@ static void run_read(struct spool_job *job, const struct spool_vfs *vfs)
     }
     struct scan scan;
     scan_init(&scan, vfs, fd, &r->header, r->end);
+    scan.synced = r->synced;
     if (r->offset > SEGMENT_HEADER_AREA)
         scan_seek(&scan, r->offset);
     read_frames(r, &scan);
@@ -158,7 +159,8 @@ void read_submit(struct spool *s, struct cursor *c, uint64_t seq)
                            .want = seq,
                            .next_seq = seg->next_seq,
                            .end_known = seg->end_known,
-                           .ahead = c == &s->reader};
+                           .ahead = c == &s->reader,
+                           .synced = !active || s->config.durability == SPOOL_FSYNC};
     c->waiting = true;
     s->read_busy = true;
     s->host.submit(s->host.ctx, &r->job);

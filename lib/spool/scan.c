@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define READ_RETRY_BYTES 4096
+#define DOUBTS_MAX 8
 
 static ssize_t pread_fully(const struct spool_vfs *vfs, int fd, uint8_t *into, size_t len, uint64_t offset)
 {
@@ -153,16 +154,17 @@ static enum scan_result look(struct scan *s, struct frame *ret, const uint8_t **
     return SCAN_FRAME;
 }
 
-/* A reading that does not check out is done once more, from the disk and not from the page cache, before it
- * counts as damage. */
+/* A reading that does not check out is done once more before it counts as damage; from the disk, and not from
+ * the page cache, when that is known to hold nothing else. A file that is bad all over is believed in the end. */
 enum scan_result scan_next(struct scan *s, struct frame *ret, const uint8_t **ret_payload)
 {
     struct scan before = *s;
     enum scan_result result = look(s, ret, ret_payload);
-    if (result != SCAN_BAD || s->buffer_len == 0 || s->doubted == s->at)
+    if (result != SCAN_BAD || s->buffer_len == 0 || s->doubts == DOUBTS_MAX)
         return result;
-    s->doubted = s->at;
-    (void)s->vfs->dont_need(s->vfs->ctx, s->fd, s->buffer_at, s->buffer_len); /* Only advice. */
+    s->doubts++;
+    if (s->synced)
+        (void)s->vfs->dont_need(s->vfs->ctx, s->fd, s->buffer_at, s->buffer_len); /* Only advice. */
     s->buffer_len = 0;
     s->at = before.at;
     s->prev_hcrc = before.prev_hcrc;

@@ -236,6 +236,54 @@ Test(spool_damage, a_batch_with_damaged_members_lives_on_without_its_identity)
     cr_assert_gt(items, 0);
 }
 
+/* Damage that takes all members of a batch ends it, and whoever holds it hears of that once. */
+Test(spool_damage, a_batch_whose_members_are_all_damaged_is_said_to_be_lost)
+{
+    struct spool_open_batch open;
+    make_spool();
+    cr_assert(spool_open_batch_next(b.spool, 0, &open));
+    uint64_t no = open.id.batch_no;
+    bench_crash(&b, true);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    size_t size;
+    unsigned char *file = memfs_file(&b.fs, "seg-0000000000000001.wal", &size);
+    for (size_t at = 8192; at < size; at++)
+        if (memcmp(file + at, "FRM1\1", 5) == 0 && file[at + 16] > 40 && file[at + 16] <= 60 && file[at + 17] == 0)
+            file[at + 1000] ^= 1;
+    struct spool_loader loader = {.item = on_item, .done = on_load_done};
+    b.notes[NOTE_LOST] = 0;
+    spool_load(b.spool, no, &loader);
+    bench_sleep(&b, 10000);
+    cr_assert_eq(loads, 1);
+    cr_assert_eq(load_err, ERR_NOT_FOUND, "%s", err_name(load_err));
+    cr_assert_eq(items, 0);
+    cr_assert_geq(b.notes[NOTE_LOST], 1);
+    cr_assert_eq(b.last_batch, no);
+    cr_assert_not(spool_open_batch_next(b.spool, 0, &open));
+    struct spool_outcome o = {.all_delivered = true};
+    cr_assert_eq(spool_settle(b.spool, no, &o), ERR_NOT_FOUND);
+    cr_assert_geq(bench_ledger(&b).dropped[SPOOL_DROP_CORRUPT], 10);
+}
+
+/* The same for all files of it: removed while the spool is open. */
+Test(spool_damage, a_batch_whose_file_is_gone_is_said_to_be_lost)
+{
+    struct spool_open_batch open;
+    make_spool();
+    cr_assert(spool_open_batch_next(b.spool, 0, &open));
+    bench_crash(&b, true);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    memfs_remove(&b.fs, "seg-0000000000000001.wal");
+    struct spool_loader loader = {.item = on_item, .done = on_load_done};
+    b.notes[NOTE_LOST] = 0;
+    spool_load(b.spool, open.id.batch_no, &loader);
+    bench_sleep(&b, 10000);
+    cr_assert_eq(load_err, ERR_NOT_FOUND);
+    cr_assert_geq(b.notes[NOTE_LOST], 1);
+    (void)bench_drain(&b);
+    cr_assert_eq(bench_ledger(&b).pending, 0);
+}
+
 /* Whoever settles a batch may not have heard yet which of its members damage has ended. */
 Test(spool_damage, following_batches_of_ended_members_are_said_to_be_lost)
 {
