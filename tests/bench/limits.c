@@ -1,15 +1,16 @@
 /* limits: the price of what no forwarder of this kind can leave out, measured on this machine in this minute.
  *
- *   bench_limits receive http|udp|unix|fwd WHERE EVENTS   listens at WHERE (HOST:PORT or a path), takes EVENTS events
- *                                                         from bench_load, answers them, and does nothing else
- *   bench_limits parts EVENTS BYTES PER_REQUEST DIR       everything after the socket, one part at a time
+ *   bench_limits receive http|udp|unix|fwd WHERE EVENTS   listens at WHERE (HOST:PORT or a path), takes
+ * EVENTS events from bench_load, answers them, and does nothing else bench_limits parts EVENTS BYTES
+ * PER_REQUEST DIR       everything after the socket, one part at a time
  *
- * Both print one JSON object of processor microseconds (user + system) per event. `receive` is the system calls
- * and the wake-ups with the least possible program around them. The parts: `http` (the parser over the requests),
- * `validate` (JSON, once), `checksum` (CRC-32C, once), `copy` (once), `write` (to a file below DIR, with fdatasync
- * each 256 KiB), `compress` (gzip as the agent does it, in blocks of 256 KiB), `encrypt` (the cheaper of AES-GCM and
- * ChaCha20-Poly1305, in TLS records), `send` (to loopback TCP, where a child reads it). tests/bench/run adds up what
- * a path needs; an agent's cost over that sum is what its own bookkeeping costs. */
+ * Both print one JSON object of processor microseconds (user + system) per event. `receive` is the system
+ * calls and the wake-ups with the least possible program around them. The parts: `http` (the parser over the
+ * requests), `validate` (JSON, once), `checksum` (CRC-32C, once), `copy` (once), `write` (to a file below
+ * DIR, with fdatasync each 256 KiB), `compress` (gzip as the agent does it, in blocks of 256 KiB), `encrypt`
+ * (the cheaper of AES-GCM and ChaCha20-Poly1305, in TLS records), `send` (to loopback TCP, where a child
+ * reads it). tests/bench/run adds up what a path needs; an agent's cost over that sum is what its own
+ * bookkeeping costs. */
 #include "lib/base/crc32c.h"
 #include "lib/codec/compress.h"
 #include "lib/codec/json.h"
@@ -55,7 +56,8 @@ static double cpu_us(void)
     return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
-/* --- receive ----------------------------------------------------------------------------------------------------- */
+/* --- receive
+ * ----------------------------------------------------------------------------------------------------- */
 
 struct peer {
     int fd;
@@ -81,7 +83,8 @@ static int listen_at(const char *where, int type)
         (void)snprintf(to.un.sun_path, sizeof to.un.sun_path, "%s", where);
         len = sizeof to.un;
     } else if (colon != NULL) {
-        to.in = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10)),
+        to.in = (struct sockaddr_in){.sin_family = AF_INET,
+                                     .sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10)),
                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         len = sizeof to.in;
     } else {
@@ -106,7 +109,8 @@ static uint64_t count_of(const char *at, size_t len, const char *mark)
 {
     uint64_t n = 0;
     size_t mark_len = strlen(mark);
-    for (const char *end = at + len; (at = memmem(at, (size_t)(end - at), mark, mark_len)) != NULL; at += mark_len)
+    for (const char *end = at + len; (at = memmem(at, (size_t)(end - at), mark, mark_len)) != NULL;
+         at += mark_len)
         n++;
     return n;
 }
@@ -131,7 +135,8 @@ static void take_unix(struct peer *p)
     static const char ask[] = "{\"penstock\":\"ack\"}\n";
     if (p->len >= sizeof ask - 1 && memcmp(p->in + p->len - (sizeof ask - 1), ask, sizeof ask - 1) == 0) {
         char text[64];
-        int len = snprintf(text, sizeof text, "{\"accepted\":%llu,\"rejected\":0}\n", (unsigned long long)server.events);
+        int len = snprintf(text, sizeof text, "{\"accepted\":%llu,\"rejected\":0}\n",
+                           (unsigned long long)server.events);
         answer(p->fd, text, (size_t)len);
         server.seen = server.events;
     }
@@ -148,7 +153,8 @@ static void take_forward(struct peer *p)
     size_t at = 12 + (size_t)ntohl(entries) + 7;
     if (p->len <= at || p->len < at + 1 + ((size_t)p->in[at] & 0x1f))
         return;
-    char text[64] = "\x81\xa3" "ack";
+    char text[64] = "\x81\xa3"
+                    "ack";
     memcpy(text + 5, p->in + at, p->len - at);
     answer(p->fd, text, 5 + p->len - at);
     server.seen += count_of(p->in, p->len, "\"specversion\"");
@@ -215,12 +221,15 @@ static int receive(char **argv)
     if (udp)
         serve_datagrams(fd);
     else
-        serve_stream(fd, strcmp(argv[2], "http") == 0 ? take_http : strcmp(argv[2], "unix") == 0 ? take_unix : take_forward);
+        serve_stream(fd, strcmp(argv[2], "http") == 0   ? take_http
+                         : strcmp(argv[2], "unix") == 0 ? take_unix
+                                                        : take_forward);
     (void)printf("{\"receive\":%.4f}\n", (cpu_us() - from) / (double)(server.seen == 0 ? 1 : server.seen));
     return 0;
 }
 
-/* --- parts ------------------------------------------------------------------------------------------------------- */
+/* --- parts
+ * ------------------------------------------------------------------------------------------------------- */
 
 static struct {
     uint64_t count, per_request;
@@ -242,11 +251,14 @@ static double part_http(void)
     llhttp_init(&parser, HTTP_REQUEST, &settings);
     size_t body = load.len / (size_t)load.count * (size_t)load.per_request;
     char head[256];
-    int len = snprintf(head, sizeof head, "POST /events HTTP/1.1\r\nHost: x\r\nContent-Type: application/cloudevents+json\r\n"
-                                          "Content-Length: %zu\r\n\r\n", body);
+    int len = snprintf(head, sizeof head,
+                       "POST /events HTTP/1.1\r\nHost: x\r\nContent-Type: application/cloudevents+json\r\n"
+                       "Content-Length: %zu\r\n\r\n",
+                       body);
     double from = cpu_us();
     for (uint64_t i = 0; i < load.count / load.per_request; i++)
-        if (llhttp_execute(&parser, head, (size_t)len) != HPE_OK || llhttp_execute(&parser, load.text, body) != HPE_OK)
+        if (llhttp_execute(&parser, head, (size_t)len) != HPE_OK ||
+            llhttp_execute(&parser, load.text, body) != HPE_OK)
             die("llhttp");
     return from;
 }
@@ -327,17 +339,18 @@ static double part_encrypt(void)
     mbedtls_chachapoly_context chacha;
     mbedtls_gcm_init(&gcm);
     mbedtls_chachapoly_init(&chacha);
-    if (mbedtls_gcm_setkey(&gcm, MBEDTLS_CIPHER_ID_AES, key, 256) != 0 || mbedtls_chachapoly_setkey(&chacha, key) != 0)
+    if (mbedtls_gcm_setkey(&gcm, MBEDTLS_CIPHER_ID_AES, key, 256) != 0 ||
+        mbedtls_chachapoly_setkey(&chacha, key) != 0)
         die("key");
     double best = 0;
     for (int cipher = 0; cipher < 2; cipher++) {
         double from = cpu_us();
         for (size_t at = 0; at < load.packed.len; at += RECORD) {
             size_t len = load.packed.len - at < RECORD ? load.packed.len - at : RECORD;
-            int rc = cipher == 0 ? mbedtls_gcm_crypt_and_tag(&gcm, MBEDTLS_GCM_ENCRYPT, len, nonce, 12, NULL, 0,
-                                                             load.packed.at + at, out, 16, tag)
-                                 : mbedtls_chachapoly_encrypt_and_tag(&chacha, len, nonce, NULL, 0, load.packed.at + at,
-                                                                      out, tag);
+            int rc = cipher == 0 ? mbedtls_gcm_crypt_and_tag(&gcm, MBEDTLS_GCM_ENCRYPT, len, nonce, 12, NULL,
+                                                             0, load.packed.at + at, out, 16, tag)
+                                 : mbedtls_chachapoly_encrypt_and_tag(&chacha, len, nonce, NULL, 0,
+                                                                      load.packed.at + at, out, tag);
             if (rc != 0)
                 die("encrypt");
         }
@@ -354,9 +367,11 @@ static double part_send(void)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof to;
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (bind(listener, (struct sockaddr *)&to, len) < 0 || listen(listener, 1) < 0 ||
-        getsockname(listener, (struct sockaddr *)&to, &len) < 0 || connect(fd, (struct sockaddr *)&to, len) < 0)
+        getsockname(listener, (struct sockaddr *)&to, &len) < 0 ||
+        connect(fd, (struct sockaddr *)&to, len) < 0)
         die("loopback");
     pid_t child = fork();
     if (child == 0) {
@@ -369,7 +384,8 @@ static double part_send(void)
     }
     double from = cpu_us();
     for (size_t at = 0; at < load.packed.len;) {
-        ssize_t n = send(fd, load.packed.at + at, load.packed.len - at < RECORD ? load.packed.len - at : RECORD, MSG_NOSIGNAL);
+        ssize_t n = send(fd, load.packed.at + at,
+                         load.packed.len - at < RECORD ? load.packed.len - at : RECORD, MSG_NOSIGNAL);
         if (n < 0)
             die("send");
         at += (size_t)n;
@@ -384,10 +400,10 @@ static int parts(char **argv)
 {
     load.count = strtoull(argv[2], NULL, 10);
     load.per_request = strtoull(argv[4], NULL, 10);
-    uint64_t bytes = strtoull(argv[3], NULL, 10);
-    load.text = memory((size_t)load.count * (size_t)(bytes + 400));
+    struct event_shape shape = {.seed = 1, .bytes = strtoull(argv[3], NULL, 10), .types = 1};
+    load.text = memory((size_t)load.count * (size_t)(shape.bytes + 400));
     for (uint64_t i = 0; i < load.count; i++) {
-        load.len += put_event(load.text + load.len, 1, i, bytes);
+        load.len += put_event(load.text + load.len, i, &shape);
         load.text[load.len++] = '\n';
     }
     (void)printf("{");
@@ -411,6 +427,7 @@ int main(int argc, char **argv)
         return receive(argv);
     if (argc == 6 && strcmp(argv[1], "parts") == 0)
         return parts(argv);
-    (void)fprintf(stderr, "usage: bench_limits receive DRIVER WHERE EVENTS | parts EVENTS BYTES PER_REQUEST DIR\n");
+    (void)fprintf(stderr,
+                  "usage: bench_limits receive DRIVER WHERE EVENTS | parts EVENTS BYTES PER_REQUEST DIR\n");
     return 64;
 }

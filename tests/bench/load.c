@@ -3,12 +3,14 @@
  *   bench_load http  HOST:PORT --events N [--per-request M] [--connections C] [--bytes B] [--rate R]
  *   bench_load udp   HOST:PORT --events N [--bytes B] [--rate R]
  *   bench_load unix  PATH      --events N [--write BYTES] [--bytes B] [--rate R] [--ack 0]
- *                                            (NDJSON; one event a write: --write 0; --ack 0: nobody answers there)
- *   bench_load fwd   PATH      --events N [--per-request M] [--bytes B]             (forward protocol, packed, acks)
+ *                                            (NDJSON; one event a write: --write 0; --ack 0: nobody answers
+ * there) bench_load fwd   PATH      --events N [--per-request M] [--bytes B]             (forward protocol,
+ * packed, acks)
  *
- * Each event is a whole CloudEvent of about B bytes with an id of its own ("SEED-number"), so that the sink can
- * tell unique ones from repeats. HTTP keeps one request in flight per connection; a 429 or 503 is tried again.
- * Prints one JSON object: events answered for, requests, retries, seconds, and latency percentiles. */
+ * Each event is a whole CloudEvent of about B bytes with an id of its own ("SEED-number"), so that the sink
+ * can tell unique ones from repeats; --types N gives them N types, bench.request.0 and on, in turn. HTTP
+ * keeps one request in flight per connection; a 429 or 503 is tried again. Prints one JSON object: events
+ * answered for, requests, retries, seconds, and latency percentiles. */
 #include "tests/bench/event.h"
 
 #include <arpa/inet.h>
@@ -29,9 +31,15 @@
 
 static struct {
     const char *mode, *where;
-    uint64_t events, per_request, connections, bytes, rate, write_bytes, seed, ack;
+    uint64_t events, per_request, connections, rate, write_bytes, ack;
+    struct event_shape shape;
     double time_limit_s;
-} opt = {.events = 100000, .per_request = 1, .connections = 64, .bytes = 300, .seed = 1, .ack = 1, .time_limit_s = 120};
+} opt = {.events = 100000,
+         .per_request = 1,
+         .connections = 64,
+         .ack = 1,
+         .shape = {.seed = 1, .bytes = 300, .types = 1},
+         .time_limit_s = 120};
 
 static struct {
     uint64_t next_event, accepted, requests, retries, refused;
@@ -62,12 +70,12 @@ static size_t put_body(char *out, uint64_t first, uint64_t count)
 {
     size_t len = 0;
     if (count == 1)
-        return put_event(out, opt.seed, first, opt.bytes);
+        return put_event(out, first, &opt.shape);
     out[len++] = '[';
     for (uint64_t i = 0; i < count; i++) {
         if (i > 0)
             out[len++] = ',';
-        len += put_event(out + len, opt.seed, first + i, opt.bytes);
+        len += put_event(out + len, first + i, &opt.shape);
     }
     out[len++] = ']';
     return len;
@@ -81,7 +89,8 @@ static int tcp_address(struct sockaddr_in *to)
         return -1;
     memcpy(host, opt.where, (size_t)(colon - opt.where));
     host[colon - opt.where] = '\0';
-    *to = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10))};
+    *to = (struct sockaddr_in){.sin_family = AF_INET,
+                               .sin_port = htons((uint16_t)strtoul(colon + 1, NULL, 10))};
     return inet_pton(AF_INET, host, &to->sin_addr) == 1 ? 0 : -1;
 }
 
@@ -98,7 +107,8 @@ static void pace(double started, uint64_t sent)
     }
 }
 
-/* --- HTTP -------------------------------------------------------------------------------------------------------- */
+/* --- HTTP
+ * -------------------------------------------------------------------------------------------------------- */
 
 struct conn {
     int fd;
@@ -120,10 +130,11 @@ static bool next_request(struct conn *c, double started)
     char *body = c->out + 256;
     size_t len = put_body(body, run.next_event, c->count);
     char head[256];
-    int head_len = snprintf(head, sizeof head,
-                            "POST /events HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\n"
-                            "Content-Length: %zu\r\n\r\n",
-                            c->count == 1 ? "application/cloudevents+json" : "application/cloudevents-batch+json", len);
+    int head_len =
+        snprintf(head, sizeof head,
+                 "POST /events HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\n"
+                 "Content-Length: %zu\r\n\r\n",
+                 c->count == 1 ? "application/cloudevents+json" : "application/cloudevents-batch+json", len);
     memmove(c->out, head, (size_t)head_len);
     memmove(c->out + head_len, body, len);
     c->out_len = (size_t)head_len + len;
@@ -209,7 +220,7 @@ static void drive_http(void)
     int ep = epoll_create1(0);
     for (uint64_t i = 0; i < opt.connections; i++) {
         conns[i].fd = connect_tcp(&to);
-        conns[i].out = malloc((opt.bytes + 256) * opt.per_request + 1024);
+        conns[i].out = malloc((opt.shape.bytes + 256) * opt.per_request + 1024);
         struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = &conns[i]};
         epoll_ctl(ep, EPOLL_CTL_ADD, conns[i].fd, &e);
     }
@@ -242,7 +253,8 @@ static void drive_http(void)
     (void)idle;
 }
 
-/* --- datagrams and Unix streams ----------------------------------------------------------------------------------- */
+/* --- datagrams and Unix streams
+ * ----------------------------------------------------------------------------------- */
 
 static void drive_udp(void)
 {
@@ -253,7 +265,7 @@ static void drive_udp(void)
     if (fd < 0 || connect(fd, (const struct sockaddr *)&to, sizeof to) < 0)
         die("connect");
     enum { AT_ONCE = 32 };
-    char *buffers = malloc(AT_ONCE * (opt.bytes + 512));
+    char *buffers = malloc(AT_ONCE * (opt.shape.bytes + 512));
     struct mmsghdr messages[AT_ONCE];
     struct iovec iov[AT_ONCE];
     double started = now_s();
@@ -261,8 +273,8 @@ static void drive_udp(void)
         unsigned n = 0;
         unsigned at_once = opt.rate > 0 && opt.rate < 50000 ? 1 : AT_ONCE;
         for (; n < at_once && run.next_event < opt.events; n++) {
-            char *b = buffers + n * (opt.bytes + 512);
-            iov[n] = (struct iovec){b, put_event(b, opt.seed, run.next_event++, opt.bytes)};
+            char *b = buffers + n * (opt.shape.bytes + 512);
+            iov[n] = (struct iovec){b, put_event(b, run.next_event++, &opt.shape)};
             messages[n] = (struct mmsghdr){.msg_hdr = {.msg_iov = &iov[n], .msg_iovlen = 1}};
         }
         unsigned at = 0;
@@ -301,12 +313,12 @@ static void write_all(int fd, const char *at, size_t len)
 static void drive_unix(void)
 {
     int fd = connect_unix();
-    char *buffer = malloc(opt.write_bytes + opt.bytes + 1024);
+    char *buffer = malloc(opt.write_bytes + opt.shape.bytes + 1024);
     double started = now_s();
     while (run.next_event < opt.events) {
         size_t len = 0;
         do {
-            len += put_event(buffer + len, opt.seed, run.next_event++, opt.bytes);
+            len += put_event(buffer + len, run.next_event++, &opt.shape);
             buffer[len++] = '\n';
         } while (run.next_event < opt.events && len < opt.write_bytes);
         write_all(fd, buffer, len);
@@ -334,7 +346,7 @@ static void drive_unix(void)
 static void drive_forward(void)
 {
     int fd = connect_unix();
-    size_t cap = opt.per_request * (opt.bytes + 64) + 256;
+    size_t cap = opt.per_request * (opt.shape.bytes + 64) + 256;
     char *entries = malloc(cap), *message = malloc(cap + 256), text[64 << 10];
     while (run.next_event < opt.events) {
         size_t len = 0;
@@ -346,7 +358,7 @@ static void drive_forward(void)
             entries[len++] = 0;
             memcpy(entries + len, &sec, 4), len += 4;
             memcpy(entries + len, &nsec, 4), len += 4;
-            size_t n = put_event(text, opt.seed, run.next_event++, opt.bytes);
+            size_t n = put_event(text, run.next_event++, &opt.shape);
             entries[len++] = (char)0x81; /* {"log": text} */
             memcpy(entries + len, "\xa3log\xda", 5), len += 5;
             entries[len++] = (char)(n >> 8);
@@ -354,14 +366,22 @@ static void drive_forward(void)
             memcpy(entries + len, text, n), len += n;
         }
         size_t m = 0;
-        memcpy(message + m, "\x93\xa5""bench\xc6", 8), m += 8;
+        memcpy(message + m,
+               "\x93\xa5"
+               "bench\xc6",
+               8),
+            m += 8;
         uint32_t be = htonl((uint32_t)len);
         memcpy(message + m, &be, 4), m += 4;
         memcpy(message + m, entries, len), m += len;
         char chunk[32];
-        int chunk_len = snprintf(chunk, sizeof chunk, "%010llu-%010llu", (unsigned long long)opt.seed,
+        int chunk_len = snprintf(chunk, sizeof chunk, "%010llu-%010llu", (unsigned long long)opt.shape.seed,
                                  (unsigned long long)first);
-        memcpy(message + m, "\x81\xa5""chunk", 7), m += 7;
+        memcpy(message + m,
+               "\x81\xa5"
+               "chunk",
+               7),
+            m += 7;
         message[m++] = (char)(0xa0 | chunk_len);
         memcpy(message + m, chunk, (size_t)chunk_len), m += (size_t)chunk_len;
         double t = now_s();
@@ -380,7 +400,9 @@ static void drive_forward(void)
     }
 }
 
-/* --- main ---------------------------------------------------------------------------------------------------------- */
+/* --- main
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static int by_value(const void *a, const void *b)
 {
@@ -413,15 +435,17 @@ static void parse(int argc, char **argv)
         else if (strcmp(argv[i], "--connections") == 0)
             opt.connections = value;
         else if (strcmp(argv[i], "--bytes") == 0)
-            opt.bytes = value;
+            opt.shape.bytes = value;
         else if (strcmp(argv[i], "--rate") == 0)
             opt.rate = value;
         else if (strcmp(argv[i], "--write") == 0)
             opt.write_bytes = value;
+        else if (strcmp(argv[i], "--types") == 0)
+            opt.shape.types = value == 0 ? 1 : value;
         else if (strcmp(argv[i], "--ack") == 0)
             opt.ack = value;
         else if (strcmp(argv[i], "--seed") == 0)
-            opt.seed = value;
+            opt.shape.seed = value;
         else if (strcmp(argv[i], "--time-limit") == 0)
             opt.time_limit_s = (double)value;
         else {
@@ -451,7 +475,8 @@ int main(int argc, char **argv)
     qsort(run.latency_s, run.latency_count, sizeof *run.latency_s, by_value);
     (void)printf("{\"accepted\":%llu,\"refused\":%llu,\"requests\":%llu,\"retries\":%llu,\"seconds\":%.3f,"
                  "\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f}\n",
-                 (unsigned long long)run.accepted, (unsigned long long)run.refused, (unsigned long long)run.requests,
-                 (unsigned long long)run.retries, took, percentile(0.5), percentile(0.99), percentile(1));
+                 (unsigned long long)run.accepted, (unsigned long long)run.refused,
+                 (unsigned long long)run.requests, (unsigned long long)run.retries, took, percentile(0.5),
+                 percentile(0.99), percentile(1));
     return run.refused == 0 && run.accepted == opt.events ? 0 : 1;
 }
