@@ -109,10 +109,26 @@ void model_appended(struct world *w, uint32_t first_event, unsigned count, uint6
         m->seqs = grown(m->seqs, &m->seq_cap, m->last_seq + 2, sizeof(*m->seqs));
         if (m->last_seq > m->max_seq)
             m->max_seq = m->last_seq;
-        m->seqs[m->last_seq] = (struct m_seq){.event = first_event + k,
-                                                 .state = SEQ_PENDING,
-                                                 .wall_ns = process_host(w).wall_ns(w)};
+        m->seqs[m->last_seq] = (struct m_seq){
+            .event = first_event + k, .state = SEQ_PENDING, .wall_ns = process_host(w).wall_ns(w)};
     }
+}
+
+void model_replayed(struct world *w, uint64_t letter_seq)
+{
+    struct model *m = &w->model;
+    struct m_seq letter = m->seqs[letter_seq];
+    model_appended(w, letter.event, 1, m->last_seq + 1);
+    m->seqs[m->last_seq].replayed = true;
+    m->seqs[m->last_seq].wall_ns = letter.wall_ns;
+    m->replayed++;
+    m->seqs[m->last_seq].mended = letter.mended || decide(&w->luck, 4) != 1;
+    world_met(w, MET_REPLAY);
+}
+
+bool model_bad(const struct model *m, uint64_t seq)
+{
+    return m->events[m->seqs[seq].event].bad && !m->seqs[seq].mended;
 }
 
 void model_acked(struct world *w, uint64_t seq)

@@ -35,6 +35,8 @@ struct m_seq {
     bool acked, handed;
     bool maybe_dropped; /* dropped before a crash: either way is right */
     bool died;          /* became a letter, in this life or an earlier one */
+    bool replayed;      /* appended as the replay of a letter */
+    bool mended;        /* and the reason of its refusal was removed before */
     uint64_t wall_ns;   /* when it was received */
 };
 
@@ -92,6 +94,10 @@ uint64_t model_event_hash(uint32_t event, uint32_t len);
 uint32_t model_offer(struct model *m, uint32_t len, uint8_t partition, bool bad);
 void model_appended(struct world *w, uint32_t first_event, unsigned count, uint64_t last_seq);
 void model_acked(struct world *w, uint64_t seq);
+/* The letter of this seq is an event again, with the next seq. */
+void model_replayed(struct world *w, uint64_t letter_seq);
+/* Does the upstream refuse it? */
+bool model_bad(const struct model *m, uint64_t seq);
 /* A record came back from the spool, by spool_next() or spool_load(): is it what was put in? */
 void model_read(struct world *w, const struct spool_item *item, bool by_load);
 

@@ -30,6 +30,9 @@ static void cut_tail(struct world *w, uint64_t last)
         m->delivered -= m->seqs[s].state == SEQ_DELIVERED;
         m->dead_total -= m->seqs[s].state == SEQ_DEAD;
         m->dropped -= m->seqs[s].state == SEQ_DROPPED;
+        m->replayed -= m->seqs[s].replayed; /* a letter again */
+        if (m->seqs[s].replayed)
+            world_met(w, MET_REPLAY_UNDONE);
     }
     if (last < m->last_seq)
         world_met(w, MET_LOST_TAIL);
@@ -265,6 +268,7 @@ void model_check(struct world *w)
         world_met(w, MET_IDENTITY_BROKEN);
     if (m->loose)
         return;
+    letters_follow(w, &l);
     if (l.delivered != m->delivered)
         world_fail(w, "the ledger says %" PRIu64 " delivered, the model %" PRIu64, l.delivered, m->delivered);
     if (!m->purge_open && l.dead != m->dead_total - m->replayed - m->purged)
@@ -323,7 +327,7 @@ void model_check_end(struct world *w)
     uint64_t counted = all_dropped(&l) - l.dropped[SPOOL_DROP_SHED] - m->purged;
     if (w->knobs.lying)
         return; /* what such a disk loses, nobody can count */
-    if (m->loose ? missing > counted + l.dead + m->purged + m->forgotten : missing != counted)
+    if (m->loose ? missing > counted + l.dead + m->purged + m->replayed + m->forgotten : missing != counted)
         world_fail(w,
                    "%" PRIu64 " events are neither delivered nor dead (first: seq %" PRIu64 "), but %" PRIu64
                    " are counted as dropped",

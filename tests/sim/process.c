@@ -253,6 +253,7 @@ void process_die(struct world *w, bool power, struct disk_fate fate)
     w->stall_us = 0;
     w->timer_token++;
     w->dead_busy = false;
+    w->letters = (struct letter_book){0};
     w->dying = ALIVE;
     if (w->script != NULL && w->first_pending == 0) {
         w->first_pending = disk_pending(w->disk);

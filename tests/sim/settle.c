@@ -23,7 +23,7 @@ static void sort_out(struct world *w, struct flight *f, struct ending *e)
     for (uint32_t k = 0; k < b->count; k++) {
         uint64_t seq = m->members[b->first + k];
         uint8_t *fate = &m->fates[b->first + k];
-        bool bad = m->events[m->seqs[seq].event].bad;
+        bool bad = model_bad(m, seq);
         if (f->verdict == V_DELIVERED || (f->verdict == V_PARTIAL && !bad) ||
             (f->verdict == V_SOME_LATER && k % 2 == 0)) {
             *fate = SEQ_DELIVERED;

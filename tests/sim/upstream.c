@@ -14,7 +14,7 @@ static enum verdict judge(struct world *w, const struct m_batch *b)
         return V_TOO_LARGE;
     bool bad = false;
     for (uint32_t k = b->first; k < b->first + b->count; k++)
-        bad = bad || m->events[m->seqs[m->members[k]].event].bad;
+        bad = bad || model_bad(m, m->members[k]);
     if (bad)
         return w->knobs.whole_batch_refusals && b->count > 1 ? V_REFUSED : V_PARTIAL;
     if (b->count > 1 && decide_rarely(&w->luck, w->knobs.one_in_partial_retry))
@@ -30,7 +30,7 @@ static bool takes(const struct world *w, const struct m_batch *b, enum verdict v
     case V_DELIVERED:
         return true;
     case V_PARTIAL:
-        return !m->events[m->seqs[m->members[k]].event].bad;
+        return !model_bad(m, m->members[k]);
     case V_SOME_LATER:
         return (k - b->first) % 2 == 0;
     default:

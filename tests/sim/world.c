@@ -47,6 +47,7 @@ const char *const branch_names[MET_COUNT] = {"kill",
                                              "corrupt",
                                              "torn",
                                              "wall_jump",
+                                             "replay_undone",
                                              "recent_pending",
                                              "recent_settled"};
 uint64_t branches_met[MET_COUNT];
@@ -338,6 +339,10 @@ static void mischief(struct world *w)
         letters_list(w);
     if (world_open(w) && decide_rarely(&w->luck, 4 * k->one_in_dead_request))
         letters_purge(w);
+    if (world_open(w) && decide_rarely(&w->luck, 2 * k->one_in_dead_request))
+        letters_replay(w);
+    if (world_open(w))
+        letters_turn(w);
     if (world_open(w) && decide_rarely(&w->luck, k->one_in_stop)) {
         w->stopping = true;
         world_met(w, MET_STOP);
@@ -355,6 +360,7 @@ static void finish_stop(struct world *w)
     w->spool = NULL;
     w->life = 0;
     w->dead_busy = false;
+    w->letters = (struct letter_book){0};
     w->opened = w->stopping = w->closed = false;
     if (heap_blocks() != 0)
         world_fail(w, "an orderly stop left %zu blocks of memory (%zu bytes)", heap_blocks(), heap_bytes());

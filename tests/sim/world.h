@@ -122,6 +122,7 @@ enum branch { /* what a run met: the coverage that a gate asks for */
               MET_CORRUPT,
               MET_TORN,
               MET_WALL_JUMP,
+              MET_REPLAY_UNDONE,
               MET_RECENT_PENDING,
               MET_RECENT_SETTLED,
               MET_COUNT
@@ -183,6 +184,12 @@ struct world {
     bool upstream_down;
     struct spool_dead_request dead;
     bool dead_busy;
+    struct letter_book {
+        uint64_t ids[64], seqs[64]; /* of letters that were listed, to be replayed */
+        unsigned count, done;       /* done: they are events again */
+        bool wanted, listed, going, ended;
+        uint64_t reported, dead_before;
+    } letters;
     uint64_t last_dead; /* as last said with --verbose */
 };
 
@@ -224,9 +231,13 @@ void client_no_reply(struct world *w, const struct event *e);
 /* --- recent.c: ids of the last moments, after a start -------------------------------------------------- */
 void recent_check(struct world *w);
 
-/* --- letters.c: dead letters are listed and purged ----------------------------------------------------- */
+/* --- letters.c: dead letters are listed, replayed and purged ---------------------------------------------
+ */
 void letters_purge(struct world *w);
 void letters_list(struct world *w);
+void letters_replay(struct world *w); /* lists some first */
+void letters_turn(struct world *w);
+void letters_follow(struct world *w, const struct spool_ledger *l); /* what a replay has done so far */
 
 /* --- producer.c ------------------------------------------------------------------------------------- */
 void producer_turn(struct world *w);
