@@ -44,11 +44,30 @@ static uint8_t lower(uint8_t c)
     return c >= 'A' && c <= 'Z' ? (uint8_t)(c + ('a' - 'A')) : c;
 }
 
-bool span_equal_nocase(struct span a, struct span b)
+/* Eight bytes at a time: two bytes may differ in bit 5 alone, and only where the byte is a letter. */
+static bool same_word(uint64_t a, uint64_t b)
 {
-    if (a.len != b.len)
-        return false;
-    for (size_t i = 0; i < a.len; i++)
+    const uint64_t ones = UINT64_C(0x0101010101010101), highs = ones << 7, case_bits = ones << 5;
+    uint64_t differ = a ^ b, low = (a | case_bits) & ~highs;
+    if (differ == 0)
+        return true;
+    /* The sums stay within their bytes, since no byte of `low` has its high bit. */
+    uint64_t letters = (low + ones * (0x80 - 'a')) & ~(low + ones * (0x80 - 'z' - 1)) & ~a & highs;
+    return (differ & ~case_bits) == 0 && ((differ << 2) & ~letters) == 0;
+}
+
+bool span_equal_nocase_long(struct span a, struct span b)
+{
+    size_t i = 0;
+    uint64_t x, y;
+    ensure(a.len == b.len);
+    for (; a.len - i >= sizeof x; i += sizeof x) {
+        memcpy(&x, a.at + i, sizeof x);
+        memcpy(&y, b.at + i, sizeof y);
+        if (!same_word(x, y))
+            return false;
+    }
+    for (; i < a.len; i++)
         if (lower(a.at[i]) != lower(b.at[i]))
             return false;
     return true;
@@ -109,7 +128,7 @@ enum err bytes_reserve(struct bytes *b, size_t more)
     return OK;
 }
 
-enum err bytes_append(struct bytes *b, struct span s)
+enum err bytes_append_growing(struct bytes *b, struct span s)
 {
     enum err err = bytes_reserve(b, s.len);
     if (err != OK)
@@ -118,11 +137,6 @@ enum err bytes_append(struct bytes *b, struct span s)
         memcpy(b->at + b->len, s.at, s.len);
     b->len += s.len;
     return OK;
-}
-
-enum err bytes_append_byte(struct bytes *b, uint8_t c)
-{
-    return bytes_append(b, span_of(&c, 1));
 }
 
 enum err bytes_printf(struct bytes *b, const char *format, ...)

@@ -43,8 +43,14 @@ static inline bool span_is(struct span a, const char *text)
     return span_equal(a, span_str(text));
 }
 
+bool span_equal_nocase_long(struct span a, struct span b); /* for spans of equal length */
+/* Case is ignored in ASCII letters only. */
+static inline bool span_equal_nocase(struct span a, struct span b)
+{
+    return a.len == b.len && span_equal_nocase_long(a, b);
+}
+
 bool span_starts(struct span s, struct span prefix);
-bool span_equal_nocase(struct span a, struct span b); /* ASCII letters only */
 struct span span_trim(struct span s);                 /* without spaces and tabs at both ends */
 
 /* Parses all of `s` as a decimal number without sign. False when empty, not digits, or over UINT64_MAX. */
@@ -59,11 +65,29 @@ struct bytes {
 void bytes_init(struct bytes *b, size_t max); /* allocates nothing yet */
 void bytes_deinit(struct bytes *b);           /* leaves an empty buffer with the same maximum */
 MUST_USE enum err bytes_reserve(struct bytes *b, size_t more);
-MUST_USE enum err bytes_append(struct bytes *b, struct span s);
-MUST_USE enum err bytes_append_byte(struct bytes *b, uint8_t c);
+MUST_USE enum err bytes_append_growing(struct bytes *b, struct span s); /* bytes_append() where it has no room yet */
 MUST_USE enum err bytes_printf(struct bytes *b, const char *format, ...) PRINTF_LIKE(2, 3);
 void bytes_consume(struct bytes *b, size_t n); /* drops the first n bytes, moves the rest down */
 void bytes_clear(struct bytes *b);             /* length 0, keeps the memory */
+
+/* Most appends find room, and most are of a length that the compiler knows. */
+MUST_USE static inline enum err bytes_append(struct bytes *b, struct span s)
+{
+    if (s.len > b->cap - b->len)
+        return bytes_append_growing(b, s);
+    if (s.len > 0)
+        memcpy(b->at + b->len, s.at, s.len);
+    b->len += s.len;
+    return OK;
+}
+
+MUST_USE static inline enum err bytes_append_byte(struct bytes *b, uint8_t c)
+{
+    if (b->len == b->cap)
+        return bytes_append_growing(b, (struct span){&c, 1});
+    b->at[b->len++] = c;
+    return OK;
+}
 
 static inline struct span bytes_span(const struct bytes *b)
 {
