@@ -59,6 +59,12 @@ static bool have_instruction(void)
 __attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, const uint8_t *p, size_t len)
 {
     uint64_t wide = ~crc;
+    for (; len >= 32; len -= 32, p += 32) {
+        wide = _mm_crc32_u64(wide, le64_get(p));
+        wide = _mm_crc32_u64(wide, le64_get(p + 8));
+        wide = _mm_crc32_u64(wide, le64_get(p + 16));
+        wide = _mm_crc32_u64(wide, le64_get(p + 24));
+    }
     for (; len >= 8; len -= 8, p += 8)
         wide = _mm_crc32_u64(wide, le64_get(p));
     uint32_t narrow = (uint32_t)wide;
