@@ -39,15 +39,27 @@ static inline const uint8_t *json_run_portable(const uint8_t *at, const uint8_t 
 }
 
 #if defined(__SSE2__)
-static inline __attribute__((always_inline)) const uint8_t *json_run(const uint8_t *at, const uint8_t *end)
+/* A bit for each of sixteen bytes that is not plain, the lowest for the first. */
+static inline __attribute__((always_inline)) unsigned json_odd_mask(__m128i v)
 {
     const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\'), low = _mm_set1_epi8(0x1f);
+    __m128i odd = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash));
+    odd = _mm_or_si128(odd, _mm_cmpeq_epi8(_mm_min_epu8(v, low), v));
+    /* The high bit of v itself marks what is not ASCII. */
+    return (unsigned)_mm_movemask_epi8(_mm_or_si128(odd, v));
+}
+
+/* The same for the quote and the backslash alone. */
+static inline __attribute__((always_inline)) unsigned json_marked_mask(__m128i v)
+{
+    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
+    return (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash)));
+}
+
+static inline __attribute__((always_inline)) const uint8_t *json_run(const uint8_t *at, const uint8_t *end)
+{
     while (end - at >= 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)at);
-        __m128i odd = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash));
-        odd = _mm_or_si128(odd, _mm_cmpeq_epi8(_mm_min_epu8(v, low), v));
-        /* The high bit of v itself marks what is not ASCII. */
-        unsigned mask = (unsigned)_mm_movemask_epi8(_mm_or_si128(odd, v));
+        unsigned mask = json_odd_mask(_mm_loadu_si128((const __m128i *)(const void *)at));
         if (mask != 0)
             return at + __builtin_ctz(mask);
         at += 16;

@@ -519,6 +519,61 @@ Test(json, strings_are_written_escaped)
     expect_written(SPAN("\xed\xa0\x80"), "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"", 3);
 }
 
+/* Byte by byte, as slow as it is plain. */
+static void write_naively(struct bytes *out, struct span text)
+{
+    cr_assert_eq(bytes_append_byte(out, '"'), OK);
+    for (size_t i = 0; i < text.len;) {
+        uint8_t c = text.at[i];
+        size_t n = utf8_length(text.at + i, text.at + text.len);
+        const char *letters = "\"\\\b\f\n\r\t", *named = "\"\\bfnrt";
+        const char *found = c == 0 ? NULL : strchr(letters, c);
+        enum err err;
+        if (found != NULL)
+            err = bytes_printf(out, "\\%c", named[found - letters]);
+        else if (c < 0x20)
+            err = bytes_printf(out, "\\u%04x", c);
+        else
+            err = n == 0 ? bytes_append(out, SPAN("\xef\xbf\xbd")) : bytes_append(out, span_of(text.at + i, n));
+        cr_assert_eq(err, OK);
+        i += n == 0 ? 1 : n;
+    }
+    cr_assert_eq(bytes_append_byte(out, '"'), OK);
+}
+
+Test(json, strings_of_every_length_and_mixture_are_written_as_the_plain_way_writes_them)
+{
+    static const char *const pieces[] = {"plain letters, sixteen+", "\"", "\\", "\n",   "\x01", "\xc3\xa9", "\xe2\x82\xac",
+                                         "\xf0\x9f\x98\x80",       "\xff", "\xe2\x82", "a",    "\x7f"};
+    uint64_t x = 88172645463325252;
+    for (unsigned round = 0; round < 3000; round++) {
+        struct bytes text, expected, got, tight;
+        bytes_init(&text, 1 << 16);
+        bytes_init(&expected, 1 << 19);
+        bytes_init(&got, 1 << 19);
+        unsigned count = round % 97 == 0 ? 1500 : round % 60;
+        for (unsigned i = 0; i < count; i++) {
+            x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+            const char *piece = pieces[(x >> 20) % (sizeof pieces / sizeof pieces[0])];
+            cr_assert_eq(bytes_append(&text, span_str(piece)), OK);
+        }
+        write_naively(&expected, bytes_span(&text));
+        cr_assert_eq(json_append_string(&got, bytes_span(&text)), OK);
+        cr_assert(span_equal(bytes_span(&got), bytes_span(&expected)), "round %u", round);
+        bytes_init(&tight, expected.len);
+        cr_assert_eq(json_append_string(&tight, bytes_span(&text)), OK, "round %u", round);
+        cr_assert(span_equal(bytes_span(&tight), bytes_span(&expected)), "round %u", round);
+        bytes_deinit(&tight);
+        bytes_init(&tight, expected.len - 1);
+        cr_assert_eq(json_append_string(&tight, bytes_span(&text)), ERR_TOO_BIG);
+        cr_assert_eq(tight.len, 0);
+        bytes_deinit(&tight);
+        bytes_deinit(&got);
+        bytes_deinit(&expected);
+        bytes_deinit(&text);
+    }
+}
+
 Test(json, writing_past_the_maximum_leaves_the_buffer_alone)
 {
     for (size_t max = 3; max < 21; max++) {
