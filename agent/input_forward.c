@@ -111,11 +111,6 @@ static enum api_reject reason_of(enum forward_refusal refusal)
     }
 }
 
-static bool contains(struct span text, const char *what)
-{
-    return memmem(text.at, text.len, what, strlen(what)) != NULL;
-}
-
 /* Docker's log driver says which container spoke. */
 static void set_docker_source(struct arena *arena, const struct json_member *members, size_t count,
                               struct event *e)
@@ -134,8 +129,11 @@ static void set_docker_source(struct arena *arena, const struct json_member *mem
     memcpy(source, "docker/", 7);
     memcpy(source + 7, text.at, text.len);
     struct span whole = span_of(source, text.len + 7);
-    if (attribute_uri_fault(whole, false) == NULL)
-        e->source = whole;
+    if (attribute_uri_fault(whole, false) != NULL)
+        return;
+    e->source = whole;
+    if (e->id_given)
+        e->key_hash = hash64(e->id, hash64(e->source, 0));
 }
 
 static void set_subject(struct arena *arena, const struct json_member *m, struct event *e)
@@ -155,7 +153,7 @@ static void set_subject(struct arena *arena, const struct json_member *m, struct
 static void look_into(struct stream_conn *c, struct arena *arena, struct event *e)
 {
     const char *field = c->input->input.config->subject_field;
-    bool docker = contains(e->data, "\"container_id\"");
+    bool docker = c->json ? memmem(e->data.at, e->data.len, "container_id", 12) != NULL : c->input->renderer.found;
     if (!docker && field == NULL)
         return;
     struct json_member members[MEMBERS_MAX];
@@ -170,20 +168,19 @@ static void look_into(struct stream_conn *c, struct arena *arena, struct event *
         set_subject(arena, json_find(members, count, field), e);
 }
 
-/* With a chunk the id is the same whenever the sender repeats it, also beyond our memory of chunks. */
-static bool set_id(struct arena *arena, struct forward_message *m, const struct forward_entry *entry,
-                   struct event *e)
+/* With a chunk the id is the same whenever the sender repeats it, also beyond our memory of chunks. Without one
+ * .at stays NULL. False: the arena is full. */
+static bool make_id(struct arena *arena, struct forward_message *m, const struct forward_entry *entry,
+                    struct span *ret)
 {
+    *ret = (struct span){0};
     if (!m->has_chunk)
         return true;
-    char *text = arena_alloc(arena, UUID_TEXT + 1);
+    char *text = arena_alloc(arena, UUID_TEXT);
     if (text == NULL)
         return false;
-    struct uuid id = forward_event_id(m, entry->index);
-    uuid_format(&id, text);
-    e->id = span_of(text, UUID_TEXT);
-    e->id_given = true;
-    e->key_hash = hash64(e->id, hash64(e->source, 0));
+    forward_event_id(m, entry->index, text);
+    *ret = span_of(text, UUID_TEXT);
     return true;
 }
 
@@ -194,14 +191,13 @@ static enum api_reject take_record(struct stream_conn *c, const struct forward_e
     struct fault why;
     struct span data = arena_copy(&b->arena, bytes_span(&c->input->scratch));
     struct event *e = event_batch_next(b);
-    if (tag.at == NULL || data.at == NULL || e == NULL)
+    struct span id;
+    if (tag.at == NULL || data.at == NULL || e == NULL || !make_id(&b->arena, &c->message, entry, &id))
         return REJECT_TOO_LARGE;
-    enum err err = event_make(&b->reading, tag, data, entry->now ? NULL : &entry->time, e, &why);
+    enum err err = event_make(&b->reading, id, tag, data, entry->now ? NULL : &entry->time, e, &why);
     if (err != OK)
         return err == ERR_TOO_BIG ? REJECT_TOO_LARGE : REJECT_MALFORMED;
     look_into(c, &b->arena, e);
-    if (!set_id(&b->arena, &c->message, entry, e))
-        return REJECT_TOO_LARGE;
     event_batch_keep(b);
     return REJECT_REASONS;
 }
@@ -225,6 +221,7 @@ static bool take_entry(struct stream_conn *c, const struct forward_entry *entry,
         return false;
     }
     bytes_clear(&in->scratch);
+    in->renderer.found = false;
     if (forward_render_data(&in->renderer, entry, &in->scratch, &why) != OK) {
         refuse_entry(c, REJECT_MALFORMED, why.text);
         return false;

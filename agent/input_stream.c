@@ -177,6 +177,7 @@ static enum err bind_stream(struct agent *a, const struct config_input *config, 
     entropy_fill(&a->entropy, &seed, sizeof seed);
     chunk_memory_init(&in->chunks, seed);
     msgpack_renderer_init(&in->renderer, MSGPACK_TIMES_FLUENT);
+    in->renderer.wanted = SPAN("container_id");
     bytes_init(&in->scratch, RENDERED_MAX);
     int r = uv_poll_init(a->loop, &in->poll, in->listener.fd);
     ensure(r == 0);

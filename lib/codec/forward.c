@@ -4,6 +4,7 @@
 
 #include "lib/base/ensure.h"
 #include "lib/codec/forward_inner.h"
+#include "lib/codec/utf8.h"
 
 #include <stdlib.h>
 
@@ -443,7 +444,8 @@ static enum err read_message(struct forward *f, struct span whole, struct forwar
     if (m->chunk.len > FORWARD_CHUNK_MAX)
         return fault_set(why, ERR_TOO_BIG, "a chunk id of %zu bytes, where %d are taken", m->chunk.len,
                          FORWARD_CHUNK_MAX);
-    if (m->refusal == FORWARD_TAKEN && (m->tag.len == 0 || m->tag.len > FORWARD_TAG_MAX))
+    if (m->refusal == FORWARD_TAKEN &&
+        (m->tag.len == 0 || m->tag.len > FORWARD_TAG_MAX || !utf8_valid(m->tag)))
         m->refusal = FORWARD_BAD_TAG;
     return OK;
 }

@@ -45,7 +45,7 @@ enum forward_refusal {
     FORWARD_TAKEN,
     FORWARD_UNSUPPORTED_SIGNAL, /* metrics, traces */
     FORWARD_BAD_COMPRESSION,    /* does not inflate, or in a way that we do not know */
-    FORWARD_BAD_TAG,            /* no text, empty, or over FORWARD_TAG_MAX */
+    FORWARD_BAD_TAG,            /* not UTF-8, empty, or over FORWARD_TAG_MAX */
     FORWARD_BAD_TIME,
     FORWARD_BAD_RECORD, /* not a map */
     FORWARD_BAD_ENTRY,  /* not [time, record]; in packed entries also a broken one, which hides all behind it
@@ -71,7 +71,7 @@ struct forward_message {
     bool has_chunk;
     bool chunk_is_bin;
     struct span chunk;        /* opaque */
-    struct span tag;          /* as sent: perhaps not UTF-8 */
+    struct span tag;          /* as sent: UTF-8 unless its entries are refused */
     size_t bytes;             /* of the whole message, as received */
     struct forward_ping ping; /* FORWARD_PING alone */
     /* The iterator's own. */
@@ -80,8 +80,7 @@ struct forward_message {
     struct json_reader reader;
     size_t index, entries_max;
     bool ended;
-    bool has_space; /* the name space of its events' ids was made */
-    struct uuid space;
+    char id[UUID_TEXT + 1]; /* of its events, but for the index; empty: not made yet */
 };
 
 struct forward_entry {
@@ -117,8 +116,11 @@ MUST_USE enum err forward_next_entry(struct forward_message *m, struct forward_e
 MUST_USE enum err forward_render_data(struct msgpack_renderer *r, const struct forward_entry *entry,
                                       struct bytes *out, struct fault *why);
 
-/* The id of an entry of a message with a chunk: the same whenever the sender repeats it. */
-struct uuid forward_event_id(struct forward_message *m, size_t index);
+/* Writes the id of an entry of a message with a chunk: the same whenever the sender repeats it. It is a UUID of
+ * version 8 (RFC 9562 section 5.8), that is of our own making: 90 bits of SHA-1 over tag and chunk, and the index
+ * in the last 32. So events of one message differ in eight digits only, which costs little here and less after
+ * compression. */
+void forward_event_id(struct forward_message *m, size_t index, char ret[UUID_TEXT]);
 
 /* Appends {"ack": chunk} in the connection's encoding. ERR_TOO_BIG leaves `out` as it was. */
 MUST_USE enum err forward_append_ack(bool json, struct span chunk, bool chunk_is_bin, struct bytes *out);

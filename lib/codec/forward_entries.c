@@ -55,10 +55,10 @@ static enum forward_refusal set_time(struct forward_entry *e, const struct msgpa
     }
 }
 
+/* A whole value: its first byte tells. */
 static bool is_map(struct span value)
 {
-    struct msgpack_token t;
-    return msgpack_next(&value, &t) == OK && t.type == MSGPACK_MAP;
+    return value.len > 0 && ((value.at[0] & 0xf0) == 0x80 || value.at[0] == 0xde || value.at[0] == 0xdf);
 }
 
 static enum forward_refusal set_record(struct forward_entry *e, struct span record)
@@ -89,14 +89,21 @@ static enum forward_refusal read_time(struct forward_entry *e, struct span value
 static enum forward_refusal read_entry(struct forward_entry *e, struct span in)
 {
     struct msgpack_token t;
-    struct span time;
+    struct span time, record;
     if (msgpack_next(&in, &t) != OK || t.type != MSGPACK_ARRAY || t.count != 2)
         return FORWARD_BAD_ENTRY;
-    if (msgpack_skip(&in, &time) != OK)
-        return FORWARD_BAD_ENTRY;
-    enum forward_refusal refusal = read_time(e, time);
-    /* `in` was cut to the entry, so what is left of it is the record. */
-    return refusal == FORWARD_TAKEN ? set_record(e, in) : refusal;
+    /* `in` was cut to the entry, so what is behind the time is the record. */
+    record = in;
+    enum forward_refusal refusal;
+    if (msgpack_next(&record, &t) == OK && t.type != MSGPACK_ARRAY && t.type != MSGPACK_MAP) {
+        refusal = set_time(e, &t);
+    } else {
+        record = in;
+        if (msgpack_skip(&record, &time) != OK)
+            return FORWARD_BAD_ENTRY;
+        refusal = read_time(e, time);
+    }
+    return refusal == FORWARD_TAKEN ? set_record(e, record) : refusal;
 }
 
 /* Message mode: the parts lie in the message itself. */
@@ -309,15 +316,18 @@ enum err forward_render_data(struct msgpack_renderer *r, const struct forward_en
     ensure(entry->refusal == FORWARD_TAKEN);
     size_t before = out->len;
     enum err err = render_part(r, entry->json, entry->record, out, why);
-    if (err == OK && worth_keeping(entry))
+    if (err == OK && worth_keeping(entry)) {
         err = add_metadata(r, entry, before, out, why);
+        if (err == OK) /* it lies one level deeper now */
+            err = json_check(span_of(out->at + before, out->len - before), NULL, why);
+    }
     if (err != OK)
         out->len = before;
     return err;
 }
 
-/* The message's own name space, once: what is left to hash for each event is one block of SHA-1. */
-static void make_space(struct forward_message *m)
+/* What all ids of a message have in common, once. */
+static void make_id(struct forward_message *m)
 {
     /* A name space of our own, drawn once. */
     static const struct uuid space = {
@@ -327,17 +337,18 @@ static void make_space(struct forward_message *m)
     for (unsigned i = 0; i < sizeof length; i++)
         length[i] = (uint8_t)((uint64_t)m->tag.len >> (56 - 8 * i));
     struct span parts[] = {span_of(length, sizeof length), m->tag, m->chunk};
-    m->space = uuid5_make(&space, parts, 3);
-    m->has_space = true;
+    struct uuid id = uuid5_make(&space, parts, 3);
+    uuid_format(&id, m->id);
+    m->id[14] = '8'; /* the version's digit */
 }
 
-struct uuid forward_event_id(struct forward_message *m, size_t index)
+void forward_event_id(struct forward_message *m, size_t index, char ret[UUID_TEXT])
 {
-    uint8_t number[8];
-    if (!m->has_space)
-        make_space(m);
-    for (unsigned i = 0; i < sizeof number; i++)
-        number[i] = (uint8_t)((uint64_t)index >> (56 - 8 * i));
-    struct span name = span_of(number, sizeof number);
-    return uuid5_make(&m->space, &name, 1);
+    static const char digits[] = "0123456789abcdef";
+    ensure(index <= UINT32_MAX);
+    if (m->id[0] == '\0')
+        make_id(m);
+    memcpy(ret, m->id, UUID_TEXT);
+    for (unsigned i = 0; i < 8; i++)
+        ret[UUID_TEXT - 8 + i] = digits[index >> (28 - 4 * i) & 15];
 }

@@ -23,6 +23,10 @@ struct head {
 
 enum { NEVER_USED = 0xc1 };
 
+_Static_assert(MSGPACK_FLOAT < MSGPACK_STR && MSGPACK_STR < MSGPACK_BIN && MSGPACK_BIN < MSGPACK_EXT &&
+                   MSGPACK_EXT < MSGPACK_ARRAY && MSGPACK_ARRAY < MSGPACK_MAP,
+               "from str on a header has a length or a count");
+
 #define FIXED(t, v, m) \
     { \
         .type = MSGPACK_##t, .fixed = true, .value = (v), .mask = (m) \
@@ -88,6 +92,7 @@ static uint32_t head_number(const struct head *h, const uint8_t *header)
 
 static void read_integer(const struct head *h, const uint8_t *header, struct msgpack_token *t)
 {
+    t->i = 0;
     if (h->fixed) {
         t->u = header[0];
         t->i = (int8_t)header[0];
@@ -112,6 +117,7 @@ static void read_float(const struct head *h, const uint8_t *header, struct msgpa
         t->f = (double)f;
         t->single = true;
     } else {
+        t->single = false;
         memcpy(&t->f, &wide, sizeof t->f);
     }
 }
@@ -127,37 +133,37 @@ enum err msgpack_next(struct span *in, struct msgpack_token *ret)
     if (in->len - 1 < h->extra)
         return ERR_AGAIN;
     size_t used = 1 + (size_t)h->extra;
-    struct msgpack_token t = {.type = (enum msgpack_type)h->type};
-    switch (t.type) {
+    /* Only what the type has is written: this runs for every value of every record. */
+    ret->type = (enum msgpack_type)h->type;
+    switch (ret->type) {
     case MSGPACK_NIL:
         break;
     case MSGPACK_BOOL:
-        t.truth = head_number(h, header) != 0;
+        ret->truth = head_number(h, header) != 0;
         break;
     case MSGPACK_UINT:
     case MSGPACK_INT:
-        read_integer(h, header, &t);
+        read_integer(h, header, ret);
         break;
     case MSGPACK_FLOAT:
-        read_float(h, header, &t);
+        read_float(h, header, ret);
         break;
     case MSGPACK_ARRAY:
     case MSGPACK_MAP:
-        t.count = head_number(h, header);
+        ret->count = head_number(h, header);
         break;
     case MSGPACK_STR:
     case MSGPACK_BIN:
     case MSGPACK_EXT:
-        t.bytes = span_of(in->at + used, head_number(h, header));
-        if (in->len - used < t.bytes.len)
+        ret->bytes = span_of(header + used, head_number(h, header));
+        if (in->len - used < ret->bytes.len)
             return ERR_AGAIN;
-        used += t.bytes.len;
-        if (t.type == MSGPACK_EXT)
-            t.ext_type = (int8_t)header[h->extra];
+        used += ret->bytes.len;
+        if (ret->type == MSGPACK_EXT)
+            ret->ext_type = (int8_t)header[h->extra];
         break;
     }
-    *in = span_of(in->at + used, in->len - used);
-    *ret = t;
+    *in = span_of(header + used, in->len - used);
     return OK;
 }
 
@@ -271,17 +277,40 @@ enum err msgpack_frame_feed(struct msgpack_frame *f, struct span *piece, uint64_
     return ERR_AGAIN;
 }
 
+/* One counter does for all depths: of values that are still to come. Each takes a byte at least, so it never needs
+ * to be larger than what is there. */
 enum err msgpack_skip(struct span *in, struct span *ret)
 {
-    struct msgpack_frame f;
-    struct span rest = *in;
-    msgpack_frame_init(&f);
-    enum err err = msgpack_frame_feed(&f, &rest, UINT64_MAX);
-    if (err != OK)
-        return err;
+    const uint8_t *at = in->at;
+    size_t left = in->len;
+    uint64_t values = 1;
+    while (values > 0) {
+        if (values > left)
+            return ERR_AGAIN;
+        const struct head *h = &heads[at[0]];
+        uint64_t used = 1U + h->extra;
+        if (at[0] == NEVER_USED)
+            return ERR_MALFORMED;
+        if (used > left)
+            return ERR_AGAIN;
+        values--;
+        if (h->type >= MSGPACK_STR) {
+            uint64_t number = head_number(h, at);
+            if (h->type == MSGPACK_ARRAY)
+                values += number;
+            else if (h->type == MSGPACK_MAP)
+                values += 2 * number;
+            else
+                used += number;
+            if (used > left)
+                return ERR_AGAIN;
+        }
+        at += used;
+        left -= (size_t)used;
+    }
     if (ret != NULL)
-        *ret = span_of(in->at, (size_t)(rest.at - in->at));
-    *in = rest;
+        *ret = span_of(in->at, in->len - left);
+    *in = span_of(at, left);
     return OK;
 }
 

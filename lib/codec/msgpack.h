@@ -32,6 +32,7 @@ enum msgpack_type {
     MSGPACK_MAP,
 };
 
+/* Only what the type has is set. */
 struct msgpack_token {
     enum msgpack_type type;
     bool truth;        /* BOOL */
@@ -48,8 +49,8 @@ struct msgpack_token {
  * follow. ERR_AGAIN: the input ends inside the token (*in stays). ERR_MALFORMED: the byte c1. */
 MUST_USE enum err msgpack_next(struct span *in, struct msgpack_token *ret);
 
-/* Takes one whole value off the front of *in; *ret (may be NULL) are its bytes. ERR_AGAIN: it is not whole.
- * ERR_TOO_BIG: nested deeper than MSGPACK_DEPTH_READABLE. */
+/* Takes one whole value, however deep, off the front of *in; *ret (may be NULL) are its bytes. ERR_AGAIN: it is not
+ * whole. ERR_MALFORMED: the byte c1 is in it. On errors *in stays. */
 MUST_USE enum err msgpack_skip(struct span *in, struct span *ret);
 
 struct msgpack_frame {
@@ -82,9 +83,12 @@ MUST_USE bool msgpack_read_timestamp(const struct msgpack_token *ext, struct ins
 /* Which ext becomes a time: EventTime in records of the forward protocol, timestamp in Honeycomb's events. */
 enum msgpack_times { MSGPACK_TIMES_FLUENT, MSGPACK_TIMES_STANDARD };
 
-/* A renderer keeps its working memory from call to call. Its owner may read `replaced`. */
+/* A renderer keeps its working memory from call to call. Its owner may read `replaced`, and may ask whether there
+ * was a map key `wanted` (in plain ASCII) by clearing `found`. */
 struct msgpack_renderer {
     enum msgpack_times times;
+    struct span wanted;
+    bool found;
     uint64_t replaced;  /* bytes of text that were not UTF-8 and became U+FFFD, over all calls */
     struct bytes pairs; /* struct pair (msgpack_json.c): the members of the maps that are open */
 };

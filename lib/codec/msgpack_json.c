@@ -160,6 +160,7 @@ static enum err render_key(struct rendering *x, const struct msgpack_token *t)
     case MSGPACK_STR:
     case MSGPACK_BIN:
         err = json_append_string_lossy(x->out, t->bytes, &x->r->replaced);
+        x->r->found |= x->r->wanted.len > 0 && span_equal(t->bytes, x->r->wanted);
         break;
     case MSGPACK_EXT:
     case MSGPACK_ARRAY:

@@ -299,14 +299,30 @@ size_t rfc3339_format_ms(struct instant t, char ret[RFC3339_TEXT + 1])
     return put_end(out, ret);
 }
 
-size_t rfc3339_format(struct instant t, char ret[RFC3339_TEXT + 1])
+/* The fraction, as far as needed, and the end. */
+static size_t finish_fine(char *out, char *start, uint32_t nsec)
 {
-    char *out = put_seconds(ret, t);
-    if (t.nsec != 0) {
+    if (nsec != 0) {
         *out++ = '.';
-        out = put_digits(out, t.nsec, 9);
+        out = put_digits(out, nsec, 9);
         while (out[-1] == '0')
             out--;
     }
-    return put_end(out, ret);
+    return put_end(out, start);
+}
+
+size_t rfc3339_format(struct instant t, char ret[RFC3339_TEXT + 1])
+{
+    return finish_fine(put_seconds(ret, t), ret, t.nsec);
+}
+
+size_t rfc3339_format_again(struct rfc3339_last *last, struct instant t, char ret[RFC3339_TEXT + 1])
+{
+    if (!last->known || last->sec != t.sec) {
+        ensure(put_seconds(last->text, t) == last->text + sizeof last->text);
+        last->sec = t.sec;
+        last->known = true;
+    }
+    memcpy(ret, last->text, sizeof last->text);
+    return finish_fine(ret + sizeof last->text, ret, t.nsec);
 }

@@ -58,4 +58,13 @@ MUST_USE bool epoch_parse(struct span text, struct instant *ret);
 size_t rfc3339_format_ms(struct instant t, char ret[RFC3339_TEXT + 1]);
 size_t rfc3339_format(struct instant t, char ret[RFC3339_TEXT + 1]);
 
+/* For many instants that lie close together: remembers the last second and how it was written. Zero at first. */
+struct rfc3339_last {
+    bool known;
+    int64_t sec;
+    char text[19];
+};
+/* As rfc3339_format(). */
+size_t rfc3339_format_again(struct rfc3339_last *last, struct instant t, char ret[RFC3339_TEXT + 1]);
+
 #endif

@@ -446,26 +446,46 @@ enum err event_read_line(struct event_reading *in, struct span line, struct even
 
 /* --- from parts --------------------------------------------------------------------------------- */
 
-enum err event_make(struct event_reading *in, struct span type, struct span data, const struct instant *time,
-                    struct event *ret, struct fault *why)
+/* Of checked JSON. */
+static enum json_type type_of(struct span json)
+{
+    ensure(json.len > 0);
+    switch (json.at[0]) {
+    case '{':
+        return JSON_OBJECT;
+    case '[':
+        return JSON_ARRAY;
+    case '"':
+        return JSON_STRING;
+    case 't':
+        return JSON_TRUE;
+    case 'f':
+        return JSON_FALSE;
+    case 'n':
+        return JSON_NULL;
+    default:
+        return JSON_NUMBER;
+    }
+}
+
+enum err event_make(struct event_reading *in, struct span id, struct span type, struct span data,
+                    const struct instant *time, struct event *ret, struct fault *why)
 {
     struct scan s = {.in = in, .e = ret, .why = why};
-    struct json_value value;
-    *ret = (struct event){.type = type};
+    struct json_value value = {.text = data, .type = type_of(data)};
+    *ret = (struct event){.id = id, .id_given = id.at != NULL, .type = type};
     if (type.len == 0)
         return fault_set(why, ERR_MALFORMED, "type: must not be empty");
     const char *fault = attribute_text_fault(type);
     if (fault != NULL)
         return fault_set(why, ERR_MALFORMED, "type: %s", fault);
-    if (json_check(data, &value, why) != OK)
-        return fault_context(why, "data");
     (void)take_data(&s, &value); /* takes any value */
     ret->content_hash = hash64(data, hash64(type, 0));
     if (time != NULL) {
         char *text = arena_alloc(in->arena, RFC3339_TEXT + 1);
         if (text == NULL)
             return event_arena_full(why);
-        ret->time = span_of(text, rfc3339_format(*time, text));
+        ret->time = span_of(text, rfc3339_format_again(&in->last, *time, text));
         ret->time_at = *time;
         ret->time_given = true;
     }

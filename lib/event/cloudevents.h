@@ -30,7 +30,9 @@ struct event_reading {
     uint64_t wall_ns;
     struct uuid_source *uuids;
     struct arena *arena;
-    struct span now_text; /* private: wall_ns as text, made once; zero at first */
+    /* Private; zero at first. */
+    struct span now_text;     /* wall_ns as text, made once */
+    struct rfc3339_last last; /* many events name the same second */
 };
 
 enum event_form { EVENTS_ONE, EVENTS_BATCH, EVENTS_BARE, EVENTS_LINES, EVENTS_LOOSE };
@@ -79,9 +81,10 @@ MUST_USE enum err event_read_binary(struct event_reading *in, const struct event
                                     struct span content_type, struct span body, struct event *ret,
                                     unsigned *warnings, struct fault *why);
 
-/* An event from parts that another protocol brought (the forward protocol: tag, record, time). `type` is
- * UTF-8; `data` is checked JSON. `time` NULL: now. Errors as event_read_line(). */
-MUST_USE enum err event_make(struct event_reading *in, struct span type, struct span data,
+/* An event from parts that another protocol brought (the forward protocol: tag, record, time). `id` .at NULL: one is
+ * made; else it is known to be good. `type` is UTF-8; `data` is JSON that was checked before, without white space between its tokens. `time` NULL: now. Errors as
+ * event_read_line(). */
+MUST_USE enum err event_make(struct event_reading *in, struct span id, struct span type, struct span data,
                              const struct instant *time, struct event *ret, struct fault *why);
 
 #endif

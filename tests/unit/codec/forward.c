@@ -485,13 +485,21 @@ Test(forward, acknowledgements_echo_the_chunk)
 Test(forward, event_ids_follow_from_tag_chunk_and_index)
 {
     struct forward_message a = {.tag = SPAN("ab"), .chunk = SPAN("c")},
-                           b = {.tag = SPAN("a"), .chunk = SPAN("bc")};
-    struct uuid ids[] = {forward_event_id(&a, 0), forward_event_id(&a, 1), forward_event_id(&b, 0)};
-    struct uuid again = forward_event_id(&a, 1);
-    cr_expect_eq(memcmp(&ids[1], &again, sizeof again), 0);
-    cr_expect_neq(memcmp(&ids[0], &ids[1], sizeof again), 0);
-    cr_expect_neq(memcmp(&ids[0], &ids[2], sizeof again), 0);
-    cr_expect_eq(ids[0].bytes[6] >> 4, 5);
+                           b = {.tag = SPAN("a"), .chunk = SPAN("bc")}, c = a;
+    char ids[4][UUID_TEXT];
+    struct uuid read[4];
+    forward_event_id(&a, 0, ids[0]);
+    forward_event_id(&a, 0x12345678, ids[1]);
+    forward_event_id(&b, 0, ids[2]);
+    forward_event_id(&c, 0x12345678, ids[3]);
+    for (size_t i = 0; i < 4; i++)
+        cr_assert(uuid_parse(span_of(ids[i], UUID_TEXT), &read[i]), "%.*s", UUID_TEXT, ids[i]);
+    cr_expect(span_equal(span_of(ids[1], UUID_TEXT), span_of(ids[3], UUID_TEXT)));
+    cr_expect(span_equal(span_of(ids[0], UUID_TEXT - 8), span_of(ids[1], UUID_TEXT - 8)));
+    cr_expect(span_is(span_of(ids[1] + UUID_TEXT - 8, 8), "12345678"));
+    cr_expect(!span_equal(span_of(ids[0], UUID_TEXT - 8), span_of(ids[2], UUID_TEXT - 8)));
+    cr_expect_eq(read[0].bytes[6] >> 4, 8);
+    cr_expect_eq(read[0].bytes[8] >> 6, 2);
 }
 
 /* Not SHA-512, but as good for seeing what was hashed. */

@@ -233,12 +233,15 @@ Test(msgpack, depth_has_a_limit_and_a_cliff)
     memset(deep, 0x91, sizeof deep);
     for (size_t depth = 1; depth <= MSGPACK_DEPTH_READABLE + 1; depth++) {
         deep[depth] = 0x01;
-        struct span in = span_of(deep, depth + 1), rest = in;
+        struct span in = span_of(deep, depth + 1), rest = in, piece = in;
+        struct msgpack_frame f;
         bytes_clear(&out);
         cr_expect_eq(render(MSGPACK_TIMES_FLUENT, in, &out, NULL),
                      depth <= MSGPACK_DEPTH_MAX ? OK : ERR_TOO_BIG);
-        cr_expect_eq(msgpack_skip(&rest, NULL), depth <= MSGPACK_DEPTH_READABLE ? OK : ERR_TOO_BIG, "%zu",
-                     depth);
+        msgpack_frame_init(&f);
+        cr_expect_eq(msgpack_frame_feed(&f, &piece, sizeof deep),
+                     depth <= MSGPACK_DEPTH_READABLE ? OK : ERR_TOO_BIG, "%zu", depth);
+        cr_expect_eq(msgpack_skip(&rest, NULL), OK, "%zu", depth);
         deep[depth] = 0x91;
     }
     bytes_deinit(&out);

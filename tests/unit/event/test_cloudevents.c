@@ -397,12 +397,16 @@ Test(cloudevents, event_from_parts)
     struct event e;
     struct fault why;
     struct instant at = {.sec = 1777885953, .nsec = 4000001};
-    cr_assert_eq(event_make(&r.in, SPAN("docker.web"), SPAN("{\"log\":\"x\"}"), &at, &e, &why), OK, "%s",
+    cr_assert_eq(event_make(&r.in, SPAN("id-1"), SPAN("docker.web"), SPAN("{\"log\":\"x\"}"), &at, &e, &why), OK, "%s",
                  why.text);
+    EXPECT_SPAN(e.id, "id-1");
+    cr_expect(e.id_given && e.key_hash != 0);
     EXPECT_SPAN(e.type, "docker.web");
     EXPECT_SPAN(e.time, "2026-05-04T09:12:33.004000001Z");
     EXPECT_SPAN(e.source, "web-1");
     cr_expect_eq(e.data_kind, EVENT_DATA_OBJECT);
-    cr_expect_eq(event_make(&r.in, SPAN(""), SPAN("1"), NULL, &e, &why), ERR_MALFORMED);
-    cr_expect_eq(event_make(&r.in, SPAN("t"), SPAN("{"), NULL, &e, &why), ERR_MALFORMED);
+    cr_expect_eq(event_make(&r.in, (struct span){0}, SPAN(""), SPAN("1"), NULL, &e, &why), ERR_MALFORMED);
+    cr_assert_eq(event_make(&r.in, (struct span){0}, SPAN("t"), SPAN("-1"), &at, &e, &why), OK);
+    cr_expect_eq(e.data_kind, EVENT_DATA_NUMBER);
+    cr_expect(e.id.len == UUID_TEXT && !e.id_given && e.key_hash == 0);
 }
