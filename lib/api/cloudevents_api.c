@@ -219,7 +219,10 @@ static void answer_stored(struct api_exchange *x, struct api_answer *ret)
     unsigned rejected = x->rejection_count > x->offered ? x->offered : x->rejection_count;
     unsigned accepted = x->offered - rejected;
     if (rejected == 0) {
-        answer_printf(x->arena, ret, 202, "{\"accepted\":%u}", accepted);
+        if (accepted == 1) /* what most requests hear */
+            answer_json(ret, 202, SPAN("{\"accepted\":1}"));
+        else
+            answer_printf(x->arena, ret, 202, "{\"accepted\":%u}", accepted);
         return;
     }
     if (accepted == 0 && any_rejected_as(x, REJECT_FULL)) {

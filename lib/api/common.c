@@ -184,7 +184,10 @@ struct span media_type(struct span content_type)
 bool media_is_utf8(struct span content_type)
 {
     const struct span name = SPAN("charset=");
-    for (size_t i = 0; i + name.len <= content_type.len; i++) {
+    const uint8_t *parameters = content_type.len == 0 ? NULL : memchr(content_type.at, ';', content_type.len);
+    if (parameters == NULL)
+        return true;
+    for (size_t i = (size_t)(parameters - content_type.at); i + name.len <= content_type.len; i++) {
         if (!span_equal_nocase(span_of(content_type.at + i, name.len), name))
             continue;
         struct span value = span_of(content_type.at + i + name.len, content_type.len - i - name.len);
