@@ -150,6 +150,7 @@ static const char *url_authority(struct judge *j, struct span authority, struct 
 const char *address_url(struct judge *j, const char *text, bool full, struct config_url *ret)
 {
     struct config_url u = {.text = judge_copy(j, span_str(text))};
+    u.shown = u.text;
     struct span rest = span_str(text);
     if (span_starts(rest, SPAN("https://")))
         u.tls = true;

@@ -43,8 +43,11 @@ static void unknown_key(struct judge *j, const struct schema_key *keys, const st
             names[count++] = key->name;
     names[count] = NULL;
     const char *nearest = schema_nearest(n->key, names);
-    judge_fault(j, n->key_pos, "unknown key \"%.60s\"; the nearest known key is \"%s\"", n->key,
-                nearest != NULL ? nearest : "");
+    if (strcmp(n->key, "<<") == 0)
+        judge_fault(j, n->key_pos, "merge keys (<<) are not taken here; write the keys out");
+    else
+        judge_fault(j, n->key_pos, "unknown key \"%.60s\"; the nearest known key is \"%s\"", n->key,
+                    nearest != NULL ? nearest : "");
 }
 
 static void foreign_key(struct judge *j, const struct schema_key *key, const char *const *type_names,

@@ -62,7 +62,8 @@ struct config_listen {
 };
 
 struct config_url {
-    const char *text; /* NULL: not configured */
+    const char *text;  /* NULL: not configured */
+    const char *shown; /* as written, references unresolved: all that may be shown of it */
     bool tls;         /* https */
     const char *host; /* a name, or an address without brackets */
     bool host_is_ip, ipv6, loopback;

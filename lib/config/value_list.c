@@ -277,6 +277,10 @@ void value_read(struct judge *j, const struct schema_key *key, const struct yaml
     case SCHEMA_NAMES:
         read_names(j, node, member, &((struct config_route *)base)->to_count);
         break;
+    case SCHEMA_URL:
+        read_scalar(j, key, node, member);
+        ((struct config_url *)member)->shown = judge_copy(j, span_of(node->text, node->text_len));
+        break;
     default:
         read_scalar(j, key, node, member);
         break;

@@ -200,3 +200,18 @@ Test(config, has_the_defaults_of_each_api)
         config_free(c);
     }
 }
+
+Test(config, shows_a_url_as_it_is_written)
+{
+    struct config *c = good("outputs:\n  a: { type: http, endpoint: \"https://h/${env:SET_SECRET}/x\" }\n"
+                            "  b: { type: honeycomb, credentials: { api_key: k } }\n");
+    cr_expect_str_eq(c->outputs[0].endpoint.shown, "https://h/${env:SET_SECRET}/x");
+    cr_expect(strstr(c->outputs[0].endpoint.text, "${") == NULL, "%s", c->outputs[0].endpoint.text);
+    cr_expect_str_eq(c->outputs[1].endpoint.shown, "https://api.honeycomb.io");
+    config_free(c);
+}
+
+Test(config, refuses_merge_keys)
+{
+    bad("outputs:\n  a: { <<: { type: http }, endpoint: \"http://127.0.0.1:1/x\" }\n", 2, 8, "merge keys (<<)");
+}
