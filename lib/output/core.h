@@ -110,7 +110,6 @@ unsigned output_concurrency(const struct output *o);
 struct partition *output_partition(struct output *o, struct span name);
 /* Reads the spool's present view of an open batch; false: it is gone. */
 bool output_spool_batch(const struct output *o, uint64_t batch_no, struct spool_open_batch *ret);
-void output_save_stats(struct output *o);
 void output_error(struct output *o, unsigned status, const char *format, ...) PRINTF_LIKE(3, 4);
 /* Has give_up_after passed for this batch? */
 bool output_gives_up(const struct output *o, const struct batch *b);

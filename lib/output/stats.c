@@ -65,7 +65,7 @@ static uint8_t *put_histogram(uint8_t *at, const struct output_histogram *h)
 {
     for (unsigned i = 0; i < OUTPUT_HISTOGRAM_BUCKETS; i++)
         at = put(at, h->buckets[i]);
-    return put(at, (uint64_t)(h->sum_s * 1e6));
+    return put(at, (uint64_t)(h->sum_s * 1e6 + 0.5)); /* rounded as it is shown: it never falls */
 }
 
 size_t stats_save(const struct stats *s, uint8_t *into)
