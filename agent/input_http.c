@@ -519,18 +519,22 @@ static void second_http(struct input *in)
     memcpy(of(in)->front.shared.date, in->agent->http_date, sizeof of(in)->front.shared.date);
 }
 
+#define REREAD_LOG_US (60 * US_PER_S)
+
 static void reread_http(struct input *in)
 {
     struct input_http *h = of(in);
     struct fault why;
     bool changed = false;
     if (config_secrets_refresh(in->config->secrets, config_load_env(), &changed, &why) != OK)
-        log_warn(in->subject, "cannot read a secret again: %s; the old one stays", why.text);
+        log_every(&in->secret_limit, clock_mono_us(&in->agent->clock), REREAD_LOG_US, LOG_WARN, in->subject,
+                  "cannot read a secret again: %s; the old one stays", why.text);
     if (changed)
         log_info(in->subject, "a secret changed and is used from now on");
     uint64_t before = h->tls_looks;
     if (tls_server_load(&in->config->tls, &h->front.tls, &h->tls_looks, &why) != OK)
-        log_warn(in->subject, "%s; the old certificate stays", why.text);
+        log_every(&in->certificate_limit, clock_mono_us(&in->agent->clock), REREAD_LOG_US, LOG_WARN, in->subject,
+                  "%s; the old certificate stays", why.text);
     else if (h->tls_looks != before)
         log_info(in->subject, "the certificate changed and is used for new connections");
 }

@@ -286,7 +286,8 @@ static void reread_stream(struct input *input)
     struct fault why;
     bool changed = false;
     if (config_secrets_refresh(input->config->secrets, config_load_env(), &changed, &why) != OK)
-        log_warn(input->subject, "cannot read a secret again: %s; the old one stays", why.text);
+        log_every(&input->secret_limit, clock_mono_us(&input->agent->clock), 60 * US_PER_S, LOG_WARN, input->subject,
+                  "cannot read a secret again: %s; the old one stays", why.text);
     if (changed)
         log_info(input->subject, "a secret changed and is used from now on");
 }

@@ -141,7 +141,8 @@ void output_config_reread(struct output_host *h)
     struct fault why;
     bool changed = false;
     if (config_secrets_refresh(h->config->secrets, config_load_env(), &changed, &why) != OK)
-        log_warn(h->subject, "cannot read a secret again: %s; the old one stays", why.text);
+        log_every(&h->secret_limit, clock_mono_us(&h->agent->clock), 60 * US_PER_S, LOG_WARN, h->subject,
+                  "cannot read a secret again: %s; the old one stays", why.text);
     if (changed) {
         log_info(h->subject, "a secret changed and is used from now on");
         output_config_credentials(h->config, output_api_settings(h->core));

@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define CHANGES_MAX 30
+
 #define LEAVE_US (2 * US_PER_S) /* what is in flight when a reload puts an output away has so long to end */
 
 /* --- the core's wishes -------------------------------------------------------------------------------------- */
@@ -106,11 +108,35 @@ static void arm_timer(struct output_host *h)
     ensure(r == 0);
 }
 
+/* At most CHANGES_MAX changes of state a minute are told one by one; the first one after that says how many were not. */
+static bool may_tell_change(struct output_host *h, uint64_t *ret_left_out)
+{
+    uint64_t now = clock_mono_us(&h->agent->clock);
+    *ret_left_out = 0;
+    if (h->changes.since_us == 0 || now - h->changes.since_us >= 60 * US_PER_S) {
+        *ret_left_out = h->changes.left_out;
+        h->changes.since_us = now;
+        h->changes.count = 0;
+        h->changes.left_out = 0;
+    }
+    if (++h->changes.count <= CHANGES_MAX)
+        return true;
+    h->changes.left_out++;
+    return false;
+}
+
 static void tell_news(struct output_host *h)
 {
     struct output_news news;
     while (output_news_next(h->core, &news)) {
-        enum log_level level = news.kind == NEWS_STATE ? LOG_INFO : LOG_WARN;
+        uint64_t left_out = 0;
+        bool change = news.kind == NEWS_STATE || news.kind == NEWS_DEGRADED || news.kind == NEWS_HELD;
+        if (change && !may_tell_change(h, &left_out))
+            continue;
+        news.left_out += left_out;
+        enum log_level level = news.kind == NEWS_STATE  ? LOG_INFO
+                               : news.kind == NEWS_HELD ? LOG_ERROR
+                                                        : LOG_WARN;
         if (news.left_out > 0)
             log_line(level, h->subject, "%s (%llu more were left out)", news.text, (unsigned long long)news.left_out);
         else
@@ -347,6 +373,8 @@ static void finish_close(struct output_host *h)
     }
     if (!h->spool_closing) {
         h->spool_closing = true;
+        if (spool_state(h->spool) != SPOOL_OPENING && spool_state(h->spool) != SPOOL_FAILED)
+            output_save_stats(h->core);
         spool_close(h->spool);
         return;
     }

@@ -40,7 +40,11 @@ struct output_host {
     uv_timer_t timer;             /* .data == this: the core's wake */
     uint64_t timer_at_us;
     unsigned encodings_out, handles_open;
-    struct log_limit tls_limit;
+    struct log_limit tls_limit, secret_limit;
+    struct {
+        uint64_t since_us, left_out;
+        unsigned count;
+    } changes; /* of state, told since then: an upstream that goes to and fro does not fill the log */
     bool acked_moved, room_moved;
     bool upstream_gone, spool_closing, spool_opened;
     /* a reload */

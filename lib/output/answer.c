@@ -22,7 +22,7 @@ static void hold_partition(struct output *o, struct batch *b, const struct api_v
         delay *= 2;
     if (!p->held) {
         p->held_wall_ns = clock_wall_ns(&o->clock);
-        news_add(&o->news, NEWS_STATE, "partition \"%.*s\" is held: %.*s", (int)p->name.len,
+        news_add(&o->news, NEWS_HELD, "partition \"%.*s\" is held: %.*s", (int)p->name.len,
                  (const char *)p->name.at, SPAN_FMT(v->text));
     }
     o->held_partitions += !p->held;

@@ -150,11 +150,21 @@ struct output_status {
     unsigned held_count;
 };
 void output_status(const struct output *o, struct output_status *ret);
+/* Hands the counters to the spool, whose next commit keeps them. Called by itself with each send and settlement; once
+ * more before the spool is closed, so that nothing is counted twice or not at all over a restart. */
+void output_save_stats(struct output *o);
 
 /* A dead letter or a change of state that deserves one diagnostic line of a fixed shape; the shell logs them.
  * False when there is none. At most 64 are kept; what was left out is counted in `left_out`. */
 struct output_news {
-    enum { NEWS_DEAD, NEWS_STATE, NEWS_WARNING, NEWS_SKIPPED } kind;
+    enum {
+        NEWS_DEAD,
+        NEWS_STATE,    /* it is what it should be again, or a person wanted it so */
+        NEWS_DEGRADED, /* a state that passes by itself */
+        NEWS_HELD,     /* a state that does not: somebody must act */
+        NEWS_WARNING,
+        NEWS_SKIPPED
+    } kind;
     char text[512];
     uint64_t left_out;
 };

@@ -26,6 +26,14 @@ enum output_state sight_state(const struct output *o)
     return o->schedule.phase == SCHEDULE_RETRYING ? OUT_RETRYING : OUT_OK;
 }
 
+static int kind_of(const struct output *o, enum output_state state)
+{
+    if (state == OUT_HELD || (state == OUT_FULL && o->dead_full))
+        return NEWS_HELD;
+    /* Failed storage is told by whoever found it. */
+    return state == OUT_PAUSED || state == OUT_FAILED ? NEWS_STATE : NEWS_DEGRADED;
+}
+
 void sight_tell(struct output *o)
 {
     enum output_state state = sight_state(o);
@@ -45,7 +53,7 @@ void sight_tell(struct output *o)
     if (state == OUT_OK)
         news_add(&o->news, NEWS_STATE, "ok again (was %s)", output_state_names[o->state_told]);
     else
-        news_add(&o->news, NEWS_STATE, "%s: %s%s", output_state_names[state], why, next);
+        news_add(&o->news, kind_of(o, state), "%s: %s%s", output_state_names[state], why, next);
     o->state_told = state;
     o->state_wall_ns = clock_wall_ns(&o->clock);
 }
