@@ -4,6 +4,7 @@
 #include "agent/admin_answer.h"
 #include "agent/admin_dead.h"
 #include "agent/agent.h"
+#include "agent/config_load.h"
 #include "agent/http_front.h"
 #include "agent/metrics.h"
 #include "agent/output_host.h"
@@ -11,7 +12,9 @@
 #include "agent/reload.h"
 #include "agent/status_json.h"
 #include "agent/tap.h"
+#include "lib/api/api.h"
 #include "lib/base/ensure.h"
+#include "lib/base/log.h"
 #include "lib/config/config.h"
 
 #include <stdio.h>
@@ -32,6 +35,7 @@ struct admin {
     unsigned flush_count;
     struct list reloads;    /* struct reload_waiter */
     unsigned reload_count;
+    struct log_limit reread_limit;
     bool closed;
 };
 
@@ -294,12 +298,23 @@ static bool is_dead_path(struct span verb)
     return span_is(verb, "dead") || span_starts(verb, SPAN("dead/"));
 }
 
+static void no_such_output(struct http_conn *c, const struct http_request *r, const struct output_host *h,
+                           const char *expected)
+{
+    if (h == NULL)
+        admin_respond_error(c, r->handle, 404, "not_found", "no output has this name");
+    else if (h->phase != HOST_OPEN)
+        admin_respond_error(c, r->handle, 503, "not_open", "the output is not open now");
+    else
+        admin_respond_error(c, r->handle, 404, "not_found", expected);
+}
+
 static void get_output(struct admin *ad, struct http_conn *c, const struct http_request *r)
 {
     struct span verb;
     struct output_host *h = output_of_path(ad->agent, r->path, &verb);
     if (h == NULL || h->phase != HOST_OPEN || !is_dead_path(verb))
-        admin_respond_error(c, r->handle, 404, "not_found", "GET /outputs/NAME/dead of an output that is open");
+        no_such_output(c, r, h, "GET /outputs/NAME/dead, or /outputs/NAME/dead/ID");
     else
         admin_dead_begin(h, span_of(verb.at + 4, verb.len - 4), c, r);
 }
@@ -313,7 +328,7 @@ static void post_output(struct admin *ad, struct http_conn *c, const struct http
         return;
     }
     if (h == NULL || h->phase != HOST_OPEN || (!span_is(verb, "pause") && !span_is(verb, "resume"))) {
-        admin_respond_error(c, r->handle, 404, "not_found", "POST /outputs/NAME/pause or /outputs/NAME/resume");
+        no_such_output(c, r, h, "POST /outputs/NAME/pause, resume, dead/replay or dead/purge");
         return;
     }
     if (span_is(verb, "pause"))
@@ -352,15 +367,43 @@ static bool path_matches(const struct admin_path *p, struct span path)
 static bool token_given(const struct admin *ad, const struct http_request *r)
 {
     const struct config_secret *token = &ad->agent->config->admin.auth.token;
-    struct span given = http_request_known(r, HTTP_KNOWN_AUTHORIZATION);
     if (token->template == NULL)
         return true;
-    if (given.len != token->value.len + 7 || !span_equal_nocase(span_of(given.at, 7), SPAN("Bearer ")))
+    const struct api_request view = {.header = http_request_lookup, .header_ctx = r};
+    const struct api_path path = {.auth = AUTH_BEARER};
+    return api_authorized(&path, &view, token->value);
+}
+
+/* A page from elsewhere that a person's browser shows must not command the agent. Browsers say on whose behalf they
+ * post; whoever is no browser says nothing. */
+static bool from_elsewhere(const struct http_request *r)
+{
+    struct span origin = http_request_known(r, HTTP_KNOWN_ORIGIN), host = http_request_known(r, HTTP_KNOWN_HOST);
+    if (origin.at == NULL)
         return false;
-    uint8_t differs = 0; /* in constant time */
-    for (size_t i = 0; i < token->value.len; i++)
-        differs |= (uint8_t)(given.at[7 + i] ^ token->value.at[i]);
-    return differs == 0;
+    const uint8_t *slashes = memmem(origin.at, origin.len, "://", 3);
+    if (slashes == NULL)
+        return true; /* "null" */
+    struct span from = span_of(slashes + 3, origin.len - (size_t)(slashes + 3 - origin.at));
+    return !span_equal_nocase(from, host);
+}
+
+/* 405, with the methods that the path takes. */
+static void wrong_method(struct http_conn *c, const struct http_request *r, bool get, bool post)
+{
+    const struct http_field allow = {SPAN("Allow"), get && post ? SPAN("GET, HEAD, POST")
+                                                    : get       ? SPAN("GET, HEAD")
+                                                                : SPAN("POST")};
+    struct http_answer answer = {.status = 405,
+                                 .content_type = SPAN("application/json"),
+                                 .body = SPAN("{\"error\":{\"code\":\"method_not_allowed\","
+                                              "\"message\":\"this path takes another method\"}}\n"),
+                                 .fields = &allow,
+                                 .field_count = 1};
+    if (http_server_respond(&c->server, r->handle, &answer) != OK)
+        http_conn_close(c);
+    else
+        http_conn_flush_soon(c);
 }
 
 static void on_request(struct http_conn *c, enum http_server_event event, const struct http_request *r)
@@ -374,7 +417,7 @@ static void on_request(struct http_conn *c, enum http_server_event event, const 
         http_conn_flush_soon(c);
         return;
     }
-    bool known = false;
+    bool get = false, post = false;
     enum http_method method = r->method == HTTP_METHOD_HEAD ? HTTP_METHOD_GET : r->method;
     bool is_page = method == HTTP_METHOD_GET && span_is(r->path, "/"); /* it holds no data, and asks for the token */
     if (!is_page && !token_given(ad, r)) {
@@ -384,14 +427,19 @@ static void on_request(struct http_conn *c, enum http_server_event event, const 
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
         if (!path_matches(&paths[i], r->path))
             continue;
-        known = true;
+        get |= paths[i].method == HTTP_METHOD_GET;
+        post |= paths[i].method == HTTP_METHOD_POST;
+        if (paths[i].method == method && method == HTTP_METHOD_POST && from_elsewhere(r)) {
+            admin_respond_error(c, r->handle, 403, "cross_origin", "a page from elsewhere commands nothing here");
+            return;
+        }
         if (paths[i].method == method) {
             paths[i].handle(ad, c, r);
             return;
         }
     }
-    if (known)
-        admin_respond_error(c, r->handle, 405, "method_not_allowed", "this path takes another method");
+    if (get || post)
+        wrong_method(c, r, get, post);
     else
         admin_respond_error(c, r->handle, 404, "not_found", "no such path");
 }
@@ -478,6 +526,20 @@ void admin_second(struct admin *ad)
     memcpy(ad->front.shared.date, ad->agent->http_date, sizeof ad->front.shared.date);
     tap_second(ad->agent);
     admin_turn(ad);
+}
+
+void admin_reread(struct admin *ad)
+{
+    struct fault why;
+    bool changed = false;
+    if (ad == NULL)
+        return;
+    struct agent *a = ad->agent;
+    if (config_secrets_refresh(a->config->admin.secrets, config_load_env(), &changed, &why) != OK)
+        log_every(&ad->reread_limit, clock_mono_us(&a->clock), 60 * US_PER_S, LOG_WARN, "admin",
+                  "cannot read a secret again: %s; the old one stays", why.text);
+    if (changed)
+        log_info("admin", "the token changed and is asked for from now on");
 }
 
 void admin_close(struct admin *ad)

@@ -14,6 +14,7 @@ struct agent;
 MUST_USE enum err admin_bind(struct agent *a, struct admin **ret, struct fault *why);
 MUST_USE enum err admin_start(struct admin *ad, struct fault *why); /* all of these take NULL */
 void admin_second(struct admin *ad);
+void admin_reread(struct admin *ad); /* the token may have changed; every few seconds */
 void admin_turn(struct admin *ad); /* answers flushes that are settled; once per turn */
 /* A reload has replaced outputs; called before the old ones are freed. */
 void admin_outputs_changed(struct admin *ad);

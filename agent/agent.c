@@ -119,6 +119,10 @@ static void on_second(uv_timer_t *timer)
     agent_refresh(a);
     for (struct list *node = a->inputs.next; node != &a->inputs; node = node->next) {
         struct input *in = CONTAINER_OF(node, struct input, node);
+        if (in->counters.received != in->received_seen) {
+            in->received_seen = in->counters.received;
+            in->last_wall_ns = clock_wall_ns(&a->clock);
+        }
         if (in->kind->second != NULL)
             in->kind->second(in);
         if (reread && in->kind->reread != NULL)
@@ -127,6 +131,8 @@ static void on_second(uv_timer_t *timer)
     for (unsigned i = 0; reread && i < a->output_count; i++)
         if (a->outputs[i]->phase == HOST_OPEN)
             output_config_reread(a->outputs[i]);
+    if (reread)
+        admin_reread(a->admin);
     close_going(a);
     recent_expire(&a->recent, clock_mono_us(&a->clock));
     tally_store_second(a->tally);

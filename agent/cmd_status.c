@@ -177,8 +177,8 @@ static void put_agent(struct bytes *out, struct span status)
 
 static void put_problems(struct bytes *out, struct span status)
 {
-    struct span problems = pick(status, "problems"), orphans = pick(status, "orphaned"), element;
-    char text[1000], name[CELL * 2], size[CELL], age[CELL];
+    struct span problems = pick(status, "problems"), element;
+    char text[1100];
     for (size_t i = 0; (element = pick_next(problems, &i)).at != NULL;) {
         struct bytes wrapped; /* pick_string() looks into objects */
         bytes_init(&wrapped, 8192);
@@ -186,13 +186,6 @@ static void put_problems(struct bytes *out, struct span status)
         if (pick_string(bytes_span(&wrapped), "text", text, sizeof text))
             line(out, "  ! ", text);
         bytes_deinit(&wrapped);
-    }
-    for (size_t i = 0; (element = pick_next(orphans, &i)).at != NULL;) {
-        (void)pick_string(element, "name", name, sizeof name);
-        bytes_text(pick_u64(element, "bytes"), size);
-        time_text(pick_double(element, "oldest_seconds"), age);
-        (void)snprintf(text, sizeof text, "spool %s is orphaned: no output has this name (%s, %s old)", name, size, age);
-        line(out, "  ! ", text);
     }
 }
 
@@ -230,14 +223,6 @@ static void put_output_notes(struct bytes *out, struct span o)
                        next > 0 ? when : "");
         line(out, "    ", more);
     }
-    struct span held = pick(o, "held_partitions"), element;
-    for (size_t i = 0; (element = pick_next(held, &i)).at != NULL;) {
-        char partition[200];
-        (void)pick_string(element, "partition", partition, sizeof partition);
-        (void)pick_string(element, "reason", text, sizeof text);
-        (void)snprintf(more, sizeof more, "%s: partition %s is held: %.800s", name, partition, text);
-        line(out, "    ", more);
-    }
     reasons_text(pick(o, "dropped"), text, sizeof text);
     if (text[0] != '\0') {
         (void)snprintf(more, sizeof more, "%s: dropped: %s", name, text);
@@ -245,7 +230,7 @@ static void put_output_notes(struct bytes *out, struct span o)
     }
     if (pick_u64(o, "dead") > 0) {
         reasons_text(pick(o, "dead_total"), text, sizeof text);
-        (void)snprintf(more, sizeof more, "%s: dead letters: %s; see `penstock dead list %s`", name, text, name);
+        (void)snprintf(more, sizeof more, "%s: dead letters so far: %s", name, text);
         line(out, "    ", more);
     }
 }
@@ -271,7 +256,8 @@ static void put_outputs(struct bytes *out, struct span status, struct span befor
 
 static void put_inputs(struct bytes *out, struct span status, struct span before, double seconds)
 {
-    static const char *const heads[] = {"INPUT", "TYPE", "LISTEN", "SENDERS", "IN", "RECEIVED", "REJECTED", "BYTES", NULL};
+    static const char *const heads[] = {"INPUT", "TYPE", "LISTEN", "SENDERS", "IN",
+                                        "RECEIVED", "REJECTED", "BYTES", "LAST", NULL};
     struct span inputs = pick(status, "inputs"), element;
     struct table t;
     char text[600], more[700];
@@ -287,6 +273,10 @@ static void put_inputs(struct bytes *out, struct span status, struct span before
         count_text(pick_u64(element, "received"), cell[5]);
         count_text(sum(pick(element, "rejected")), cell[6]);
         bytes_text(pick_u64(element, "bytes_in"), cell[7]);
+        if (pick_u64(element, "received") == 0)
+            (void)snprintf(cell[8], CELL, "never");
+        else
+            time_text(pick_double(element, "last_received_seconds"), cell[8]);
     }
     (void)!bytes_append(out, SPAN("\n"));
     table_print(&t, out);

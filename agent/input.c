@@ -17,7 +17,7 @@ static const struct input_kind *const kinds[CONFIG_INPUT_TYPES] = {
 
 void input_init(struct input *in, const struct input_kind *kind, struct agent *a, const struct config_input *config)
 {
-    *in = (struct input){.kind = kind, .agent = a, .config = config};
+    *in = (struct input){.kind = kind, .agent = a, .config = config, .since_wall_ns = clock_wall_ns(&a->clock)};
     (void)snprintf(in->subject, sizeof in->subject, "input %s", config->name);
     list_init(&in->node);
 }

@@ -9,6 +9,7 @@
 
 #include "agent/intake.h"
 #include "lib/base/list.h"
+#include "lib/base/log.h"
 
 struct agent;
 struct bytes;
@@ -38,9 +39,13 @@ struct input {
     const struct config_input *config;
     char subject[80];            /* "input http", for diagnostics */
     struct input_counters counters;
+    uint64_t since_wall_ns;      /* when the counters began: at the start, or with the reload that brought the input */
+    uint64_t last_wall_ns;       /* when something was last offered, to the second; 0: never */
+    uint64_t received_seen;      /* the counter of then */
     struct list node;            /* in agent->inputs, or agent->inputs_going */
     struct config_edition *edition; /* what `config` is part of */
     uint64_t going_until_us;     /* a reload put it away: closed then at the latest, or when its last sender is gone */
+    struct log_limit secret_limit, certificate_limit;
     bool stopping, closing, closed;
 };
 

@@ -159,18 +159,18 @@ static void delivery(struct page *p, const struct view *views, unsigned count)
                 v->s.state == (enum output_state)s);
 }
 
-static void certificates(struct page *p, const struct agent *a, const struct view *views, unsigned count)
+static void certificates(struct page *p, const struct view *views, unsigned count)
 {
-    int64_t now = (int64_t)(clock_wall_ns(&a->clock) / NS_PER_S);
     family(p, "penstock_tls_not_after_seconds", "gauge",
-           "Seconds until a certificate ends: the upstream's as last seen (which=peer), our own (which=own); 0: none.");
-    EACH_OUTPUT(v) {
-        int64_t peer = upstream_peer_not_after(v->host->upstream), own = upstream_own_not_after(v->host->upstream);
-        put(p, "penstock_tls_not_after_seconds{output=\"%s\",which=\"peer\"} %lld\n", v->name,
-            (long long)(peer == 0 ? 0 : peer - now));
-        put(p, "penstock_tls_not_after_seconds{output=\"%s\",which=\"own\"} %lld\n", v->name,
-            (long long)(own == 0 ? 0 : own - now));
-    }
+           "Unix time at which the upstream's certificate ends, as last seen; 0: none was seen.");
+    EACH_OUTPUT(v)
+        put(p, "penstock_tls_not_after_seconds{output=\"%s\"} %lld\n", v->name,
+            (long long)upstream_peer_not_after(v->host->upstream));
+    family(p, "penstock_tls_own_not_after_seconds", "gauge",
+           "Unix time at which the certificate that the output shows ends; 0: it shows none.");
+    EACH_OUTPUT(v)
+        put(p, "penstock_tls_own_not_after_seconds{output=\"%s\"} %lld\n", v->name,
+            (long long)upstream_own_not_after(v->host->upstream));
 }
 
 enum err metrics_render(const struct agent *a, struct bytes *into)
@@ -187,7 +187,7 @@ enum err metrics_render(const struct agent *a, struct bytes *into)
     ledger(p, views, count);
     spools(p, a, views, count);
     delivery(p, views, count);
-    certificates(p, a, views, count);
+    certificates(p, views, count);
     family(p, "penstock_build_info", "gauge", "Always 1.");
     put(p, "penstock_build_info{version=\"%s\"} 1\n", PENSTOCK_VERSION);
     free(views);

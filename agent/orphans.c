@@ -2,10 +2,12 @@
 #include "agent/orphans.h"
 
 #include "agent/agent.h"
+#include "agent/disk_uv.h"
 #include "agent/output_host.h"
 #include "lib/base/bytes.h"
 #include "lib/base/ensure.h"
 #include "lib/base/log.h"
+#include "lib/spool/verify.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -51,6 +53,20 @@ static bool is_served(const struct orphans *o, const char *name)
     return false;
 }
 
+/* How much is in it, by its ledger. A directory that is no spool of ours, or a damaged one, is listed without. */
+static void count(int fd, struct orphan *o)
+{
+    const struct spool_verify verify = {.ledger_only = true};
+    struct spool_verdict verdict;
+    struct fault why;
+    struct spool_vfs vfs = disk_uv_vfs_for(&fd);
+    if (spool_verify(&vfs, &verify, &verdict, &why) != OK)
+        return;
+    o->counted = true;
+    o->pending = verdict.ledger.pending;
+    o->dead = verdict.ledger.dead;
+}
+
 /* Adds up the files of one directory. False when there are none, or it is no directory. */
 static bool measure(int parent, const char *name, struct orphan *ret)
 {
@@ -74,6 +90,8 @@ static bool measure(int parent, const char *name, struct orphan *ret)
         ret->bytes += (uint64_t)st.st_blocks * 512;
         any = true;
     }
+    if (any)
+        count(fd, ret);
     (void)closedir(dir);
     return any;
 }
@@ -107,16 +125,25 @@ static bool known(const struct orphans *o, const char *name)
     return false;
 }
 
+static void warn_of(const struct orphans *o, const struct orphan *found)
+{
+    char what[100] = "not readable as a spool";
+    if (found->counted)
+        (void)snprintf(what, sizeof what, "%llu pending events, %llu dead letters", (unsigned long long)found->pending,
+                       (unsigned long long)found->dead);
+    log_warn(NULL,
+             "orphaned: %s/%s (%s, %llu bytes) belongs to no configured output; give an output this name to deliver it, "
+             "read it with `penstock spool dump %s/%s`, or remove the directory to give it up",
+             o->agent->data_dir, found->name, what, (unsigned long long)found->bytes, o->agent->data_dir, found->name);
+}
+
 static void on_looked(uv_work_t *work, int status)
 {
     struct orphans *o = work->data;
     ensure(status == 0);
     for (unsigned i = 0; i < o->found_count; i++)
         if (!known(o, o->found[i].name))
-            log_warn(NULL,
-                     "orphaned: %s/%s (%llu bytes) belongs to no configured output; give an output this name to deliver "
-                     "it, or see `penstock spool dump`",
-                     o->agent->data_dir, o->found[i].name, (unsigned long long)o->found[i].bytes);
+            warn_of(o, &o->found[i]);
     free(o->list);
     free(o->served);
     o->list = o->found;

@@ -14,6 +14,8 @@ struct orphan {
     char name[64];
     uint64_t bytes;          /* allocated on disk */
     uint64_t oldest_wall_ns; /* when its oldest file was last written */
+    bool counted;            /* its ledger could be read: the next two hold */
+    uint64_t pending, dead;  /* events that wait, dead letters */
 };
 
 struct orphans *orphans_new(struct agent *a);

@@ -378,6 +378,9 @@ static void switch_outputs(struct plan *p)
 static void take_over_counters(struct input *in, struct input *old)
 {
     in->counters = old->counters;
+    in->since_wall_ns = old->since_wall_ns;
+    in->last_wall_ns = old->last_wall_ns;
+    in->received_seen = old->received_seen;
     old->counters = (struct input_counters){0}; /* what its last senders add is added when it is gone */
 }
 

@@ -11,6 +11,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 /* Writes members one after another and sets the commas. */
@@ -110,14 +111,19 @@ static void agent_part(struct writer *w, const struct agent *a)
     close_(w, "}");
 }
 
-static void input_part(struct writer *w, const struct input *in)
+static void input_part(struct writer *w, const struct agent *a, const struct input *in)
 {
+    uint64_t now = clock_wall_ns(&a->clock);
     const struct input_counters *c = &in->counters;
     open_(w, NULL, "{");
     text(w, "name", in->config->name);
     text(w, "type", config_input_type_names[in->config->type]);
     text(w, "listen", in->config->listen.text);
     number(w, "connections", in->kind->connections == NULL ? 0 : in->kind->connections(in));
+    moment(w, "since", in->since_wall_ns);
+    moment(w, "last_received", in->last_wall_ns);
+    seconds(w, "last_received_seconds",
+            in->last_wall_ns == 0 || in->last_wall_ns > now ? 0 : (double)(now - in->last_wall_ns) / 1e9);
     number(w, "received", c->received);
     number(w, "sampled", c->sampled);
     number(w, "duplicates", c->duplicates);
@@ -208,7 +214,7 @@ static void output_part(struct writer *w, const struct agent *a, const struct ou
     open_(w, NULL, "{");
     text(w, "name", h->name);
     text(w, "type", config_output_type_names[h->config->type]);
-    text(w, "endpoint", h->config->endpoint.text);
+    text(w, "endpoint", h->config->endpoint.shown);
     text(w, "state", output_state_names[s.state]);
     delivery_part(w, a, &s);
     ledger_part(w, &s.ledger);
@@ -216,24 +222,105 @@ static void output_part(struct writer *w, const struct agent *a, const struct ou
     close_(w, "}");
 }
 
-/* One sentence per thing that somebody should look at. */
+/* --- what is wrong ---------------------------------------------------------------------------------------------- */
+
+#define CERTIFICATE_WARN_S (14 * 86400)
+
+static void problem(struct writer *w, const char *format, ...) PRINTF_LIKE(2, 3);
+static void problem(struct writer *w, const char *format, ...)
+{
+    char line[1000];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    text(w, NULL, line);
+}
+
+/* "3 s", "5 min", "2 days" since then. */
+static const char *ago(const struct agent *a, uint64_t wall_ns, char *into, size_t size)
+{
+    uint64_t now = clock_wall_ns(&a->clock), s = wall_ns > now ? 0 : (now - wall_ns) / NS_PER_S;
+    static const struct {
+        uint64_t seconds;
+        const char *unit;
+    } units[] = {{2 * 86400, "days"}, {2 * 3600, "hours"}, {120, "min"}, {0, "s"}};
+    static const uint64_t lengths[] = {86400, 3600, 60, 1};
+    unsigned u = 0;
+    while (s < units[u].seconds)
+        u++;
+    (void)snprintf(into, size, "%llu %s", (unsigned long long)(s / lengths[u]), units[u].unit);
+    return into;
+}
+
+static void certificate_problem(struct writer *w, const struct agent *a, const char *output, const char *whose,
+                                int64_t not_after)
+{
+    int64_t now = (int64_t)(clock_wall_ns(&a->clock) / NS_PER_S);
+    if (not_after == 0 || not_after > now + CERTIFICATE_WARN_S)
+        return;
+    if (not_after <= now)
+        problem(w, "output %s: %s certificate has ended", output, whose);
+    else
+        problem(w, "output %s: %s certificate ends in %lld days", output, whose, (long long)((not_after - now) / 86400));
+}
+
+/* "503 " before an upstream's words; "" when it was no answer. */
+static const char *status_text(unsigned status, char *into, size_t size)
+{
+    into[0] = '\0';
+    if (status != 0)
+        (void)snprintf(into, size, "%u ", status);
+    return into;
+}
+
+static void output_problems(struct writer *w, const struct agent *a, const struct output_host *h)
+{
+    struct output_status s;
+    char since[40], code[16];
+    output_host_status(h, &s);
+    if (s.state != OUT_OK)
+        problem(w, "output %s is %s%s%s%.700s (for %s)", h->name, output_state_names[s.state],
+                s.error[0] == '\0' ? "" : ": ", status_text(s.error_status, code, sizeof code), s.error,
+                ago(a, s.since_wall_ns, since, sizeof since));
+    for (unsigned i = 0; i < s.held_count && i < sizeof s.held / sizeof s.held[0]; i++)
+        problem(w, "output %s holds partition %s: %s (for %s)", h->name, s.held[i].partition, s.held[i].text,
+                ago(a, s.held[i].since_wall_ns, since, sizeof since));
+    if (s.ledger.dead > 0)
+        problem(w, "output %s has %llu dead %s; see `penstock dead list %s`", h->name,
+                (unsigned long long)s.ledger.dead, s.ledger.dead == 1 ? "letter" : "letters", h->name);
+    certificate_problem(w, a, h->name, "the upstream's", upstream_peer_not_after(h->upstream));
+    certificate_problem(w, a, h->name, "our own", upstream_own_not_after(h->upstream));
+}
+
+static void orphan_problem(struct writer *w, const struct agent *a, const struct orphan *o)
+{
+    char what[120], since[40];
+    (void)snprintf(what, sizeof what, o->counted ? "%llu pending events, %llu dead letters" : "not readable as a spool",
+                   (unsigned long long)o->pending, (unsigned long long)o->dead);
+    problem(w, "spool %s is orphaned, no output has this name (%s, %s old): give an output this name to deliver it, read "
+               "it with `penstock spool dump %s/%s`, or remove the directory to give it up",
+            o->name, what, ago(a, o->oldest_wall_ns, since, sizeof since), a->data_dir, o->name);
+}
+
+/* One sentence per thing that somebody should look at, the worst first. */
 static void problems_part(struct writer *w, const struct agent *a)
 {
     struct bytes reasons;
     bytes_init(&reasons, 64 << 10);
     open_(w, "problems", "[");
-    for (unsigned i = 0; i < a->output_count; i++) {
-        struct output_status s;
-        char line[800];
-        output_host_status(a->outputs[i], &s);
-        if (s.state == OUT_OK)
-            continue;
-        (void)snprintf(line, sizeof line, "output %s is %s%s%s", a->outputs[i]->name, output_state_names[s.state],
-                       s.error[0] == '\0' ? "" : ": ", s.error);
-        text(w, NULL, line);
-    }
-    close_(w, "]");
     bool not_ready = agent_not_ready(a, &reasons);
+    for (size_t at = 0; at < reasons.len;) {
+        const uint8_t *end = memchr(reasons.at + at, '\n', reasons.len - at);
+        size_t len = end == NULL ? reasons.len - at : (size_t)(end - reasons.at) - at;
+        problem(w, "%s: %.*s", not_ready ? "not ready" : "cannot take events", (int)len, (const char *)reasons.at + at);
+        at += len + 1;
+    }
+    for (unsigned i = 0; i < a->output_count; i++)
+        output_problems(w, a, a->outputs[i]);
+    for (unsigned i = 0; i < orphans_count(a->orphans); i++)
+        orphan_problem(w, a, orphans_at(a->orphans, i));
+    close_(w, "]");
     flag(w, "ready", !not_ready);
     bytes_deinit(&reasons);
 }
@@ -246,6 +333,13 @@ static void orphans_part(struct writer *w, const struct agent *a)
         const struct orphan *o = orphans_at(a->orphans, i);
         open_(w, NULL, "{");
         text(w, "name", o->name);
+        char path[4200];
+        (void)snprintf(path, sizeof path, "%s/%s", a->data_dir, o->name);
+        text(w, "path", path);
+        if (o->counted) {
+            number(w, "pending", o->pending);
+            number(w, "dead", o->dead);
+        }
         number(w, "bytes", o->bytes);
         moment(w, "oldest", o->oldest_wall_ns);
         seconds(w, "oldest_seconds", o->oldest_wall_ns > now ? 0 : (double)(now - o->oldest_wall_ns) / 1e9);
@@ -263,7 +357,7 @@ enum err status_json_render(const struct agent *a, struct bytes *into)
     agent_part(w, a);
     open_(w, "inputs", "[");
     for (const struct list *node = a->inputs.next; node != &a->inputs; node = node->next)
-        input_part(w, CONTAINER_OF(node, const struct input, node));
+        input_part(w, a, CONTAINER_OF(node, const struct input, node));
     close_(w, "]");
     open_(w, "outputs", "[");
     for (unsigned i = 0; i < a->output_count; i++)

@@ -89,7 +89,7 @@ static bool read_query(struct tap_listener *l, struct span query)
     if (!query_text(query, "output", l->output) || !query_text(query, "type", l->type) ||
         !query_text(query, "limit", limit))
         return false;
-    return limit[0] == '\0' || span_u64(span_str(limit), &l->limit);
+    return limit[0] == '\0' || (span_u64(span_str(limit), &l->limit) && l->limit > 0);
 }
 
 static bool has_output(const struct agent *a, const char *name)
@@ -109,7 +109,7 @@ void tap_begin(struct agent *a, struct http_conn *c, const struct http_request *
     list_init(&l->node);
     const char *wrong = NULL;
     if (!read_query(l, r->query))
-        wrong = "the query takes output=NAME, type=GLOB and limit=N";
+        wrong = "the query takes output=NAME, type=GLOB and limit=N, a count above 0";
     else if (l->output[0] != '\0' && !has_output(a, l->output))
         wrong = "no output has this name";
     if (wrong != NULL) {

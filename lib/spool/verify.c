@@ -228,7 +228,8 @@ enum err spool_verify(const struct spool_vfs *vfs, const struct spool_verify *v,
     if (err == OK && r->valid_count == 0 && !r->have_format && r->found_count == 0)
         err = fault_set(&r->fault, ERR_NOT_FOUND, "no spool here: neither %s nor segments", FORMAT_FILE);
     if (err == OK) {
-        walk_all(&w);
+        if (!v->ledger_only)
+            walk_all(&w);
         fill_verdict(&w);
     } else {
         *why = r->fault;

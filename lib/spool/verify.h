@@ -10,6 +10,7 @@
 
 struct spool_verify {
     void *ctx;
+    bool ledger_only; /* as a start reads it: what the ledger says, without a look at every frame; `found` stay 0 */
     /* Each damaged thing once: file, place, and what it means. May be NULL. */
     void (*damage)(void *ctx, const struct fault *what);
     /* Each pending event that can be read, in seq order; good until it returns. NULL: not wanted. */

@@ -1,0 +1,208 @@
+"""Being operated: who may command, what is said, what is never said."""
+import json
+import os
+import pwd
+import re
+import signal
+import socket
+import subprocess
+
+import pytest
+from harness import PENSTOCK, event, free_port, run, until
+
+
+def ask(agent, method, path, headers):
+    import http.client
+    connection = http.client.HTTPConnection("127.0.0.1", agent.admin_port, timeout=20)
+    try:
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_another_method_is_told_which(world):
+    agent = world.agent({"up": world.sink().output("http")})
+    for method, path, allow in (("POST", "/healthz", "GET, HEAD"), ("GET", "/flush", "POST"), ("DELETE", "/status", "GET, HEAD"),
+                                ("PUT", "/outputs/up/pause", "GET, HEAD, POST"), ("GET", "/reload", "POST")):
+        status, headers, _ = ask(agent, method, path, {})
+        assert (status, headers["allow"]) == (405, allow), path
+    assert ask(agent, "GET", "/nonesuch", {})[0] == 404
+    assert "no output has this name" in ask(agent, "POST", "/outputs/nonesuch/pause", {})[2]
+    assert ask(agent, "GET", "/tap?limit=0", {})[0] == 400
+
+
+def test_a_page_from_elsewhere_commands_nothing(world):
+    agent = world.agent({"up": world.sink().output("http")})
+    for origin in ("http://evil.example", "null", "https://127.0.0.1:1"):
+        assert ask(agent, "POST", "/outputs/up/pause", {"Origin": origin})[0] == 403
+        assert ask(agent, "POST", "/reload", {"Origin": origin})[0] == 403
+    assert agent.status()["outputs"][0]["state"] == "ok"
+    own = {"Origin": f"http://127.0.0.1:{agent.admin_port}"}
+    assert ask(agent, "POST", "/outputs/up/pause", own)[0] == 200
+    assert agent.status()["outputs"][0]["state"] == "paused"
+    assert ask(agent, "POST", "/outputs/up/resume", {})[0] == 200
+
+
+def test_a_changed_admin_token_takes_effect_by_itself(world):
+    token = world.dir / "token"
+    token.write_text("first-token\n")
+    agent = world.agent({"up": world.sink().output("http")}, admin={"auth": {"token": "${file:%s}" % token}}, start=False)
+    agent.launch()
+    def status(of):
+        return ask(agent, "GET", "/status", {"Authorization": f"Bearer {of}"})[0]
+    until(lambda: status("first-token") == 200, "the agent answers")
+    assert status("wrong") == 401 and ask(agent, "GET", "/metrics", {})[0] == 401
+    token.write_text("second-token\n")
+    until(lambda: status("second-token") == 200, "the new token is asked for", timeout=30)
+    assert status("first-token") == 401
+    agent.explain("secret")
+    token.unlink()
+    until(lambda: "cannot read a secret again" in agent.process.err(), "the missing file is told", timeout=30)
+    assert status("second-token") == 200
+    agent.ledger_holds = False  # its metrics ask for the token
+
+
+def test_no_secret_is_ever_shown(world):
+    marks = {name: f"MARK{name}9f3a" for name in ("ENV", "PATHPART", "HEADER", "PROXY")}
+    sink = world.sink()
+    keyfile = world.dir / "key"
+    keyfile.write_text("MARKFILE9f3a\n")
+    held = sink.output("honeycomb")
+    held["credentials"] = {"api_key": "${file:%s}" % keyfile}
+    http = sink.output("http")
+    http["endpoint"] = http["endpoint"].rstrip("/") + "/${env:PATHPART}"
+    http["headers"] = {"X-Secret": "${env:HEADER}"}
+    http["credentials"] = {"bearer": "${env:ENV}"}
+    proxied = {"type": "http", "endpoint": "http://127.0.0.1:1/x", "proxy": f"http://user:${{env:PROXY}}@127.0.0.1:{free_port()}"}
+    agent = world.agent({"held": held, "web": http, "proxied": proxied}, env=marks, agent={"log": {"level": "debug"}, "drain_timeout": "1s"},
+                        routes=[{"to": ["held", "web", "proxied"]}])
+    agent.explain("output ", "drain_timeout is over")
+    assert agent.post(event(1, dataset="d")).status == 202
+    agent.settled("web")
+    until(lambda: agent.status()["outputs"][2]["state"] == "retrying", "the proxy is not there")
+    agent.admin("POST", "/reload")
+    shown = [agent.admin("GET", p).body.decode() for p in ("/status", "/metrics", "/page.json", "/", "/readyz")]
+    shown.append(json.dumps(agent.admin("GET", "/outputs/held/dead").body.decode()))
+    done = run([PENSTOCK, "status", "--admin", f"127.0.0.1:{agent.admin_port}"])
+    shown += [done.stdout, done.stderr]
+    done = run([PENSTOCK, "check", "-c", str(agent.path)], env={**os.environ, **marks})
+    assert done.returncode == 0
+    shown += [done.stdout, done.stderr]
+    agent.admin("POST", "/outputs/proxied/pause")
+    agent.stop(timeout=40)
+    shown += [agent.process.err(), agent.process.out()]
+    for path in agent.data_dir.rglob("*"):
+        if path.is_file():
+            shown.append(path.read_bytes().decode(errors="replace"))
+    for text in shown:
+        for mark in [*marks.values(), "MARKFILE9f3a"]:
+            assert mark not in text, (mark, text[max(0, text.find(mark) - 200):][:400])
+    assert any("${env:PATHPART}" in text for text in shown), "an endpoint is shown as it is written"
+
+
+def test_an_orphan_is_listed_with_what_is_in_it_and_what_to_do(world):
+    sink = world.sink()
+    agent = world.agent({"a": sink.output(), "b": {"type": "http", "endpoint": "http://127.0.0.1:1/x"}}, routes=[{"to": ["a", "b"]}])
+    agent.explain("output b", "orphaned: ")
+    agent.post([event(1), event(2), event(3)])
+    agent.settled("a")
+    del agent.config["outputs"]["b"]
+    agent.config["routes"] = [{"to": ["a"]}]
+    agent.write_config()
+    assert agent.admin("POST", "/reload").status == 200
+    orphan = until(lambda: agent.status()["orphaned"], "b is orphaned")[0]
+    assert (orphan["name"], orphan["pending"], orphan["dead"]) == ("b", 3, 0)
+    assert orphan["path"] == str(agent.data_dir / "b")
+    shown = run([PENSTOCK, "status", "--admin", f"127.0.0.1:{agent.admin_port}"]).stdout
+    line = next(l for l in shown.splitlines() if "orphaned" in l)
+    assert "3 pending events" in line and f"penstock spool dump {agent.data_dir}/b" in line and "remove the directory" in line
+    assert "3 pending events" in agent.process.err()
+
+
+def test_status_says_since_when(world):
+    sink = world.sink()
+    agent = world.agent({"up": sink.output("http")})
+    first = agent.status()["inputs"][0]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT.*Z", first["since"]) and first["last_received"] is None
+    agent.post(event(1))
+    assert until(lambda: agent.status()["inputs"][0]["last_received"], "something was received")
+    agent.http_input(max_connections=9)
+    agent.write_config()
+    assert agent.admin("POST", "/reload").status == 200
+    after = agent.status()["inputs"][0]
+    assert after["since"] == first["since"] and after["received"] == 1, "a reload that changes an input keeps its counts"
+
+
+def test_a_held_output_is_an_error_line(world):
+    sink = world.sink(args=["--respond", "status=401"])
+    agent = world.agent({"up": sink.output("http")}, agent={"log": {"level": "error"}})
+    agent.post(event(1))
+    until(lambda: re.search(r"Z error output up: held: ", agent.process.err()), "it is said loudly")
+    problems = agent.status()["problems"]
+    assert any(p.startswith("output up is held: ") for p in problems), problems
+
+
+def launch_with_stderr(agent, stderr, env):
+    agent.write_config()
+    return subprocess.Popen([PENSTOCK, "run", "-c", str(agent.path)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=stderr, env={**os.environ, **env})
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_journald_is_told_priorities(world, form):
+    agent = world.agent({"up": world.sink().output("http")}, agent={"log": {"format": form}}, start=False)
+    journal, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    st = os.fstat(ours.fileno())
+    child = launch_with_stderr(agent, ours.fileno(), {"JOURNAL_STREAM": f"{st.st_dev}:{st.st_ino}"})
+    ours.close()
+    until(lambda: agent.admin("GET", "/readyz").status == 200, "ready")
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(20) == 0
+    text = b""
+    while piece := journal.recv(65536):
+        text += piece
+    lines = text.decode().splitlines()
+    assert len(lines) > 3
+    for line in lines:
+        assert re.match(r"<[3467]>", line), line
+        if form == "json":
+            assert set(json.loads(line[3:])) == {"time", "level", "subject", "message"}
+    agent.process = None
+    world.agents.remove(agent)
+
+
+def test_elsewhere_no_priorities(world):
+    agent = world.agent({"up": world.sink().output("http")}, agent={"log": {"format": "json"}}, env={"JOURNAL_STREAM": "1:2"})
+    agent.explain('^{.*"level":"info"')
+    lines = agent.process.err().splitlines()
+    assert lines and all(set(json.loads(l)) == {"time", "level", "subject", "message"} for l in lines)
+    assert {json.loads(l)["level"] for l in lines} <= {"info", "debug"}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to be somebody else")
+def test_what_is_not_permitted_exits_77(world):
+    nobody = pwd.getpwnam("nobody")
+    os.chmod(world.dir, 0o755)
+    closed = world.dir / "closed"
+    closed.mkdir(mode=0o700)
+    config = {"agent": {"data_dir": str(closed / "data")}, "admin": {"listen": False},
+              "inputs": {"h": {"type": "http", "listen": "127.0.0.1:0"}}, "outputs": {"up": {"type": "http", "endpoint": "http://127.0.0.1:1/x"}}}
+    path = world.dir / "p.yaml"
+    def as_nobody(**change):
+        path.write_text(json.dumps({**config, **change}))
+        os.chmod(path, 0o644)
+        return run([PENSTOCK, "run", "-c", str(path)], user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[])
+    if run([PENSTOCK, "version"], user=nobody.pw_uid).returncode != 0:
+        pytest.skip("the program cannot be read by others here")
+    done = as_nobody()
+    assert done.returncode == 77 and "Permission denied" in done.stderr, done
+    mine = world.dir / "mine"
+    mine.mkdir()
+    os.chown(mine, nobody.pw_uid, nobody.pw_gid)
+    done = as_nobody(agent={"data_dir": str(mine)}, inputs={"s": {"type": "unix", "path": str(closed / "s.sock")}})
+    assert done.returncode == 77 and "closed/s.sock" in done.stderr, done
+    os.chmod(path, 0o600)
+    done = run([PENSTOCK, "check", "-c", str(path)], user=nobody.pw_uid)
+    assert done.returncode == 78 and "Permission denied" in done.stderr, done
