@@ -497,6 +497,7 @@ static void agent_init(struct agent *a, struct config *config, const char *confi
     list_init(&a->inputs_going);
     list_init(&a->outputs_going);
     list_init(&a->dirty_outputs);
+    disk_lanes_init(&a->disk_lanes);
     flush_queue_init(&a->flushes);
     set_date(a);
 }

@@ -6,6 +6,7 @@
 #ifndef PENSTOCK_AGENT_AGENT_H
 #define PENSTOCK_AGENT_AGENT_H
 
+#include "agent/disk_lanes.h"
 #include "agent/flusher.h"
 #include "agent/intake.h"
 #include "agent/routes.h"
@@ -64,6 +65,7 @@ struct agent {
     struct tally_store *tally;    /* what the admin page shows */
     struct tap *tap;              /* NULL: nobody looks on */
 
+    struct disk_lanes disk_lanes; /* what the spools may take of the pool's threads */
     struct list dirty_outputs;    /* have news: output_host_turn() this turn */
     struct flush_queue flushes;   /* connections with answers to write */
     uv_prepare_t prepare;         /* .data == this agent: agent_turn() */

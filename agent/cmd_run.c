@@ -1,6 +1,7 @@
 /* cmd_run: penstock run -c FILE. Judges the configuration completely, then hands it to the agent. */
 #include "agent/agent.h"
 #include "agent/cmd.h"
+#include "agent/disk_lanes.h"
 #include "agent/config_load.h"
 #include "agent/diag.h"
 #include "agent/exit.h"
@@ -18,7 +19,7 @@
 static void size_pool(const struct config *c)
 {
     char threads[16];
-    unsigned n = 8 + c->output_count;
+    unsigned n = DISK_LANES_TOTAL + c->output_count;
     (void)snprintf(threads, sizeof threads, "%u", n > 32 ? 32 : n);
     (void)setenv("UV_THREADPOOL_SIZE", threads, 0);
 }

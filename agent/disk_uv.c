@@ -201,12 +201,23 @@ static void on_work(uv_work_t *req)
     w->job->run(w->job, &w->vfs);
 }
 
+static void on_work_done(uv_work_t *req, int status);
+
+static void start(struct disk_work *w)
+{
+    int r = uv_queue_work(w->disk->loop, &w->req, on_work, on_work_done);
+    ensure(r == 0); /* fails only without a work callback */
+}
+
 static void on_work_done(uv_work_t *req, int status)
 {
     struct disk_work *w = req->data;
     struct disk_uv *d = w->disk;
     struct spool_job *job = w->job;
     ensure(status == 0); /* nobody cancels disk work */
+    struct list *next = d->lanes == NULL ? NULL : disk_lanes_leave(d->lanes, job->kind);
+    if (next != NULL)
+        start(CONTAINER_OF(next, struct disk_work, node)); /* perhaps another output's */
     w->job = NULL;
     d->jobs_out--;
     list_append(&d->work_free, &w->node);
@@ -230,8 +241,8 @@ static void host_submit(void *ctx, struct spool_job *job)
     w->job = job;
     w->vfs = disk_uv_vfs(d);
     d->jobs_out++;
-    int r = uv_queue_work(d->loop, &w->req, on_work, on_work_done);
-    ensure(r == 0); /* fails only without a work callback */
+    if (d->lanes == NULL || disk_lanes_enter(d->lanes, job->kind, &w->node))
+        start(w);
 }
 
 static uint64_t host_mono_us(void *ctx)

@@ -6,6 +6,7 @@
 #ifndef PENSTOCK_AGENT_DISK_UV_H
 #define PENSTOCK_AGENT_DISK_UV_H
 
+#include "agent/disk_lanes.h"
 #include "lib/base/clock.h"
 #include "lib/base/fault.h"
 #include "lib/base/list.h"
@@ -22,6 +23,7 @@ struct disk_uv {
     uv_timer_t timer;             /* .data == this disk */
     struct spool *spool;          /* set by the owner before the first job */
     struct list work_free;        /* idle struct disk_work */
+    struct disk_lanes *lanes;     /* shared by all disks of the loop, set by the owner; NULL: no bounds */
     unsigned jobs_out;
     bool closing;
     void (*note)(void *ctx, const struct spool_note *note);

@@ -288,6 +288,7 @@ enum err output_host_new(struct agent *a, struct config_edition *edition, const 
         free(h);
         return err;
     }
+    h->disk.lanes = &a->disk_lanes;
     int r = uv_timer_init(a->loop, &h->timer);
     ensure(r == 0);
     h->timer.data = h;

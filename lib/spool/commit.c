@@ -24,6 +24,7 @@ static void run_commit(struct spool_job *job, const struct spool_vfs *vfs);
 void commit_init(struct spool *s)
 {
     s->commit.job.run = run_commit;
+    s->commit.job.kind = SPOOL_JOB_COMMIT;
     s->commit.job.spool = s;
     bytes_init(&s->ctrl, SIZE_MAX);
     bytes_init(&s->ctrl_flight, SIZE_MAX);

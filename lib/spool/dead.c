@@ -160,6 +160,7 @@ void dead_submit(struct spool *s, enum dead_work work)
     struct dead_job *j = &s->dead.job;
     j->work = work;
     j->job.run = run_dead;
+    j->job.kind = work == DEAD_READ ? SPOOL_JOB_READ : SPOOL_JOB_HOUSE;
     j->job.spool = s;
     memcpy(j->uuid, s->uuid, sizeof j->uuid);
     s->dead.busy = true;

@@ -258,6 +258,7 @@ static void submit(struct spool *s)
 {
     struct house_job *h = &s->house;
     h->job.run = run_house;
+    h->job.kind = SPOOL_JOB_HOUSE;
     h->job.spool = s;
     s->house_busy = true;
     s->host.submit(s->host.ctx, &h->job);

@@ -35,6 +35,7 @@ void open_start(struct spool *s)
     r->recent_max = s->config.recent_max;
     r->name_hash = hash_name(s->name);
     r->job.run = recovery_run;
+    r->job.kind = SPOOL_JOB_HOUSE;
     r->job.spool = s;
     s->recovery = r;
     s->host.submit(s->host.ctx, &r->job);

@@ -151,7 +151,7 @@ void read_submit(struct spool *s, struct cursor *c, uint64_t seq)
     const struct segment *seg = segment_of(s, seq);
     ensure(seg != NULL);
     bool active = seg == active_segment(s);
-    *r = (struct read_job){.job = {.run = run_read, .spool = s},
+    *r = (struct read_job){.job = {.run = run_read, .spool = s, .kind = SPOOL_JOB_READ},
                            .cursor = c,
                            .header = seg->header,
                            .offset = offset_before(seg, c, seq),

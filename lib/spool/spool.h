@@ -59,10 +59,19 @@ struct spool_config {
 
 /* --- the host --------------------------------------------------------------------------------------- */
 
+/* What a job is for, so that a host with several spools can share out its threads. */
+enum spool_job_kind {
+    SPOOL_JOB_COMMIT, /* senders wait for it */
+    SPOOL_JOB_READ,
+    SPOOL_JOB_HOUSE, /* opening, files in the background, dead letters */
+    SPOOL_JOB_KINDS
+};
+
 /* A straight list of vfs calls. Embedded by the spool, which owns all memory it touches. */
 struct spool_job {
     void (*run)(struct spool_job *job, const struct spool_vfs *vfs); /* off the loop */
     struct spool *spool;
+    enum spool_job_kind kind;
     void *host; /* the host's, e.g. its uv_work_t */
 };
 
