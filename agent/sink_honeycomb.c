@@ -5,6 +5,7 @@
  * sent, which one vendor page states: a forwarder has to satisfy all of them. */
 #include "agent/sink_check.h"
 
+#include "lib/codec/msgpack.h"
 #include "lib/codec/rfc3339.h"
 
 enum { EVENT_BYTES_MAX = 1000000, RAW_BYTES_MAX = 5000000, SENT_BYTES_MAX = 1000000, FIELDS_MAX = 2000 };
@@ -118,17 +119,40 @@ static bool check_dataset(struct sink_exchange *x, struct span segment)
     return true;
 }
 
+/* MessagePack is read as the JSON that it stands for. */
+static bool read_msgpack(struct sink_exchange *x)
+{
+    struct msgpack_renderer renderer;
+    struct bytes out;
+    struct span in = x->body;
+    msgpack_renderer_init(&renderer, MSGPACK_TIMES_STANDARD);
+    bytes_init(&out, 64 << 20);
+    bool good = msgpack_render(&renderer, &in, &out, NULL) == OK && in.len == 0;
+    struct span copy = good ? arena_copy(x->arena, bytes_span(&out)) : (struct span){0};
+    if (copy.at != NULL)
+        x->body = copy;
+    bytes_deinit(&out);
+    msgpack_renderer_deinit(&renderer);
+    return copy.at != NULL;
+}
+
+static bool check_format(struct sink_exchange *x)
+{
+    bool msgpack = sink_type_is(x, "application/msgpack") || sink_type_is(x, "application/x-msgpack");
+    if (!msgpack && !sink_type_is(x, "application/json"))
+        sink_refuse(x, 415, "content_type", "Content-Type must be application/json or application/msgpack");
+    else if (x->request->body.len > SENT_BYTES_MAX || x->body.len > RAW_BYTES_MAX)
+        sink_refuse(x, 413, "too_large", "request body is too large");
+    else if (msgpack && !read_msgpack(x))
+        sink_refuse(x, 400, "malformed", "Request body is malformed and cannot be read.");
+    return x->status == 0;
+}
+
 static void check_batch(struct sink_exchange *x)
 {
     struct json_reader r;
-    if (!sink_type_is(x, "application/json")) {
-        sink_refuse(x, 415, "content_type", "Content-Type must be application/json");
+    if (!check_format(x))
         return;
-    }
-    if (x->request->body.len > SENT_BYTES_MAX || x->body.len > RAW_BYTES_MAX) {
-        sink_refuse(x, 413, "too_large", "request body is too large");
-        return;
-    }
     json_reader_init(&r, x->body);
     if (!sink_each_element(x, &r, each) || json_finish(&r) != OK)
         sink_refuse(x, 400, "malformed", "Request body is malformed and cannot be read.");
@@ -139,11 +163,20 @@ static void check_batch(struct sink_exchange *x)
 static void check_single(struct sink_exchange *x)
 {
     struct json_value value;
+    if (!check_format(x))
+        return;
     if (json_check(x->body, &value, NULL) != OK || value.type != JSON_OBJECT) {
         sink_refuse(x, 400, "malformed", "Request body is malformed and cannot be read.");
         return;
     }
+    unsigned fields = fields_of(value.text);
     sink_event_add(x, value.text);
+    if (fields == 0)
+        sink_refuse(x, 400, "event", "Request body should not be empty.");
+    else if (fields > FIELDS_MAX)
+        sink_refuse(x, 400, "event", "Event has too many columns.");
+    else if (value.text.len > EVENT_BYTES_MAX)
+        sink_refuse(x, 413, "event", "Event is too large.");
     sink_violation(x, "single", "the endpoint for single events is for tests");
 }
 

@@ -103,6 +103,24 @@ static void check_level(struct sink_exchange *x, struct sink_event *e, const str
         event_refuse(x, e, "level must be DEBUG, DEFAULT, WARNING or ERROR");
 }
 
+static bool given(const struct json_member *body, size_t count, const char *name)
+{
+    const struct json_member *m = json_find(body, count, name);
+    return m != NULL && m->value.type != JSON_NULL;
+}
+
+static void check_body_ids(struct sink_exchange *x, struct sink_event *e, const struct json_member *body, size_t count)
+{
+    static const char *const ids[] = {"id", "traceId"};
+    for (unsigned i = 0; i < sizeof ids / sizeof *ids; i++)
+        if (given(body, count, ids[i]) && !good_id(sink_text(x, body, count, ids[i])))
+            event_refuse(x, e, "an id in the body is not 1 to 800 characters without CR");
+    if (sink_text(x, body, count, "name").len > 4000)
+        event_refuse(x, e, "name is longer than 1000 characters");
+    if (given(body, count, "name") && json_find(body, count, "name")->value.type != JSON_STRING)
+        event_refuse(x, e, "name is not a string");
+}
+
 static void check_event_body(struct sink_exchange *x, struct sink_event *e, enum kind kind, struct span body)
 {
     struct json_value value;
@@ -115,8 +133,12 @@ static void check_event_body(struct sink_exchange *x, struct sink_event *e, enum
         check_score(x, e, x->members, count);
     if (kind == KIND_LOG && json_find(x->members, count, "log") == NULL)
         event_refuse(x, e, "sdk-log: log is required");
-    if (kind == KIND_OBSERVATION || kind == KIND_UPDATE)
+    if (kind == KIND_OBSERVATION || kind == KIND_UPDATE) {
         check_level(x, e, x->members, count);
+        if (given(x->members, count, "promptName") != given(x->members, count, "promptVersion"))
+            event_refuse(x, e, "promptName and promptVersion go together");
+    }
+    check_body_ids(x, e, x->members, count);
     const struct json_member *id = json_find(x->members, count, "id");
     if (kind == KIND_UPDATE && (id == NULL || id->value.type != JSON_STRING))
         event_refuse(x, e, "an update needs the id of what it updates");
@@ -242,7 +264,7 @@ static void check(struct sink_exchange *x)
     if (!check_credentials(x))
         return;
     if (span_is(path, "/api/public/projects"))
-        sink_reply(x, 200, "application/json", "{\"data\":[{\"id\":\"sink\",\"name\":\"sink\"}]}");
+        sink_reply(x, 200, "application/json", "{\"data\":[{\"id\":\"sink\",\"name\":\"sink\",\"organization\":{\"id\":\"sink\",\"name\":\"sink\"},\"metadata\":{}}]}");
     else if (!span_is(path, INGESTION) && !span_is(path, TRACES))
         sink_refuse(x, 404, "path", "not found");
     else if (!span_is(x->request->method, "POST"))

@@ -90,6 +90,10 @@ static void each(struct sink_exchange *x, struct sink_event *e, const struct jso
     else if (sink_text(x, members, count, ours ? "customerId" : "externalCustomerId").at == NULL)
         event_refuse(e, "the customer's id is not a string");
     check_time(x, e, members, count);
+    if (json_find(members, count, "contractId") != NULL && sink_text(x, members, count, "contractId").at == NULL)
+        event_refuse(e, "contractId is not a string");
+    if (json_find(members, count, "specversion") != NULL)
+        event_refuse(e, "a CloudEvent is none of Monk's events");
     if (properties != NULL)
         check_properties(e, properties);
     if (key.at == NULL) {

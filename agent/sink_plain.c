@@ -103,7 +103,8 @@ static bool type_starts(const struct sink_request *r, const char *prefix)
 
 static bool recognise_cloudevents(const struct sink_request *r)
 {
-    return type_starts(r, "application/cloudevents") || r->header(r->header_ctx, "ce-specversion").at != NULL;
+    return type_starts(r, "application/cloudevents") ||
+           r->header(r->header_ctx, "webhook-request-origin").at != NULL || r->header(r->header_ctx, "ce-specversion").at != NULL;
 }
 
 static void refuse_any(struct sink_exchange *x)
@@ -135,12 +136,26 @@ static void check_binary(struct sink_exchange *x)
     sink_event_identify(x, e, sink_percent_decoded(x, id), sink_percent_decoded(x, source));
 }
 
+/* Webhook validation: whoever asks in a name may send. */
+static void consent(struct sink_exchange *x)
+{
+    struct span origin = sink_header(x, "webhook-request-origin");
+    if (origin.len == 0) {
+        sink_refuse(x, 400, "webhook", "WebHook-Request-Origin is missing");
+        return;
+    }
+    x->status = 200;
+    (void)!bytes_printf(&x->headers, "WebHook-Allowed-Origin: %.*s\r\nWebHook-Allowed-Rate: *\r\n", SPAN_FMT(origin));
+}
+
 static void check_cloudevents(struct sink_exchange *x)
 {
     struct json_reader r;
     struct json_value value;
     size_t count;
-    if (!span_is(x->request->method, "POST")) {
+    if (span_is(x->request->method, "OPTIONS")) {
+        consent(x);
+    } else if (!span_is(x->request->method, "POST")) {
         sink_refuse(x, 405, "method", "method not allowed");
     } else if (!type_starts(x->request, "application/cloudevents")) {
         check_binary(x);

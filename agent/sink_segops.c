@@ -46,7 +46,7 @@ static void each(struct sink_exchange *x, struct sink_event *e, const struct jso
     const struct json_member *payload = json_find(members, count, "payload");
     if (!sink_is_object(e))
         skip(x, e, "not an object");
-    if (sink_text(x, members, count, "user_id").at == NULL && sink_text(x, members, count, "anonymous_id").at == NULL)
+    if (sink_text(x, members, count, "user_id").at == NULL)
         skip(x, e, "user_id is required");
     if (sink_text(x, members, count, "event_type").at == NULL)
         skip(x, e, "event_type is required");
