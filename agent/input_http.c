@@ -6,10 +6,12 @@
 #include "agent/output_host.h"
 #include "agent/tls_files.h"
 #include "lib/base/ensure.h"
+#include "lib/base/hash.h"
 #include "lib/codec/compress.h"
 #include "lib/config/config.h"
 #include "lib/tls/tls.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define SPARE_MAX 32
@@ -199,30 +201,77 @@ static void keep_for_answer(struct http_exchange *e)
 static bool own_body(struct http_exchange *e)
 {
     struct api_request *r = &e->request;
-    struct span copy = arena_copy(&e->arena, r->body);
-    if (copy.at == NULL)
-        return false;
-    if (r->body_encoded.at == r->body.at)
-        r->body_encoded = copy;
-    r->body = copy;
-    return true;
+    if (r->body.at != r->body_encoded.at) { /* it was decoded, and is its own already */
+        r->body_encoded = e->x.path->opaque ? arena_copy(&e->arena, r->body_encoded) : (struct span){0};
+        return !e->x.path->opaque || r->body_encoded.at != NULL;
+    }
+    r->body = r->body_encoded = arena_copy(&e->arena, r->body);
+    return r->body.at != NULL;
 }
 
 /* --- requests that only the upstream can answer ------------------------------------------------------------------- */
 
+static void answer_now(struct http_exchange *e, const struct api_answer *a)
+{
+    struct http_conn *c = e->conn;
+    respond(e, a);
+    if (!c->closing)
+        exchange_release(e);
+}
+
+static void not_passed(struct http_exchange *e, const char *text)
+{
+    struct api_answer a = {0};
+    if (e->x.api->not_passed == NULL) {
+        finish(e, COND_FAILED, text);
+        return;
+    }
+    e->x.api->not_passed(&e->x, &a);
+    answer_now(e, &a);
+}
+
+static uint64_t credentials_hash(const struct output_host *h)
+{
+    return hash64(h->settings->api_key, h->name_hash);
+}
+
+static void keep_answer(struct http_exchange *e, struct output_host *h, const struct api_reply *reply)
+{
+    uint64_t now_us = clock_mono_us(&e->input->input.agent->clock);
+    if (e->x.pass_keep_us == 0 || reply->body_cut)
+        return;
+    bytes_clear(&h->kept_answer.body);
+    h->kept_answer.until_us = 0;
+    if (bytes_append(&h->kept_answer.body, reply->body) != OK)
+        return; /* larger than what is kept: it is asked for again */
+    (void)snprintf(h->kept_answer.type, sizeof h->kept_answer.type, "%.*s", SPAN_FMT(reply->content_type));
+    h->kept_answer.until_us = now_us + e->x.pass_keep_us;
+    h->kept_answer.of = credentials_hash(h);
+}
+
+static bool answer_kept(struct http_exchange *e, const struct output_host *h)
+{
+    if (e->x.pass_keep_us == 0 || h->kept_answer.until_us <= clock_mono_us(&e->input->input.agent->clock) ||
+        h->kept_answer.of != credentials_hash(h))
+        return false;
+    const struct api_answer a = {
+        .status = 200, .content_type = span_str(h->kept_answer.type), .body = bytes_span(&h->kept_answer.body)};
+    answer_now(e, &a);
+    return true;
+}
+
 static void on_passed(struct upstream_pass *p, const struct api_reply *reply)
 {
     struct http_exchange *e = CONTAINER_OF(p, struct http_exchange, pass);
-    struct http_conn *c = e->conn;
+    struct output_host *h = e->pass_to;
     e->pass_to = NULL;
-    if (reply == NULL) {
-        finish(e, COND_FAILED, "the upstream cannot be reached now");
+    if (reply == NULL || (reply->status != 200 && e->x.api->not_passed != NULL)) {
+        not_passed(e, "the upstream cannot be reached now");
         return;
     }
-    struct api_answer a = {.status = reply->status, .content_type = reply->content_type, .body = reply->body};
-    respond(e, &a);
-    if (!c->closing)
-        exchange_release(e);
+    keep_answer(e, h, reply);
+    const struct api_answer a = {.status = reply->status, .content_type = reply->content_type, .body = reply->body};
+    answer_now(e, &a);
 }
 
 /* The request's own memory goes with the next one on its connection; what is sent waits for a connection upstream. */
@@ -243,9 +292,11 @@ static bool own_send(struct http_exchange *e)
 static void pass_on(struct http_exchange *e)
 {
     struct output_host *h = agent_output_of(e->input->input.agent, e->x.api);
+    if (h != NULL && answer_kept(e, h))
+        return;
     if (h == NULL || h->phase != HOST_OPEN || e->x.api->pass_on == NULL ||
         e->x.api->pass_on(h->settings, &e->x, &e->pass.send) != OK || !own_send(e)) {
-        finish(e, COND_FAILED, "there is no one upstream to pass this on to");
+        not_passed(e, "there is no one upstream to pass this on to");
         return;
     }
     e->pass.done = on_passed;
@@ -254,7 +305,7 @@ static void pass_on(struct http_exchange *e)
     if (upstream_pass_on(h->upstream, &e->pass))
         return;
     e->pass_to = NULL;
-    finish(e, COND_FAILED, "too many such requests wait already");
+    not_passed(e, "too many such requests wait already");
 }
 
 static void take_request(struct http_exchange *e)
@@ -355,6 +406,8 @@ static void on_whole_request(struct http_conn *c, const struct http_request *r)
         return;
     }
     e->x.settings = agent_settings_of(in->input.agent, e->x.api);
+    if (e->x.settings != NULL && strcmp(e->x.api->name, "cloudevents") != 0) /* one output of many says nothing of neutral events */
+        e->x.events_max = (unsigned)e->x.settings->limits.local_events;
     if (!authorized(in, e)) {
         refuse(e, COND_UNAUTHORIZED, REJECT_UNAUTHORIZED, "the token that this input asks for is missing or wrong");
         return;
@@ -364,7 +417,7 @@ static void on_whole_request(struct http_conn *c, const struct http_request *r)
         return;
     }
     enum err err = OK;
-    const char *text = e->x.path->opaque ? NULL : decode_body(e, &err);
+    const char *text = decode_body(e, &err);
     if (err == ERR_UNSUPPORTED)
         refuse(e, COND_BAD_ENCODING, REJECT_BAD_COMPRESSION, text);
     else if (err == ERR_TOO_BIG)

@@ -108,6 +108,8 @@ void output_config_core(const struct config_output *c, const char *agent_name, s
                         .batch_sent_bytes = c->limits.batch_sent_bytes,
                         .local_events = c->limits.local_events,
                     },
+                .sessions_off = c->session == CONFIG_SESSION_OFF,
+                .webhook_origin = optional(c->webhook_origin),
                 .ndjson = c->format == CONFIG_FORMAT_NDJSON,
                 .mode = c->mode == CONFIG_MODE_BINARY       ? API_MODE_BINARY
                         : c->mode == CONFIG_MODE_STRUCTURED ? API_MODE_STRUCTURED

@@ -280,6 +280,7 @@ enum err output_host_new(struct agent *a, struct config_edition *edition, const 
     h->name = config->name;
     h->name_hash = hash64(span_str(config->name), 0);
     (void)snprintf(h->subject, sizeof h->subject, "output %s", config->name);
+    bytes_init(&h->kept_answer.body, KEPT_ANSWER_BYTES);
     list_init(&h->waiting);
     list_init(&h->dirty);
     list_init(&h->node);
@@ -418,6 +419,7 @@ void output_host_free(struct output_host *h)
     upstream_free(h->upstream);
     output_config_release(&h->core_config);
     edition_drop(h->edition);
+    bytes_deinit(&h->kept_answer.body);
     free(h->stand_in);
     free(h);
 }

@@ -11,6 +11,8 @@
 
 #include <uv.h>
 
+#define KEPT_ANSWER_BYTES (16 * 1024)
+
 struct agent;
 struct config_edition;
 struct config_output;
@@ -34,6 +36,11 @@ struct output_host {
     struct spool *spool;
     struct output *core;
     struct upstream *upstream;
+    struct {                      /* an answer of the upstream that may be given again (api_exchange.pass_keep_us) */
+        struct bytes body;
+        char type[64];
+        uint64_t until_us, of;    /* 0: none; the hash of the credentials that it was given to */
+    } kept_answer;
     struct list waiting;          /* intake parts that wait for their commit, by seq */
     struct list dirty;            /* in agent->dirty_outputs */
     struct list node;             /* in agent->outputs_going */

@@ -258,6 +258,8 @@ void upstream_conn_reply(const struct upstream_conn *c, struct api_reply *ret)
         .retry_after = http_client_header(h, SPAN("Retry-After")),
         .ratelimit = http_client_header(h, SPAN("RateLimit")),
         .location = http_client_header(h, SPAN("Location")),
+        .webhook_origin = http_client_header(h, SPAN("WebHook-Allowed-Origin")),
+        .webhook_rate = http_client_header(h, SPAN("WebHook-Allowed-Rate")),
         .wall_ns = clock_wall_ns(&agent_of(c)->clock),
     };
 }

@@ -56,6 +56,7 @@ struct api_settings {
      * access_token, sdk_key, bearer. .at NULL: not configured. */
     struct span api_key, public_key, secret_key, access_token, sdk_key, bearer;
     struct span webhook_origin;   /* cloudevents; .at NULL: no handshake */
+    bool sessions_off;            /* segops: session: off */
     bool ndjson;                  /* http: format: ndjson */
     enum { API_MODE_BATCH, API_MODE_STRUCTURED, API_MODE_BINARY } mode; /* cloudevents */
 };
@@ -68,7 +69,7 @@ struct api_request {
     struct span path;         /* as on the request line, without the query */
     struct span query;        /* without '?' */
     struct span content_type; /* .at NULL: none */
-    struct span content_encoding; /* as it came; the body below is already decoded, unless the path is opaque */
+    struct span content_encoding; /* as it came; the body below is decoded */
     struct span body;
     struct span body_encoded; /* as it came, for opaque paths (OTLP) */
     struct span (*header)(const void *ctx, const char *name); /* .at NULL: absent; name in any case */
@@ -152,6 +153,7 @@ struct api_exchange {
     unsigned warnings;        /* accepted, but a person should know (binary-mode headers in Latin-1) */
     struct api_answer answer; /* status != 0: final, nothing is stored (refused whole, or GET); what of
                                  `offered` has no rejection of its own then counts as malformed */
+    uint64_t pass_keep_us;    /* with pass_on: the upstream's 200 may be given again for so long; 0: never */
     bool pass_on;             /* not for us: to be sent to the upstream as api->pass_on() says while the sender waits, and
                                  its answer given back; where that cannot be, answer(COND_FAILED) */
     void *state;              /* the api's own, in the arena: what answer() needs to know again */
@@ -175,7 +177,7 @@ struct api_path {
     const char *method;   /* "POST"; the other methods of a known pattern are COND_BAD_METHOD; "*": all, as the last resort */
     const char *pattern;  /* literal segments; "*" one segment, "**" the rest; a slash at the end is tolerated */
     enum api_auth auth;
-    bool opaque;          /* the body is not to be decoded: read() uses body_encoded */
+    bool opaque;          /* the body is kept as it came: read() uses body_encoded beside body */
     bool hidden;          /* answered only when the input says so (webhook) */
     unsigned tag;         /* the api's own */
 };
@@ -207,6 +209,7 @@ struct api_batch {
     uint64_t sent_len;        /* of the body as it will be sent */
     unsigned attempts;        /* sends so far */
     bool probe;               /* this send asks whether a held upstream takes us again */
+    bool split;               /* it is what a larger batch was cut into, sent for the first time */
 };
 
 struct api_envelope {
@@ -233,6 +236,7 @@ struct api_reply {
     struct span retry_after;  /* raw header values; .at NULL: absent */
     struct span ratelimit;    /* "RateLimit" */
     struct span location;
+    struct span webhook_origin, webhook_rate; /* "WebHook-Allowed-Origin", "-Rate" */
     uint64_t wall_ns;
 };
 
@@ -312,8 +316,20 @@ struct api {
     uint64_t (*expires_us)(struct span partition);
     void (*envelope)(const struct api_settings *s, struct span partition, struct api_envelope *ret);
     enum err (*request)(const struct api_settings *s, const struct api_batch *b, struct arena *arena, struct api_send *ret);
+    /* What of `wanted` a batch of this partition is compressed with. NULL: all of it. */
+    enum api_codec (*codec)(struct span partition, enum api_codec wanted);
+    /* Why records of this partition are not to be sent, but dead (DEAD_INVALID) as they are; .at NULL: they are.
+     * NULL: all are sent. */
+    struct span (*stillborn)(struct span partition);
     /* The upstream request for an exchange with pass_on set; the body is the sender's. NULL: there are none. */
     enum err (*pass_on)(const struct api_settings *s, const struct api_exchange *x, struct api_send *ret);
+    /* What the sender is told instead, when an exchange with pass_on got no 200. NULL: the upstream's answer as it is,
+     * or COND_FAILED where there is none. */
+    void (*not_passed)(struct api_exchange *x, struct api_answer *ret);
+    /* A request that asks for consent before the first delivery; NULL or false: none is needed. */
+    bool (*handshake)(const struct api_settings *s, struct arena *arena, struct api_send *ret);
+    /* Is that consent? *ret_per_minute: requests that it allows, 0: it does not say. */
+    bool (*consents)(const struct api_settings *s, const struct api_reply *reply, uint64_t *ret_per_minute);
     /* A request without events that asks whether we are welcome again; NULL or false: probe with the batch itself. */
     bool (*probe)(const struct api_settings *s, struct arena *arena, struct api_send *ret);
     void (*judge)(const struct api_settings *s, const struct api_batch *b, const struct api_reply *reply, struct arena *arena,

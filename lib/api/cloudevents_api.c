@@ -311,6 +311,29 @@ static enum err request(const struct api_settings *s, const struct api_batch *b,
     return OK;
 }
 
+/* Webhook validation, as the sender (http-webhook.md section 4). */
+static bool handshake(const struct api_settings *s, struct arena *arena, struct api_send *ret)
+{
+    if (s->webhook_origin.len == 0)
+        return false;
+    *ret = (struct api_send){.method = "OPTIONS", .target = target_join(s, arena, SPAN(""))};
+    send_header(ret, "WebHook-Request-Origin", s->webhook_origin);
+    send_header(ret, "User-Agent", SPAN("penstock/" PENSTOCK_VERSION));
+    send_header(ret, "Authorization", token_header(arena, "Bearer ", s->bearer));
+    return true;
+}
+
+static bool consents(const struct api_settings *s, const struct api_reply *reply, uint64_t *ret_per_minute)
+{
+    struct span origin = span_trim(reply->webhook_origin), rate = span_trim(reply->webhook_rate);
+    *ret_per_minute = 0;
+    if (reply->status / 100 != 2 || !(span_is(origin, "*") || span_equal_nocase(origin, s->webhook_origin)))
+        return false;
+    if (rate.len > 0 && !span_u64(rate, ret_per_minute))
+        *ret_per_minute = 0; /* "*": as much as we like */
+    return true;
+}
+
 static void judge(const struct api_settings *s, const struct api_batch *b, const struct api_reply *reply,
                   struct arena *arena, struct api_verdict *ret)
 {
@@ -341,5 +364,7 @@ const struct api cloudevents_api = {
     .alone = alone,
     .envelope = envelope,
     .request = request,
+    .handshake = handshake,
+    .consents = consents,
     .judge = judge,
 };

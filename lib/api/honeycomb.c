@@ -42,6 +42,14 @@ static enum err request(const struct api_settings *s, const struct api_batch *b,
     return OK;
 }
 
+/* GET /1/auth of a client, with the output's own key. */
+static enum err pass_on(const struct api_settings *s, const struct api_exchange *x, struct api_send *ret)
+{
+    *ret = (struct api_send){.method = "GET", .target = target_join(s, x->arena, SPAN("/1/auth")), .body = SPAN("")};
+    add_headers(s, ret);
+    return OK;
+}
+
 static bool probe(const struct api_settings *s, struct arena *arena, struct api_send *ret)
 {
     *ret = (struct api_send){.method = "GET", .target = target_join(s, arena, SPAN("/1/auth"))};
@@ -226,6 +234,8 @@ const struct api honeycomb_api = {
     .render = honeycomb_render,
     .envelope = envelope,
     .request = request,
+    .pass_on = pass_on,
+    .not_passed = honeycomb_not_passed,
     .probe = probe,
     .judge = judge,
 };

@@ -27,6 +27,8 @@ MUST_USE enum err honeycomb_read_event(struct json_reader *r, struct arena *aren
 bool honeycomb_time_ok(struct span time);
 
 void honeycomb_read(struct api_exchange *x);
+/* The answer to GET /1/auth where the service gives none. */
+void honeycomb_not_passed(struct api_exchange *x, struct api_answer *ret);
 void honeycomb_answer(struct api_exchange *x, enum api_condition condition, struct span text,
                       struct api_answer *ret);
 MUST_USE enum err honeycomb_render(const struct api_settings *s, const struct event *e, struct arena *arena,

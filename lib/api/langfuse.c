@@ -3,8 +3,8 @@
  * Two kinds of records, told apart by their partition: events for POST /api/public/ingestion, whose partition
  * is empty, and whole OTLP requests (opaque.h). The answer to events is 207 with results by id, in no order;
  * each event is taken for itself, and since the server overwrites by id, sending again is harmless without a
- * time limit. An id is never twice in a batch (struct api, unique_ids). Nothing is compressed: the server's
- * parser in front of /ingestion never inflates, and OTLP requests stay as they were received. A v4 server
+ * time limit. An id is never twice in a batch (struct api, unique_ids). The server's parser in front of
+ * /ingestion never inflates, so only OTLP requests are compressed, where they did not come so. A v4 server
  * answers /ingestion but refuses all events except scores and logs, each by itself: those are dead with a
  * reason of their own.
  * Facts: langfuse/langfuse web/src/pages/api/public/ingestion.ts, packages/shared/src/server/ingestion,
@@ -35,6 +35,13 @@ static bool alone(const struct api_settings *s, struct span partition)
 {
     (void)s;
     return opaque_is(partition);
+}
+
+/* The parser in front of /ingestion inflates nothing; what came compressed stays as it came. */
+static enum api_codec codec(struct span partition, enum api_codec wanted)
+{
+    bool plain = opaque_is(partition) && opaque_header_of(partition, "Content-Encoding").at == NULL;
+    return plain ? wanted : API_IDENTITY;
 }
 
 static void envelope(const struct api_settings *s, struct span partition, struct api_envelope *ret)
@@ -69,6 +76,7 @@ static enum err request(const struct api_settings *s, const struct api_batch *b,
     if (opaque_is(b->partition)) {
         enum err err = opaque_request(s, b->partition, arena, ret);
         send_header(ret, "Authorization", basic(s, arena));
+        send_header(ret, "X-Langfuse-Public-Key", s->public_key);
         return err;
     }
     *ret =
@@ -281,7 +289,7 @@ void langfuse_judge(const struct api_settings *s, const struct api_batch *b, con
 {
     (void)s;
     if (opaque_is(b->partition)) {
-        otlp_judge(reply, arena, ret);
+        otlp_judge(b, reply, arena, ret);
         return;
     }
     judge_status(reply, arena, ret);
@@ -293,8 +301,8 @@ void langfuse_judge(const struct api_settings *s, const struct api_batch *b, con
 
 const struct api langfuse_api = {
     .name = "langfuse",
-    .codecs = API_CODEC_BIT(API_IDENTITY),
-    .auto_codec = API_IDENTITY,
+    .codecs = API_CODEC_BIT(API_IDENTITY) | API_CODEC_BIT(API_GZIP),
+    .auto_codec = API_GZIP,
     .version = 1,
     .unique_ids = true,
     .neutral = true,
@@ -311,6 +319,7 @@ const struct api langfuse_api = {
     .answer = langfuse_answer,
     .render = langfuse_render,
     .alone = alone,
+    .codec = codec,
     .envelope = envelope,
     .request = request,
     .probe = probe,

@@ -162,18 +162,16 @@ static void read_ingestion(struct api_exchange *x)
 
 void langfuse_read(struct api_exchange *x)
 {
-    static const char *const kept[] = {"User-Agent",
-                                       "X-Langfuse-Sdk-Name",
-                                       "X-Langfuse-Sdk-Version",
-                                       "X-Langfuse-Public-Key",
-                                       "X-Langfuse-Ingestion-Version",
-                                       NULL};
     switch ((enum langfuse_tag)x->path->tag) {
     case LANGFUSE_INGESTION:
         read_ingestion(x);
         break;
     case LANGFUSE_OTEL:
-        otlp_read_to(x, SPAN("/api/public/otel/v1/traces"), kept);
+        /* The keys are the output's, and so is the public one. The server inflates gzip and nothing else. */
+        otlp_read_to(x, &(struct otlp_kept){.target = SPAN("/api/public/otel/v1/traces"),
+                                            .prefixes = {"x-langfuse-", "x_langfuse_"},
+                                            .except = "x-langfuse-public-key",
+                                            .gzip_only = true});
         break;
     case LANGFUSE_HEALTH:
         answer_json(&x->answer, 200,
@@ -181,7 +179,8 @@ void langfuse_read(struct api_exchange *x)
         break;
     case LANGFUSE_PROJECTS:
         answer_json(&x->answer, 200,
-                    SPAN("{\"data\":[{\"id\":\"penstock\",\"name\":\"penstock\",\"metadata\":{}}]}"));
+                    SPAN("{\"data\":[{\"id\":\"penstock\",\"name\":\"penstock\",\"organization\":{\"id\":\"penstock\","
+                         "\"name\":\"penstock\"},\"metadata\":{}}]}"));
         break;
     case LANGFUSE_NOT_OURS:
         answer_error(x, shape, 404, "NotFoundError", "this agent takes events only");

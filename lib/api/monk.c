@@ -20,18 +20,37 @@ static void envelope(const struct api_settings *s, struct span partition, struct
         .before = SPAN("{\"events\":["), .between = SPAN(","), .after = SPAN("]}"), .version = 1};
 }
 
+static struct span path_option(const struct api_settings *s, const char *name, struct span fallback)
+{
+    const struct span *path = s->option_count == 0 ? NULL : api_option(s, name);
+    return path != NULL && path->len > 0 ? *path : fallback;
+}
+
+/* The last single event of a split goes to the path for single events, whose errors are clearer. Should that path
+ * answer with anything that asks for another try, the batch is what is tried again. */
 static enum err request(const struct api_settings *s, const struct api_batch *b, struct arena *arena,
                         struct api_send *ret)
 {
-    (void)b;
-    const struct span *path = s->option_count == 0 ? NULL : api_option(s, "paths.batch");
+    bool single = b->split && b->count == 1;
     *ret = (struct api_send){
         .method = "POST",
-        .target = target_join(s, arena, path != NULL && path->len > 0 ? *path : SPAN("/v1/events/batch"))};
+        .target = target_join(s, arena,
+                              single ? path_option(s, "paths.single", SPAN("/v1/events"))
+                                     : path_option(s, "paths.batch", SPAN("/v1/events/batch"))),
+        .own_body = single,
+        .body = single ? b->members[0].body : (struct span){0},
+    };
     send_header(ret, "Authorization", token_header(arena, "Bearer ", s->api_key));
     send_header(ret, "Content-Type", SPAN("application/json"));
     send_header(ret, "User-Agent", SPAN("penstock/" PENSTOCK_VERSION));
     return OK;
+}
+
+/* Events that monk.lenient took in although they are not valid: their partition says why (monk_local.c); that of all
+ * others is empty. */
+static struct span stillborn(struct span partition)
+{
+    return partition.len > 0 ? partition : (struct span){0};
 }
 
 /* Fewer than we sent: twice more as it is, then one by one, and what is short even alone is dead. All of that
@@ -96,6 +115,7 @@ const struct api monk_api = {
     .read = monk_read,
     .answer = monk_answer,
     .render = monk_render,
+    .stillborn = stillborn,
     .envelope = envelope,
     .request = request,
     .judge = judge,

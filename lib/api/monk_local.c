@@ -203,17 +203,38 @@ static enum err add_item(struct api_exchange *x, const struct monk_event *e)
     return OK;
 }
 
+static void too_large(struct api_exchange *x)
+{
+    answer_error(x, shape_message_code, 413, "TOO_LARGE", "the request is larger than this agent takes");
+}
+
+/* With monk.lenient a bad event is stored with what is wrong as its partition; it becomes a dead letter and is never
+ * sent (monk.c, stillborn). */
+static bool add_invalid(struct api_exchange *x, const struct monk_event *e, const char *text)
+{
+    struct span why = arena_copy(x->arena, span_str(text));
+    if (why.at == NULL || e->text.len > event_bytes_max(x)) {
+        too_large(x);
+        return false;
+    }
+    x->items[x->item_count++] = (struct api_item){
+        .body = e->text,
+        .partition = why,
+        .id = e->key,
+        .key_hash = e->key.at == NULL ? 0 : id_hash(x, e->key),
+        .content_hash = hash64(e->text, 0),
+        .weight = 1,
+        .index = x->offered,
+    };
+    return true;
+}
+
 static void invalid(struct api_exchange *x, const char *text)
 {
     if (x->path->tag == MONK_BATCH)
         answer_error(x, shape_message_code, 400, "VALIDATION_ERROR", "events[%u]: %s", x->offered, text);
     else
         answer_error(x, shape_message_code, 400, "VALIDATION_ERROR", "%s", text);
-}
-
-static void too_large(struct api_exchange *x)
-{
-    answer_error(x, shape_message_code, 413, "TOO_LARGE", "the request is larger than this agent takes");
 }
 
 /* One event, read and taken or refused. False: nothing of the request can be stored. */
@@ -234,6 +255,8 @@ static bool take_event(struct api_exchange *x, enum err err, const struct monk_e
         too_large(x);
         return false;
     }
+    if (lenient && reason == REJECT_MALFORMED)
+        return add_invalid(x, e, text);
     bool noted = api_reject(x, x->offered, reason, text);
     if (lenient && noted)
         return true;

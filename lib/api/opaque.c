@@ -20,11 +20,16 @@ void opaque_begin(struct opaque *o, struct arena *arena, const char *method, str
 
 void opaque_header(struct opaque *o, const char *name, struct span value)
 {
+    opaque_header_span(o, span_str(name), value);
+}
+
+void opaque_header_span(struct opaque *o, struct span name, struct span value)
+{
     value = span_trim(value);
     if (o->failed || value.at == NULL || !clean(value))
         return;
     size_t before = o->text.len;
-    if (bytes_append(&o->text, span_str(name)) != OK || bytes_append(&o->text, SPAN(": ")) != OK ||
+    if (bytes_append(&o->text, name) != OK || bytes_append(&o->text, SPAN(": ")) != OK ||
         bytes_append(&o->text, value) != OK || bytes_append_byte(&o->text, '\n') != OK)
         o->text.len = before;
 }

@@ -22,6 +22,7 @@ struct opaque {
 /* `target` is path and query below the endpoint, as received. */
 void opaque_begin(struct opaque *o, struct arena *arena, const char *method, struct span target);
 void opaque_header(struct opaque *o, const char *name, struct span value); /* nothing when .at is NULL */
+void opaque_header_span(struct opaque *o, struct span name, struct span value);
 /* Copies each of the sender's headers of these names (ended by NULL). */
 void opaque_headers(struct opaque *o, const struct api_request *r, const char *const *names);
 /* .at NULL: it could not be built. */

@@ -1,6 +1,6 @@
 /* otlp: OTLP/HTTP export requests (opentelemetry.io/docs/specs/otlp, "OTLP/HTTP"), opaque.
  *
- * A request is taken as it is, JSON or protobuf, compressed or not, stored whole and sent alone to the same
+ * A request is taken as it is, JSON or protobuf, compressed or not (but it must decode), stored whole and sent alone to the same
  * path of the upstream: a trace's spans are not ours to cut or merge. Its unit in every count is the request.
  * Exporters retry 429, 502, 503 and 504 and nothing else, which is what the answers to passing conditions are
  * chosen from; towards the upstream every 5xx is retried. */
@@ -23,7 +23,7 @@ static const struct answer_row rows[COND_COUNT] = {
     [COND_NO_OUTPUT] = {503, 5, "14", "no output for this path is configured"},
     [COND_UNAUTHORIZED] = {401, 0, "16", "the token is missing or wrong"},
     [COND_TOO_LARGE] = {413, 0, "3", "the request is larger than this agent takes"},
-    [COND_BAD_ENCODING] = {415, 0, "3", "Content-Encoding is not gzip"},
+    [COND_BAD_ENCODING] = {415, 0, "3", "Content-Encoding is not gzip, deflate or zstd"},
     [COND_BAD_COMPRESSION] = {400, 0, "3", "the body does not decode as its Content-Encoding says"},
     [COND_BAD_METHOD] = {405, 0, "12", "this path takes POST only"},
     [COND_BUSY] = {429, 1, "8", "too many requests are waiting; come back later"},
@@ -99,12 +99,24 @@ static void refuse(struct api_exchange *x, unsigned status, const char *text)
     x->answer.status = status;
 }
 
-void otlp_read_to(struct api_exchange *x, struct span target, const char *const *kept)
+/* What goes upstream: as it came, or, where the service would not read that, decoded. */
+static struct span body_to_send(const struct api_request *r, bool gzip_only, struct span *ret_encoding)
+{
+    struct span encoding = span_trim(r->content_encoding);
+    bool plain = encoding.len == 0 || span_equal_nocase(encoding, SPAN("identity"));
+    bool gzip = span_equal_nocase(encoding, SPAN("gzip")) || span_equal_nocase(encoding, SPAN("x-gzip"));
+    *ret_encoding = gzip ? SPAN("gzip") : encoding;
+    if (!plain && (gzip || !gzip_only))
+        return r->body_encoded;
+    *ret_encoding = (struct span){0};
+    return plain ? r->body_encoded : r->body;
+}
+
+void otlp_read_to(struct api_exchange *x, const struct otlp_kept *kept)
 {
     const struct api_request *r = x->request;
-    struct span type = media_type(r->content_type), encoding = span_trim(r->content_encoding);
-    bool json = span_equal_nocase(type, SPAN("application/json"));
-    bool plain = encoding.len == 0 || span_equal_nocase(encoding, SPAN("identity"));
+    bool json = span_equal_nocase(media_type(r->content_type), SPAN("application/json"));
+    struct span encoding, name, value, body = body_to_send(r, kept->gzip_only, &encoding);
     struct fault why;
     struct opaque o;
     x->offered = 1;
@@ -112,39 +124,37 @@ void otlp_read_to(struct api_exchange *x, struct span target, const char *const 
         refuse(x, 400, "Content-Type is not application/json or application/x-protobuf");
         return;
     }
-    if (!plain && !span_equal_nocase(encoding, SPAN("gzip"))) {
-        refuse(x, 415, "Content-Encoding is not gzip");
-        return;
-    }
-    if (json && plain && json_check(r->body_encoded, NULL, &why) == ERR_MALFORMED) {
+    if (json && json_check(r->body, NULL, &why) == ERR_MALFORMED) {
         refuse(x, 400, why.text);
         return;
     }
-    opaque_begin(&o, x->arena, "POST", target);
+    opaque_begin(&o, x->arena, "POST", kept->target);
     opaque_header(&o, "Content-Type", r->content_type);
-    if (!plain)
-        opaque_header(&o, "Content-Encoding", encoding);
-    opaque_headers(&o, r, kept);
+    opaque_header(&o, "Content-Encoding", encoding);
+    opaque_header(&o, "User-Agent", r->header(r->header_ctx, "User-Agent"));
+    for (unsigned i = 0, cursor = 0; i < 2 && kept->prefixes[i] != NULL; i++, cursor = 0)
+        while (r->header_next(r->header_ctx, kept->prefixes[i], &cursor, &name, &value))
+            if (!span_equal_nocase(name, span_str(kept->except)))
+                opaque_header_span(&o, name, value);
     struct span partition = opaque_partition(&o, x->arena);
     if (partition.at == NULL || items_new(x, 1) == NULL) {
         answer_row_as_sent(x, COND_TOO_LARGE, (struct span){0}, &x->answer);
         return;
     }
     x->items[x->item_count++] = (struct api_item){
-        .body = r->body_encoded,
+        .body = body,
         .partition = partition,
-        .content_hash = hash64(r->body_encoded, 0),
+        .content_hash = hash64(body, 0),
         .weight = 1,
     };
 }
 
 static void read_export(struct api_exchange *x)
 {
-    static const char *const kept[] = {"User-Agent", NULL};
     struct span target = x->request->path;
     if (target.len > 0 && target.at[target.len - 1] == '/')
         target.len--;
-    otlp_read_to(x, target, kept);
+    otlp_read_to(x, &(struct otlp_kept){.target = target});
 }
 
 /* --- upstream ----------------------------------------------------------------------------------- */
@@ -193,7 +203,8 @@ static bool partly_rejected(const struct api_reply *reply)
     return false;
 }
 
-void otlp_judge(const struct api_reply *reply, struct arena *arena, struct api_verdict *ret)
+void otlp_judge(const struct api_batch *b, const struct api_reply *reply, struct arena *arena,
+                struct api_verdict *ret)
 {
     judge_status(reply, arena, ret);
     switch (ret->action) {
@@ -206,8 +217,9 @@ void otlp_judge(const struct api_reply *reply, struct arena *arena, struct api_v
     case ACT_SPLIT: /* a request is whole or not at all */
         verdict_set(ret, ACT_DEAD, ret->reason);
         break;
-    case ACT_PLAIN_RETRY: /* it stays as it was received */
-        verdict_set(ret, ACT_HOLD, DEAD_REFUSED);
+    case ACT_PLAIN_RETRY: /* what came compressed stays so */
+        if (b->codec == API_IDENTITY)
+            verdict_set(ret, ACT_HOLD, DEAD_REFUSED);
         break;
     default:
         break;
@@ -217,8 +229,8 @@ void otlp_judge(const struct api_reply *reply, struct arena *arena, struct api_v
 static void judge(const struct api_settings *s, const struct api_batch *b, const struct api_reply *reply,
                   struct arena *arena, struct api_verdict *ret)
 {
-    (void)s, (void)b;
-    otlp_judge(reply, arena, ret);
+    (void)s;
+    otlp_judge(b, reply, arena, ret);
 }
 
 const struct api otlp_api = {

@@ -4,12 +4,20 @@
 
 #include "lib/api/opaque.h"
 
-/* Reads an export request as one opaque item for `target`; `kept` are the further headers that go with it
- * (ended by NULL). Sets x->answer when it cannot be taken. */
-void otlp_read_to(struct api_exchange *x, struct span target, const char *const *kept);
+/* Where an export request goes, and what goes with it besides its media type and its sender's product. */
+struct otlp_kept {
+    struct span target;
+    const char *prefixes[2]; /* of further headers; NULL: none */
+    const char *except;      /* of these */
+    bool gzip_only;          /* the service inflates nothing else: what came otherwise goes decoded */
+};
+
+/* Reads an export request as one opaque item. Sets x->answer when it cannot be taken. */
+void otlp_read_to(struct api_exchange *x, const struct otlp_kept *kept);
 void otlp_answer(struct api_exchange *x, enum api_condition condition, struct span text,
                  struct api_answer *ret);
 /* The verdict on the answer to one export request. */
-void otlp_judge(const struct api_reply *reply, struct arena *arena, struct api_verdict *ret);
+void otlp_judge(const struct api_batch *b, const struct api_reply *reply, struct arena *arena,
+                struct api_verdict *ret);
 
 #endif

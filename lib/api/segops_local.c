@@ -53,12 +53,8 @@ static enum err take_member(const struct json_member *m, struct segops_event *e,
     size_t i = 0;
     while (i < 5 && !json_key_is(&m->key, names[i]))
         i++;
-    if (i == 5) {
-        snprintf(fault->field, sizeof fault->field, "%.*s", m->key.text.len > 40 ? 40 : (int)m->key.text.len,
-                 (const char *)m->key.text.at);
-        fault->text = "Unknown field.";
-        return ERR_UNSUPPORTED;
-    }
+    if (i == 5)
+        return OK; /* what the service adds to its events one day is not ours to skip */
     if ((*seen & 1u << i) != 0)
         return refuse(fault, names[i], "This field appears twice.");
     *seen |= 1u << i;
@@ -80,11 +76,11 @@ static enum err take_member(const struct json_member *m, struct segops_event *e,
 
 enum err segops_read_event(struct json_reader *r, struct segops_event *ret, struct segops_fault *fault)
 {
-    struct json_member members[8];
+    struct json_member members[64];
     struct json_value value;
     size_t count;
     unsigned seen = 0;
-    enum err err = json_read_object(r, members, 8, &count, &value);
+    enum err err = json_read_object(r, members, 64, &count, &value);
     if (err == ERR_MALFORMED)
         return err;
     *ret = (struct segops_event){.text = value.text};
@@ -239,7 +235,9 @@ static void read_single(struct api_exchange *x)
 void segops_read(struct api_exchange *x)
 {
     if (x->path->tag == SEGOPS_SESSION) {
-        x->pass_on = true;
+        x->pass_on = x->settings == NULL || !x->settings->sessions_off;
+        if (!x->pass_on)
+            answer_error(x, shape_detail, 404, "not_found", "sessions are off in this agent's configuration");
         return;
     }
     if (x->request->body.len == 0)

@@ -189,7 +189,7 @@ static const struct {
     [CONFIG_OUTPUT_CLOUDEVENTS] = {BIT(CONFIG_COMPRESSION_GZIP), CONFIG_COMPRESSION_NONE},
     [CONFIG_OUTPUT_HONEYCOMB] = {BIT(CONFIG_COMPRESSION_GZIP) | BIT(CONFIG_COMPRESSION_ZSTD),
                                  CONFIG_COMPRESSION_ZSTD},
-    [CONFIG_OUTPUT_LANGFUSE] = {BIT(CONFIG_COMPRESSION_GZIP), CONFIG_COMPRESSION_NONE},
+    [CONFIG_OUTPUT_LANGFUSE] = {BIT(CONFIG_COMPRESSION_GZIP), CONFIG_COMPRESSION_GZIP}, /* its OTLP path */
     [CONFIG_OUTPUT_LAUNCHDARKLY] = {BIT(CONFIG_COMPRESSION_GZIP), CONFIG_COMPRESSION_GZIP},
     [CONFIG_OUTPUT_MONK] = {0, CONFIG_COMPRESSION_NONE},
     [CONFIG_OUTPUT_SEGOPS] = {0, CONFIG_COMPRESSION_NONE},
@@ -210,11 +210,9 @@ static void rule_compression(struct judge *j, struct config_output *o, const str
         judge_fault_at(j, pos, "compression", "expected %s for type %s, whose service takes no %s",
                        takes != 0 ? "auto, none or gzip" : "auto or none", config_output_type_names[o->type],
                        o->compression == CONFIG_COMPRESSION_ZSTD ? "zstd" : "gzip");
-    else if (o->type == CONFIG_OUTPUT_LANGFUSE) {
+    else if (o->type == CONFIG_OUTPUT_LANGFUSE)
         judge_say(j, CONFIG_WARNING, pos,
                   "Langfuse's /ingestion inflates nothing: batches go uncompressed all the same");
-        o->compression = CONFIG_COMPRESSION_NONE;
-    }
 }
 
 /* Keeps a batch setting within its limit: a written one above it is a fault, a default gives way. */

@@ -246,7 +246,7 @@ static const struct schema_key segops_paths[] = {
     {"batch", SCHEMA_STRING, .fallback = "/api/ingestion/track/batch/", .max = 255, .flags = SCHEMA_OPTION,
      .help = "Path of the batch request."},
     {"single", SCHEMA_STRING, .fallback = "/api/ingestion/track/", .max = 255, .flags = SCHEMA_OPTION,
-     .help = "Path of the request with one event."},
+     .help = "Path of the request with one event; nothing is sent there, as a batch may be one event."},
     END,
 };
 
@@ -275,8 +275,8 @@ const struct schema_key schema_output[] = {
      .help = "For neutral events that name none: Honeycomb's dataset, LaunchDarkly's project/environment."},
     {"headers", SCHEMA_HEADERS, MEMBER(headers), .help = "Further headers of every request."},
     {"compression", SCHEMA_ENUM, MEMBER(compression), .fallback = "auto", .choices = compressions,
-     .help = "auto takes the best that the api takes: zstd for honeycomb, gzip for http and launchdarkly, "
-             "else none."},
+     .help = "auto takes the best that the api takes: zstd for honeycomb, gzip for http, launchdarkly and "
+             "langfuse's OTLP path, else none."},
     {"batch", SCHEMA_SECTION, .children = batch, .help = "When a batch closes."},
     {"limits", SCHEMA_SECTION, .children = limits,
      .help = "The service's limits, where they differ from its documents."},

@@ -236,6 +236,37 @@ void output_broke(struct output *o, struct batch *b, enum output_break what, con
     end_cancelled(o, b);
 }
 
+/* The receiver's rate, unless ours is slower already. */
+static void take_rate(struct output *o, uint64_t per_minute)
+{
+    const struct output_config *c = &o->config;
+    bool slower = c->rate_requests > 0 &&
+                  c->rate_requests * (60 * US_PER_S / US_PER_MS) <= per_minute * (c->rate_per_us / US_PER_MS);
+    if (per_minute > 0 && !slower)
+        limit_rate_set(&o->rate, per_minute, 60 * US_PER_S);
+}
+
+/* The answer to the question whether a webhook may be sent to at all. */
+static void consented(struct output *o, const struct api_reply *reply)
+{
+    uint64_t per_minute = 0;
+    unsigned status = reply == NULL ? 0 : reply->status;
+    o->asking = false;
+    if (reply != NULL && o->transport->consents(&o->config.api, reply, &per_minute)) {
+        o->consent = true;
+        take_rate(o, per_minute);
+        came_back(o, o->probe_no);
+        return;
+    }
+    if (reply == NULL || status >= 500 || status == 429 || status == 408) {
+        schedule_failed(&o->schedule, o->probe_no, o->now_us, 0, false, &o->rng);
+        return;
+    }
+    output_error(o, status, "the receiver did not consent to a webhook (OPTIONS answered %u, without our "
+                            "webhook_origin in WebHook-Allowed-Origin)", status);
+    schedule_held(&o->schedule, o->probe_no, o->now_us, 0, false, &o->rng);
+}
+
 void output_probed(struct output *o, const struct api_reply *reply, enum output_break what, const char *text)
 {
     o->now_us = clock_mono_us(&o->clock);
@@ -247,6 +278,12 @@ void output_probed(struct output *o, const struct api_reply *reply, enum output_
         o->transport->broke(what, text, &v);
     o->probe_out = false;
     o->progress_us = o->now_us;
+    if (o->asking) {
+        if (v.text.len > 0 && reply == NULL)
+            output_error(o, 0, "%.*s", SPAN_FMT(v.text));
+        consented(o, reply);
+        return;
+    }
     if (v.action == ACT_DELIVERED || v.action == ACT_SPLIT) {
         schedule_probe_welcome(&o->schedule, o->probe_no, o->now_us);
         return;

@@ -85,6 +85,7 @@ struct batch {
     bool recovered;  /* assigned by an earlier process */
     bool broken;     /* members were lost: must become a new batch */
     bool unknown;    /* an earlier send may have delivered it */
+    bool split;      /* part of what a larger one was cut into */
     bool singles;    /* to be taken apart before it is sent */
     bool structured; /* sent outside batch mode */
     bool overtaken;  /* keeps failing on its own: later batches of its partition go past it */

@@ -71,6 +71,8 @@ struct output {
     bool decided;    /* some batch is BATCH_DECIDED */
     bool dead_full;  /* dead letters are full and block */
     bool probe_out;
+    bool consent;  /* of a webhook: given, or none is needed */
+    bool asking;   /* the probe that is out asks for it */
     bool secrets_read; /* for the probe that comes next */
     bool rebuild;
     bool more; /* the step stopped at a bound of its own */

@@ -12,7 +12,14 @@
 /* Found unfit to be sent as it is, before it was: taken apart, or what expired is taken out. */
 static bool unfit(struct output *o, struct batch *b)
 {
+    const struct api *api = o->config.api.api;
+    struct span invalid = api->stillborn == NULL ? (struct span){0} : api->stillborn(b->partition->name);
     outcome_clear(&b->outcome);
+    if (invalid.at != NULL) { /* taken in to become letters */
+        outcome_all_dead(&b->outcome, b->member_count, DEAD_INVALID, 0, invalid);
+        settle_decide(o, b);
+        return true;
+    }
     bool apart = b->singles || (o->structured && !b->structured && !b->unknown);
     if (apart && b->member_count > 1) {
         outcome_all_remain(&b->outcome, b->member_count, VERDICT_PIECES_MAX, true);
@@ -127,6 +134,25 @@ static bool anything_waiting(const struct output *o)
     return false;
 }
 
+static bool needs_consent(struct output *o)
+{
+    struct api_send send;
+    arena_reset(&o->arena);
+    o->consent = o->consent || !o->transport->handshake(&o->config.api, &o->arena, &send);
+    return !o->consent;
+}
+
+static void send_probe(struct output *o, bool asking, struct output_wish *ret)
+{
+    o->probe_out = true;
+    o->asking = asking;
+    o->probe_no = schedule_sent(&o->schedule);
+    limit_rate_take(&o->rate, o->now_us);
+    o->secrets_read = false;
+    o->progress_us = o->now_us;
+    ret->kind = WISH_PROBE;
+}
+
 bool dispatch_send(struct output *o, struct output_wish *ret)
 {
     if (fill_slots(o) == 0)
@@ -137,15 +163,16 @@ bool dispatch_send(struct output *o, struct output_wish *ret)
             ret->kind = WISH_SECRETS;
             return true;
         }
-        if (probe_without_batch(o)) {
-            o->probe_out = true;
-            o->probe_no = schedule_sent(&o->schedule);
-            limit_rate_take(&o->rate, o->now_us);
-            o->secrets_read = false;
-            o->progress_us = o->now_us;
-            ret->kind = WISH_PROBE;
+        if (!needs_consent(o) && probe_without_batch(o)) {
+            send_probe(o, false, ret);
             return true;
         }
+    }
+    if (!o->consent && needs_consent(o)) {
+        if (o->probe_out || !anything_waiting(o))
+            return false;
+        send_probe(o, true, ret);
+        return true;
     }
     struct batch *b = pick(o);
     if (settle_may_run(o))
@@ -194,6 +221,7 @@ void dispatch_describe(const struct output *o, const struct batch *b, struct are
         .sent_len = b->use_encoded ? b->encoded.len : b->raw.len,
         .attempts = b->attempts,
         .probe = schedule_is_hold_probe(&o->schedule) || b->partition->held,
+        .split = b->split && b->tries <= 1,
     };
 }
 
@@ -228,6 +256,8 @@ void output_request(struct output *o, struct batch *b, struct arena *arena, stru
 bool output_probe_request(struct output *o, struct arena *arena, struct output_request *ret)
 {
     *ret = (struct output_request){0};
+    if (o->asking)
+        return o->transport->handshake(&o->config.api, arena, &ret->send);
     return o->transport->probe(&o->config.api, arena, &ret->send);
 }
 

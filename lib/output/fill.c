@@ -135,6 +135,8 @@ static struct batch *open_batch(struct output *o, struct partition *p)
     batch_open(b, p, &envelope);
     b->structured = o->structured;
     b->codec = o->plain ? API_IDENTITY : o->config.codec;
+    if (o->config.api.api->codec != NULL)
+        b->codec = o->config.api.api->codec(p->name, b->codec);
     b->opened_us = p->first_us != 0 ? p->first_us : o->now_us;
     p->first_us = 0;
     p->open = b;

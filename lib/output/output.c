@@ -36,6 +36,7 @@ static void apply_config(struct output *o, const struct output_config *config)
     limit_adapt_set(&o->adapt, c->concurrency_auto, c->concurrency);
     o->structured = c->api.mode != API_MODE_BATCH;
     o->plain = false;
+    o->consent = false;
 }
 
 struct output *output_new(const struct output_config *config, struct spool *spool, const struct clock *clock,

@@ -196,6 +196,7 @@ static void place_children(struct output *o, struct batch *b, const struct plan 
         child->ready_us = o->now_us;
         child->not_before_us = 0;
         child->tries = b->outcome.pieces == 1 ? b->tries : 0;
+        child->split = b->split || b->outcome.pieces > 1;
         child->partition->batches++;
         if (b->outcome.later) {
             child->remainders = b->remainders + 1;

@@ -16,6 +16,9 @@ struct transport {
                         struct api_send *ret);
     /* A request without events that asks whether we are welcome again; false: there is none. */
     bool (*probe)(const struct api_settings *s, struct arena *arena, struct api_send *ret);
+    /* A request that asks for consent before the first delivery; false: none is needed. */
+    bool (*handshake)(const struct api_settings *s, struct arena *arena, struct api_send *ret);
+    bool (*consents)(const struct api_settings *s, const struct api_reply *reply, uint64_t *ret_per_minute);
     /* A whole answer came. */
     void (*judge)(const struct api_settings *s, const struct api_batch *b, const struct api_reply *reply,
                   struct arena *arena, struct api_verdict *ret);

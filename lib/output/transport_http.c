@@ -15,6 +15,16 @@ static bool http_probe(const struct api_settings *s, struct arena *arena, struct
     return s->api->probe != NULL && s->api->probe(s, arena, ret);
 }
 
+static bool http_handshake(const struct api_settings *s, struct arena *arena, struct api_send *ret)
+{
+    return s->api->handshake != NULL && s->api->handshake(s, arena, ret);
+}
+
+static bool http_consents(const struct api_settings *s, const struct api_reply *reply, uint64_t *ret_per_minute)
+{
+    return s->api->consents(s, reply, ret_per_minute);
+}
+
 static void http_judge(const struct api_settings *s, const struct api_batch *b, const struct api_reply *reply,
                        struct arena *arena, struct api_verdict *ret)
 {
@@ -53,6 +63,8 @@ const struct transport transport_http = {
     .name = "http",
     .request = http_request,
     .probe = http_probe,
+    .handshake = http_handshake,
+    .consents = http_consents,
     .judge = http_judge,
     .broke = http_broke,
     .judge_probe = http_judge_probe,

@@ -1,5 +1,6 @@
 /* langfuse: rendering, the answers that its SDKs survive, and results by id. */
 #include "lib/api/langfuse.h"
+#include "lib/api/opaque.h"
 #include "tests/unit/api/fixture.h"
 
 #include <stdio.h>
@@ -250,14 +251,15 @@ Test(langfuse, otel_requests_are_opaque)
 {
     const char *headers[] = {"Content-Type",        "application/json", "Authorization",
                              "Basic c2VjcmV0",      "User-Agent",       "x/1",
-                             "x-langfuse-sdk-name", "javascript",       NULL};
+                             "x-langfuse-sdk-name", "javascript",       "X-Langfuse-Public-Key",
+                             "pk-theirs",           NULL};
     cr_expect_eq(fixture_request("POST", "/api/public/otel/v1/traces", headers, "{\"resourceSpans\":[]}",
                                  (size_t)-1, COND_STORED),
                  200);
     EXPECT_SPAN(fix.answer.body, "{}");
     cr_assert_eq(fix.x.item_count, 1);
     EXPECT_SPAN(fix.x.items[0].partition, "POST /api/public/otel/v1/traces\nContent-Type: application/json\n"
-                                          "User-Agent: x/1\nX-Langfuse-Sdk-Name: javascript\n");
+                                          "User-Agent: x/1\nx-langfuse-sdk-name: javascript\n");
     EXPECT_SPAN(fix.x.items[0].body, "{\"resourceSpans\":[]}");
     cr_expect(langfuse_api.alone(&fix.settings, fix.x.items[0].partition));
     cr_expect_eq(fix.x.items[0].weight, 1);
@@ -271,8 +273,26 @@ Test(langfuse, otel_requests_are_opaque)
     cr_assert_eq(langfuse_api.request(&fix.settings, &b, &fix.arena, &send), OK);
     EXPECT_SPAN(send.target, "/lf/api/public/otel/v1/traces");
     EXPECT_SPAN(send.headers[0].name, "Content-Type");
-    EXPECT_SPAN(send.headers[send.header_count - 1].value, "Basic cGstbGYtYTpzay1sZi1i");
-    EXPECT_SPAN(send.headers[send.header_count - 2].value, "x/1 penstock/" PENSTOCK_VERSION);
+    EXPECT_SPAN(send.headers[send.header_count - 1].value, "pk-lf-a");
+    EXPECT_SPAN(send.headers[send.header_count - 2].value, "Basic cGstbGYtYTpzay1sZi1i");
+    EXPECT_SPAN(send.headers[send.header_count - 3].value, "x/1 penstock/" PENSTOCK_VERSION);
+}
+
+Test(langfuse, otel_requests_are_compressed_unless_they_came_so)
+{
+    const char *plain[] = {"Content-Type", "application/json", NULL};
+    const char *gzip[] = {"Content-Type", "application/json", "Content-Encoding", "gzip", NULL};
+    const char *zstd[] = {"Content-Type", "application/json", "Content-Encoding", "zstd", NULL};
+    (void)fixture_request("POST", "/api/public/otel/v1/traces", plain, "{}", 2, COND_STORED);
+    cr_expect_eq(langfuse_api.codec(fix.x.items[0].partition, API_GZIP), API_GZIP);
+    cr_expect_eq(langfuse_api.codec(fix.x.items[0].partition, API_IDENTITY), API_IDENTITY);
+    (void)fixture_request("POST", "/api/public/otel/v1/traces", gzip, "{}", 2, COND_STORED);
+    EXPECT_SPAN(opaque_header_of(fix.x.items[0].partition, "Content-Encoding"), "gzip");
+    cr_expect_eq(langfuse_api.codec(fix.x.items[0].partition, API_GZIP), API_IDENTITY);
+    /* Langfuse inflates gzip only: the rest goes decoded. */
+    (void)fixture_request("POST", "/api/public/otel/v1/traces", zstd, "{}", 2, COND_STORED);
+    cr_expect_null(opaque_header_of(fix.x.items[0].partition, "Content-Encoding").at);
+    cr_expect_eq(langfuse_api.codec(SPAN(""), API_GZIP), API_IDENTITY, "/ingestion inflates nothing");
 }
 
 Test(langfuse, conditions_that_its_sdks_survive)

@@ -227,8 +227,11 @@ Test(monk, lenient_takes_the_good_ones)
     cr_expect_eq(fixture_post("/v1/events/batch", NULL,
                               "{\"events\":[{},{\"eventName\":\"ok\",\"customerId\":\"c\"}]}"),
                  202);
-    cr_expect_eq(fix.x.item_count, 1);
-    cr_expect_eq(fix.x.rejection_count, 1);
+    cr_expect_eq(fix.x.item_count, 2);
+    cr_expect_eq(fix.x.rejection_count, 0);
+    EXPECT_SPAN(monk_api.stillborn(fix.x.items[0].partition), "eventName: required (CloudEvents go to POST /events)");
+    EXPECT_SPAN(fix.x.items[0].body, "{}");
+    cr_expect_null(monk_api.stillborn(fix.x.items[1].partition).at);
     cr_expect(
         span_starts(fix.answer.body, SPAN("{\"status\":\"accepted\",\"count\":2,\"requestId\":\"req_")));
 }
@@ -337,4 +340,23 @@ Test(monk, judges)
     }
     cr_expect_eq(judged(1, 3, 202, "{\"count\":0}").reason, DEAD_COUNT_MISMATCH);
     cr_expect(monk_api.unique_ids);
+}
+
+Test(monk, the_last_single_event_of_a_split_goes_to_the_path_for_one)
+{
+    struct api_member m = {.body = SPAN("{\"eventName\":\"e\"}")};
+    struct api_batch b = {.partition = SPAN(""), .members = &m, .count = 1, .split = true};
+    struct api_send send;
+    setup();
+    cr_assert_eq(monk_api.request(&fix.settings, &b, &fix.arena, &send), OK);
+    EXPECT_SPAN(send.target, "/v1/events");
+    cr_expect(send.own_body);
+    EXPECT_SPAN(send.body, "{\"eventName\":\"e\"}");
+    fixture_option("monk.paths.single", "/one");
+    cr_assert_eq(monk_api.request(&fix.settings, &b, &fix.arena, &send), OK);
+    EXPECT_SPAN(send.target, "/one");
+    b.split = false; /* a batch of one, or its second try */
+    cr_assert_eq(monk_api.request(&fix.settings, &b, &fix.arena, &send), OK);
+    EXPECT_SPAN(send.target, "/v1/events/batch");
+    cr_expect_not(send.own_body);
 }

@@ -173,7 +173,7 @@ Test(config, has_the_defaults_of_each_api)
         {"honeycomb", "credentials: { api_key: k }", "api.honeycomb.io", 1000, 5000000, SECOND, 1000000, 4, 0,
          CONFIG_COMPRESSION_ZSTD},
         {"langfuse", "credentials: { public_key: p, secret_key: s }", "cloud.langfuse.com", 1000, 2500000,
-         SECOND, 1000000, 4, 0, CONFIG_COMPRESSION_NONE},
+         SECOND, 1000000, 4, 0, CONFIG_COMPRESSION_GZIP},
         {"launchdarkly", "credentials: { access_token: a }", "events.launchdarkly.com", 10000, 9000000,
          10 * SECOND, 1000000, 4, 0, CONFIG_COMPRESSION_GZIP},
         {"monk", "credentials: { api_key: k }", "events-api.monk.com", 5000, 5000000, SECOND, 262144, 4, 0,

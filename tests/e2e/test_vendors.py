@@ -1,0 +1,335 @@
+"""What each vendor's page says, tried by hand on a whole agent: requests as its clients write them, and an upstream
+that is a few lines of Python, so that nothing of ours judges ourselves."""
+import gzip
+import http.server
+import json
+import threading
+import types
+import zlib
+
+import pytest
+from harness import event, until
+
+OTEL = "/api/public/otel/v1/traces"
+SPANS = json.dumps({"resourceSpans": [{"resource": {"attributes": []}, "scopeSpans": [{"scope": {"name": "s"}, "spans": [
+    {"traceId": "0" * 31 + "1", "spanId": "0" * 15 + "1", "name": "n" * 3000}]}]}]}).encode()
+
+
+class Upstream:
+    """Answers every request with what answer(request) gives: status, or (status, body), or (status, body, headers)."""
+
+    def __init__(self, answer):
+        self.requests, upstream = [], self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def serve(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                request = types.SimpleNamespace(command=self.command, path=self.path, headers=self.headers, body=body)
+                upstream.requests.append(request)
+                said = answer(request)
+                said = said if isinstance(said, tuple) else (said,)
+                status, body, headers = said + ("", {})[len(said) - 1:]
+                body = body if isinstance(body, bytes) else (body if isinstance(body, str) else json.dumps(body)).encode()
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST = do_OPTIONS = serve
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def of(self, method):
+        return [r for r in self.requests if r.command == method]
+
+
+@pytest.fixture
+def upstream():
+    made = []
+
+    def make(answer):
+        made.append(Upstream(answer))
+        return made[-1]
+
+    yield make
+    for u in made:
+        u.close()
+
+
+CREDENTIALS = {"honeycomb": {"api_key": "ours"}, "langfuse": {"public_key": "pk-ours", "secret_key": "sk-ours"},
+               "monk": {"api_key": "ours"}, "segops": {"api_key": "ours"},
+               "launchdarkly": {"access_token": "ours", "sdk_key": "sdk-ours"}}
+
+
+def output(upstream, type_, path="", **more):
+    out = {"type": type_, "endpoint": upstream.url + path, "batch": {"max_wait": "50ms"},
+           "retry": {"initial": "50ms", "max": "1s"}, **more}
+    if type_ in CREDENTIALS:
+        out["credentials"] = CREDENTIALS[type_]
+    if type_ == "launchdarkly":
+        out["partition"] = "shop/production"
+    return out
+
+
+# --- Honeycomb ------------------------------------------------------------------------------------------------
+
+KEY = {"id": "a", "type": "ingest", "api_key_access": {"events": True}, "team": {"slug": "acme"}, "environment": {"slug": "prod"}}
+
+
+def test_honeycomb_auth_is_asked_of_the_service_with_our_key_and_kept(world, upstream):
+    up = upstream(lambda r: (200, KEY, {"Content-Type": "application/json"}))
+    agent = world.agent({"up": output(up, "honeycomb")})
+    for _ in range(3):
+        reply = agent.request("GET", "/1/auth", headers={"X-Honeycomb-Team": "theirs"})
+        assert reply.status == 200 and reply.json() == KEY
+        assert reply.headers["content-type"] == "application/json"
+    assert [(r.command, r.path, r.headers["X-Honeycomb-Team"]) for r in up.requests] == [("GET", "/1/auth", "ours")]
+
+
+@pytest.mark.parametrize("status", [401, 404, 500, 302])
+def test_honeycomb_auth_is_never_the_end_of_a_client(world, upstream, status):
+    up = upstream(lambda r: (status, "{}"))
+    agent = world.agent({"up": output(up, "honeycomb")})
+    reply = agent.request("GET", "/1/auth", headers={"X-Honeycomb-Team": "theirs"})
+    assert reply.status == 200
+    assert {"id", "type", "api_key_access", "environment", "team"} <= set(reply.json())
+    assert set(reply.json()["team"]) == set(reply.json()["environment"]) == {"name", "slug"}
+
+
+def test_honeycomb_auth_without_an_upstream(world, upstream):
+    up = upstream(lambda r: 200)
+    up.close()
+    agent = world.agent({"up": output(up, "honeycomb")})
+    assert agent.request("GET", "/1/auth").status == 200
+
+
+# --- Langfuse -------------------------------------------------------------------------------------------------
+
+def test_langfuse_otel_goes_up_as_gzip(world, upstream):
+    up = upstream(lambda r: (200, "{}"))
+    agent = world.agent({"up": output(up, "langfuse")})
+    deflated, zipped = zlib.compress(SPANS), gzip.compress(SPANS)
+    for n, (encoding, body) in enumerate([(None, SPANS), ("gzip", zipped), ("deflate", deflated)]):
+        reply = agent.request("POST", OTEL, body, {"Content-Type": "application/json", "Content-Encoding": encoding,
+                                                   "x-langfuse-sdk-name": "python", "x-langfuse-public-key": "pk-theirs"})
+        assert reply.status == 200 and reply.json() == {}, (encoding, reply)
+        assert reply.headers["content-type"] == "application/json"
+        agent.settled()
+        sent = up.requests[n]
+        assert sent.headers["Content-Encoding"] == "gzip", encoding
+        assert gzip.decompress(sent.body) == SPANS
+        assert sent.headers["x-langfuse-sdk-name"] == "python"
+        assert sent.headers.get_all("x-langfuse-public-key") == ["pk-ours"]
+    assert up.requests[1].body == zipped  # what came compressed is not compressed anew
+
+
+def test_langfuse_otel_uncompressed_if_so_configured(world, upstream):
+    up = upstream(lambda r: (200, "{}"))
+    agent = world.agent({"up": output(up, "langfuse", compression="none")})
+    assert agent.request("POST", OTEL, SPANS, {"Content-Type": "application/json"}).status == 200
+    agent.settled()
+    assert up.requests[0].body == SPANS and up.requests[0].headers["Content-Encoding"] is None
+
+
+def test_langfuse_ingestion_is_never_compressed(world, upstream):
+    def answer(r):
+        ids = [e["id"] for e in json.loads(r.body)["batch"]]
+        return 207, {"successes": [{"id": i, "status": 201} for i in ids], "errors": []}
+    up = upstream(answer)
+    agent = world.agent({"up": output(up, "langfuse")})
+    body = {"batch": [{"id": f"e{n}", "type": "trace-create", "timestamp": "2026-05-04T09:12:33Z",
+                       "body": {"id": f"t{n}", "name": "x" * 500}} for n in range(20)]}
+    assert agent.post(body, "/api/public/ingestion").status == 207
+    agent.settled()
+    assert all(r.headers["Content-Encoding"] is None for r in up.requests)
+    assert agent.ledger("up")["delivered"] == 20
+
+
+def test_langfuse_projects_have_what_its_sdks_read(world, upstream):
+    up = upstream(lambda r: 200)
+    agent = world.agent({"up": output(up, "langfuse")})
+    project = agent.request("GET", "/api/public/projects").json()["data"][0]
+    assert project["id"] and project["name"] and project["organization"]["id"] and project["organization"]["name"]
+    assert isinstance(project["metadata"], dict)
+
+
+# --- OTLP -----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("encoding,squeeze", [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_otlp_stays_as_it_came_but_it_must_decode(world, upstream, encoding, squeeze):
+    up = upstream(lambda r: (200, "{}"))
+    agent = world.agent({"up": output(up, "otlp")}).explain("note")
+    headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+    assert agent.request("POST", "/v1/traces", squeeze(SPANS), headers).status == 200
+    agent.settled()
+    assert up.requests[0].body == squeeze(SPANS) and up.requests[0].headers["Content-Encoding"] == encoding
+    assert agent.request("POST", "/v1/traces", squeeze(SPANS)[:-9], headers).status == 400
+    assert agent.request("POST", "/v1/traces", squeeze(b"{]"), headers).status == 400
+    assert agent.request("POST", "/v1/traces", SPANS, {**headers, "Content-Encoding": "br"}).status == 415
+    assert agent.ledger("up")["accepted"] == 1
+    assert agent.metric("penstock_events_rejected_total", input="http", reason="bad_compression") == 2
+
+
+def test_an_empty_protobuf_export_is_taken(world, upstream):
+    up = upstream(lambda r: 200)
+    agent = world.agent({"up": output(up, "otlp")}).explain("note")
+    reply = agent.request("POST", "/v1/metrics", b"", {"Content-Type": "application/x-protobuf"})
+    assert reply.status == 200 and reply.body == b""
+    agent.settled()
+    assert agent.ledger("up")["delivered"] == 1
+
+
+# --- Monk -----------------------------------------------------------------------------------------------------
+
+def usage(n, **more):
+    return {"eventName": "e", "externalCustomerId": "c", "idempotencyKey": f"k{n}", "properties": {"n": n}, **more}
+
+
+def test_monk_splits_down_to_the_path_for_one(world, upstream):
+    def answer(r):
+        body = json.loads(r.body)
+        if any(e["properties"]["n"] == 2 for e in body.get("events", [body])):
+            return 400, {"error": {"message": "no such meter", "code": "VALIDATION_ERROR"}}
+        return 202, {"status": "accepted", **({"count": len(body["events"])} if "events" in body else {"idempotencyKey": "k"})}
+    up = upstream(answer)
+    agent = world.agent({"up": output(up, "monk")})
+    agent.explain("up", "dead")
+    assert agent.post({"events": [usage(n) for n in range(4)]}, "/v1/events/batch").status == 202
+    agent.settled()
+    assert agent.ledger("up") == {"accepted": 4, "pending": 0, "delivered": 3, "dead": 1, "dropped": 0}
+    singles = [json.loads(r.body) for r in up.requests if r.path == "/v1/events"]
+    assert {"eventName", "idempotencyKey", "timestamp"} <= set(singles[0])
+    assert 2 in [e["properties"]["n"] for e in singles]
+    assert up.requests[0].path == "/v1/events/batch"
+
+
+def test_monk_without_the_path_for_one_is_asked_by_batch(world, upstream):
+    def answer(r):
+        body = json.loads(r.body)
+        if r.path == "/v1/events":
+            return 404, {"error": {"message": "no such path", "code": "NOT_FOUND"}}
+        bad = any(e["properties"]["n"] == 2 for e in body["events"])
+        return (400, {"error": {"message": "bad"}}) if bad else (202, {"status": "accepted", "count": len(body["events"])})
+    up = upstream(answer)
+    agent = world.agent({"up": output(up, "monk")})
+    agent.explain("up", "dead")
+    assert agent.post({"events": [usage(n) for n in range(4)]}, "/v1/events/batch").status == 202
+    agent.settled()
+    assert agent.ledger("up")["delivered"] == 3 and agent.ledger("up")["dead"] == 1
+
+
+def test_monk_lenient_takes_the_bad_ones_as_dead_letters(world, upstream):
+    up = upstream(lambda r: (202, {"status": "accepted", "count": len(json.loads(r.body)["events"])}))
+    agent = world.agent({"up": output(up, "monk", monk={"lenient": True})})
+    agent.explain("up", "dead")
+    bad = [usage(1, customerId="both"), {"externalCustomerId": "c"}, 7]
+    reply = agent.post({"events": [usage(0), *bad, usage(2)]}, "/v1/events/batch")
+    assert reply.status == 202 and reply.json()["count"] == 5
+    agent.settled()
+    assert agent.ledger("up") == {"accepted": 5, "pending": 0, "delivered": 2, "dead": 3, "dropped": 0}
+    assert agent.metric("penstock_events_dead_total", output="up", reason="invalid") == 3
+    assert sorted(e["properties"]["n"] for r in up.requests for e in json.loads(r.body)["events"]) == [0, 2]
+
+
+# --- SegOps ---------------------------------------------------------------------------------------------------
+
+def test_segops_sessions_can_be_off(world, upstream):
+    up = upstream(lambda r: (201, {"token": "t", "expires_at": "x", "uid": "u"}))
+    agent = world.agent({"up": output(up, "segops")})
+    headers = {"Authorization": "ApiKey pk_1", "Origin": "https://shop"}
+    reply = agent.request("POST", "/api/auth/session/", b"{}", {"Content-Type": "application/json", **headers})
+    assert reply.status == 201 and reply.json()["token"] == "t"
+    assert up.requests[0].headers["Authorization"] == "ApiKey pk_1" and up.requests[0].headers["Origin"] == "https://shop"
+    off = world.agent({"up": output(up, "segops", segops={"session": "off"})})
+    reply = off.request("POST", "/api/auth/session", b"{}", {"Content-Type": "application/json"})
+    assert reply.status == 404 and reply.json()["detail"]
+    assert len(up.requests) == 1
+
+
+def test_segops_keeps_members_that_it_does_not_know(world, upstream):
+    up = upstream(lambda r: (202, {"queued": len(json.loads(r.body)["events"]), "skipped": 0}))
+    agent = world.agent({"up": output(up, "segops")})
+    e = {"user_id": "u", "event_type": "t", "context": {"ip": "1"}, "occurred_at": "2026-05-04T09:12:33Z"}
+    reply = agent.post({"events": [e]}, "/api/ingestion/track/batch/")
+    assert reply.status == 202 and reply.json() == {"queued": 1, "skipped": 0}
+    agent.settled()
+    assert json.loads(up.requests[0].body)["events"] == [e]
+
+
+# --- CloudEvents webhooks -------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("allowed", ["*", "penstock.example"])
+def test_a_webhook_is_asked_for_consent_before_the_first_delivery(world, upstream, allowed):
+    up = upstream(lambda r: (200, "", {"WebHook-Allowed-Origin": allowed, "WebHook-Allowed-Rate": "6000"})
+                  if r.command == "OPTIONS" else 204)
+    agent = world.agent({"up": output(up, "cloudevents", "/hook", webhook_origin="penstock.example")})
+    assert agent.post([event(n) for n in range(5)]).status == 202
+    agent.settled()
+    assert [r.command for r in up.requests] == ["OPTIONS"] + ["POST"] * len(up.of("POST"))
+    assert up.requests[0].path == "/hook"
+    assert up.requests[0].headers["WebHook-Request-Origin"] == "penstock.example"
+    assert agent.post(event(9)).status == 202
+    agent.settled()
+    assert len(up.of("OPTIONS")) == 1
+
+
+def test_without_consent_nothing_is_delivered_until_it_is_given(world, upstream):
+    consent = threading.Event()
+    def answer(r):
+        if r.command == "OPTIONS":
+            return (200, "", {"WebHook-Allowed-Origin": "a" if consent.is_set() else "someone.else"})
+        return 204
+    up = upstream(answer)
+    agent = world.agent({"up": output(up, "cloudevents", "/hook", webhook_origin="a")})
+    agent.explain("consent")
+    assert agent.post(event(1)).status == 202
+    until(lambda: len(up.of("OPTIONS")) >= 2, "it is asked again")
+    assert up.of("POST") == [] and agent.ledger("up")["pending"] == 1
+    assert "consent" in json.dumps(agent.status())
+    consent.set()
+    agent.settled()
+    assert len(up.of("POST")) == 1
+
+
+def test_without_webhook_origin_nobody_is_asked(world, upstream):
+    up = upstream(lambda r: 204)
+    agent = world.agent({"up": output(up, "cloudevents", "/hook")})
+    assert agent.post(event(1)).status == 202
+    agent.settled()
+    assert [r.command for r in up.requests] == ["POST"]
+
+
+def test_as_a_webhook_itself(world, upstream):
+    up = upstream(lambda r: 200)
+    agent = world.agent({"up": output(up, "http", "/in")}, start=False)
+    agent.http_input(webhook=True)
+    agent.start()
+    headers = {"WebHook-Request-Origin": "a.example", "WebHook-Request-Rate": "120"}
+    reply = agent.request("OPTIONS", "/events", headers=headers)
+    assert reply.status == 200
+    assert reply.headers["webhook-allowed-origin"] == "a.example" and reply.headers["webhook-allowed-rate"] == "120"
+    assert agent.request("OPTIONS", "/events").status == 400
+
+
+# --- limits ---------------------------------------------------------------------------------------------------
+
+def test_limits_local_events_bounds_a_request_on_a_vendors_path(world, upstream):
+    up = upstream(lambda r: (202, {"status": "accepted", "count": len(json.loads(r.body)["events"])}))
+    agent = world.agent({"up": output(up, "monk", limits={"local_events": 3})})
+    assert agent.post({"events": [usage(n) for n in range(3)]}, "/v1/events/batch").status == 202
+    assert agent.post({"events": [usage(n) for n in range(4)]}, "/v1/events/batch").status in (400, 413)
+    agent.settled()
