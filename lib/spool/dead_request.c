@@ -266,9 +266,10 @@ static void purge(struct spool *s)
             if (r->ids[k] >= f->first && r->ids[k] < f->next)
                 purge_run(s, r->ids[k], r->ids[k] + 1);
     }
-    if (s->ctrl.len > start)
+    if (s->ctrl.len > start) { /* Else there is no commit to wait for. */
         ctrl_apply(s, start, true);
-    d->wait_ticket = s->ticket;
+        d->wait_ticket = s->ticket;
+    }
     dead_marks_changed(s);
     d->read_all = true;
 }
