@@ -38,7 +38,7 @@ static void end_hold(struct output *o, struct partition *p)
     ensure(o->held_partitions > 0);
     o->held_partitions--;
     p->held = p->probing = false;
-    if (p->skipped > 0)
+    if (p->skipped > 0 && !BUG(107))
         o->rewind = true;
 }
 
@@ -67,17 +67,19 @@ static void unhold_partition(struct output *o, struct partition *p)
              (const char *)p->name.at);
 }
 
-static void begin_hold(struct output *o)
+void answer_forgive(struct output *o)
 {
     for (struct list *l = o->order.next; l != &o->order; l = l->next)
-        CONTAINER_OF(l, struct batch, link)->failed_us = 0; /* time on hold is not counted against events */
+        CONTAINER_OF(l, struct batch, link)->failed_us = 0;
+    if (o->schedule.failing_us != 0)
+        o->schedule.failing_us = o->now_us;
 }
 
 static void came_back(struct output *o, uint64_t send_no)
 {
     uint64_t failing_us = o->schedule.failing_us;
     bool was_ok = o->schedule.phase == SCHEDULE_OK;
-    schedule_succeeded(&o->schedule, send_no);
+    schedule_succeeded(&o->schedule, send_no, o->now_us);
     o->success_wall_ns = clock_wall_ns(&o->clock);
     struct spool_ledger ledger;
     if (!was_ok && o->schedule.phase == SCHEDULE_OK) {
@@ -112,7 +114,7 @@ static void apply_effect(struct output *o, struct batch *b, const struct api_ver
     case EFFECT_STOP:
         schedule_held(&o->schedule, b->send_no, o->now_us, v->retry_after_us,
                       b->outcome.effect == EFFECT_STOP, &o->rng);
-        begin_hold(o);
+        answer_forgive(o);
         break;
     case EFFECT_HOLD_PARTITION:
         came_back(o, b->send_no);
@@ -297,7 +299,8 @@ void output_probed(struct output *o, const struct api_reply *reply, enum output_
 
 void answer_give_up(struct output *o)
 {
-    if (o->config.give_up_after_us == 0 || o->schedule.phase != SCHEDULE_RETRYING || o->dead_full)
+    if (o->config.give_up_after_us == 0 || o->schedule.phase != SCHEDULE_RETRYING || o->dead_full ||
+        o->schedule.paused)
         return;
     for (struct list *l = o->order.next; l != &o->order; l = l->next) {
         struct batch *b = CONTAINER_OF(l, struct batch, link);

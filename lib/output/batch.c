@@ -146,13 +146,18 @@ static void payload_begin(struct batch *b, const struct api_envelope *envelope)
     b->expires_ns = 0;
 }
 
+uint64_t batch_envelope_hash(const struct api_envelope *envelope)
+{
+    return hash64(envelope->after, hash64(envelope->between, hash64(envelope->before, 0)));
+}
+
 void batch_open(struct batch *b, struct partition *p, const struct api_envelope *envelope)
 {
     b->partition = p;
     b->state = BATCH_OPEN;
     b->payload = PAYLOAD_RAW;
     b->envelope_version = envelope->version;
-    b->envelope_hash = hash64(envelope->after, hash64(envelope->between, hash64(envelope->before, 0)));
+    b->envelope_hash = batch_envelope_hash(envelope);
     payload_begin(b, envelope);
 }
 

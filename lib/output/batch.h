@@ -136,6 +136,8 @@ void batch_close(struct batch *b);
 
 /* Lets payload memory go; the runs stay. */
 void batch_release(struct batch *b);
+/* What tells two envelopes apart on disk. */
+uint64_t batch_envelope_hash(const struct api_envelope *envelope);
 /* A batch that the spool knows, without its payload. */
 void batch_adopt(struct batch *b, struct partition *p, const struct spool_open_batch *open);
 /* Begins the payload anew; batch_add() then adds its members again, batch_loaded() ends it. */

@@ -21,6 +21,7 @@
 #include "lib/output/schedule.h"
 #include "lib/output/stats.h"
 #include "lib/output/transport.h"
+#include "lib/spool/bugs.h"
 
 #define PAYLOAD_BUDGET_DEFAULT (4u << 20)
 #define AHEAD 2            /* batches assigned beyond those that can be in flight */
@@ -82,6 +83,7 @@ struct output {
     uint64_t stalled_us; /* since when reading is stuck though there is something; 0: it is not */
     uint64_t spool_retry_us;
     uint64_t progress_us; /* something last moved */
+    bool waits;           /* the last step ended in a wait that is meant: backoff, hold, quota, pause, full letters */
     uint64_t wake_us;
     uint64_t scan;
     uint64_t idle_us;
@@ -147,6 +149,9 @@ struct api_settings dispatch_settings(const struct output *o, const struct batch
 
 /* --- answer.c --- */
 
+/* A time in which it was not the upstream's failing that nothing was sent (a hold, a pause, full letters) is not counted
+ * against events: retry.give_up_after begins anew. */
+void answer_forgive(struct output *o);
 /* Buries what retry.give_up_after says is to be given up. */
 void answer_give_up(struct output *o);
 /* Held partitions that have nothing to be probed with. */

@@ -44,7 +44,7 @@ static bool partition_may_send(const struct output *o, const struct partition *p
 /* One id must not be in two requests at the same time where the upstream tells events apart by it. */
 static bool clashes(const struct output *o, const struct batch *b)
 {
-    if (!o->config.api.api->unique_ids || o->in_flight == 0)
+    if (!o->config.api.api->unique_ids || o->in_flight == 0 || BUG(103))
         return false;
     for (struct list *l = o->order.next; l != &o->order; l = l->next) {
         const struct batch *other = CONTAINER_OF(l, struct batch, link);
@@ -61,7 +61,7 @@ static bool counted(struct output *o, struct batch *b)
     if (!b->unknown)
         return true;
     if (b->counted_no == 0) {
-        o->stats.repeated += b->count;
+        o->stats.repeated += BUG(104) ? 0 : b->count;
         output_save_stats(o);
         b->counted_no = spool_save_user(o->spool);
     }
@@ -70,7 +70,7 @@ static bool counted(struct output *o, struct batch *b)
 
 static bool sendable(struct output *o, struct batch *b)
 {
-    if (b->state != BATCH_WAITING || !b->durable || b->payload != PAYLOAD_READY ||
+    if (b->state != BATCH_WAITING || (!b->durable && !BUG(101)) || b->payload != PAYLOAD_READY ||
         o->now_us < b->not_before_us)
         return false;
     return partition_may_send(o, b->partition) && !unfit(o, b) && !clashes(o, b) && counted(o, b);
@@ -82,7 +82,7 @@ static struct batch *pick(struct output *o)
     o->scan++;
     for (struct list *l = o->order.next; l != &o->order; l = l->next) {
         struct batch *b = CONTAINER_OF(l, struct batch, link);
-        if (b->state == BATCH_FLIGHT || b->partition->scan == o->scan)
+        if (b->state == BATCH_FLIGHT || (b->partition->scan == o->scan && !BUG(102)))
             continue;
         if (!b->overtaken)
             b->partition->scan = o->scan;
@@ -106,7 +106,8 @@ static void start(struct output *o, struct batch *b)
     b->send_no = schedule_sent(&o->schedule);
     if (b->partition->held)
         b->partition->probing = true;
-    limit_rate_take(&o->rate, o->now_us);
+    if (!BUG(105))
+        limit_rate_take(&o->rate, o->now_us);
     limit_pace_sent(&o->pace, o->now_us, normal);
     o->stats.requests++;
     if (b->tries > 0 || b->recovered)

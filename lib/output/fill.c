@@ -314,7 +314,8 @@ void fill_assign(struct output *o)
         else if (err == ERR_CLOSED)
             o->spool_retry_us = o->now_us + RETRY_SPOOL_US; /* stopping: it stays in the spool */
         else
-            o->rewind = true; /* its members are not what they were: a policy of the spool took some */
+            o->rewind = true,
+            o->more = !BUG(115); /* its members are not what they were: a policy of the spool took some */
         break;
     }
     if (o->unassigned == 0 && o->readable)

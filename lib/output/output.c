@@ -274,19 +274,25 @@ static void trim_when_idle(struct output *o)
 /* Nothing may be pending with nothing under way: whatever went wrong, starting the connections and the
  * reading anew gets it going, and a person should hear of it. Waits that are meant (backoff, hold, quota,
  * pause, a slow but legal request) are not stalls. */
+static bool waits(const struct output *o)
+{
+    return o->schedule.paused || o->schedule.phase == SCHEDULE_STOPPED || o->dead_full ||
+           o->held_partitions > 0 || schedule_wake_us(&o->schedule, o->now_us) != 0;
+}
+
 static void check_stall(struct output *o)
 {
     uint64_t bound = STALL_US;
+    if (o->waits)
+        o->progress_us = o->now_us; /* its end is news, however long it was */
     if (2 * o->config.request_timeout_us + 30 * US_PER_S > bound)
         bound = 2 * o->config.request_timeout_us + 30 * US_PER_S;
     if (o->config.batch_wait_us + 30 * US_PER_S > bound)
         bound = o->config.batch_wait_us + 30 * US_PER_S;
     if (!o->opened || o->failed || o->now_us - o->progress_us < bound)
         return;
-    bool waits = o->schedule.paused || o->schedule.phase == SCHEDULE_STOPPED || o->dead_full ||
-                 o->held_partitions > 0 || schedule_wake_us(&o->schedule, o->now_us) != 0;
     struct spool_ledger ledger = {0};
-    if (!waits)
+    if (!waits(o))
         spool_ledger(o->spool, &ledger);
     if (ledger.pending > 0) {
         news_add(&o->news, NEWS_WARNING,
@@ -326,6 +332,8 @@ static uint64_t wake(const struct output *o)
     /* A wait that is meant has its own end; everything else is looked after. */
     if (o->in_flight > 0 || (at == 0 && (!list_empty(&o->order) || o->open_count > 0)))
         at = sooner(at, o->progress_us + STALL_US);
+    if (o->rewind && !BUG(115)) /* a drop was refused: the spool is short of room, or closing */
+        at = sooner(at, o->now_us + RETRY_SPOOL_US);
     if (o->idle_us != 0)
         at = sooner(at, o->idle_us + 10 * US_PER_S);
     return at;
@@ -349,6 +357,7 @@ struct output_wish output_step(struct output *o)
         payload_loads(o);
         settle_decided(o); /* what was found unfit to be sent as it is */
         check_stall(o);
+        o->waits = waits(o);
         if (next_wish(o, &wish))
             return wish;
         trim_when_idle(o);
@@ -375,6 +384,7 @@ void output_resume(struct output *o)
 {
     o->now_us = clock_mono_us(&o->clock);
     schedule_resume(&o->schedule, o->now_us);
+    answer_forgive(o);
     o->secrets_read = false;
     for (struct list *l = o->partitions.all.next; l != &o->partitions.all; l = l->next) {
         struct partition *p = CONTAINER_OF(l, struct partition, all);

@@ -3,6 +3,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/ensure.h"
+#include "lib/spool/bugs.h"
 
 #define HOLD_MIN_US US_PER_S
 #define QUOTA_FROM_US (3600 * US_PER_S)
@@ -55,7 +56,7 @@ unsigned schedule_slots(const struct schedule *s, uint64_t now_us, unsigned in_f
         return bound > in_flight ? bound - in_flight : 0;
     case SCHEDULE_RETRYING:
     case SCHEDULE_HELD:
-        return s->probing || now_us < s->next_us ? 0 : 1;
+        return (s->probing && !BUG(109)) || now_us < s->next_us ? 0 : 1;
     case SCHEDULE_STOPPED:
         return 0;
     }
@@ -104,19 +105,21 @@ void schedule_forgotten(struct schedule *s, uint64_t send_no)
     back(s, send_no);
 }
 
-void schedule_succeeded(struct schedule *s, uint64_t send_no)
+void schedule_succeeded(struct schedule *s, uint64_t send_no, uint64_t now_us)
 {
     back(s, send_no);
-    if (send_no <= s->mark)
+    /* With a floor ahead it was sent before that was set: what was asked for since is the later word. */
+    if (send_no <= s->mark || (now_us < s->floor_us && !BUG(108)))
         return;
     if (s->phase != SCHEDULE_OK)
-        s->ramp = 1;
+        s->ramp = BUG(110) ? 0 : 1;
     s->phase = SCHEDULE_OK;
     s->probing = false;
     s->quota = false;
     s->failures = s->holds = 0;
     s->failing_us = 0;
-    s->next_us = s->floor_us = 0;
+    s->next_us = 0;
+    s->floor_us = BUG(108) ? 0 : s->floor_us;
     if (s->ramp != 0 && ++s->ramp >= s->concurrency)
         s->ramp = 0;
 }

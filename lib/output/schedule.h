@@ -55,8 +55,9 @@ bool schedule_is_hold_probe(const struct schedule *s);
 
 /* A request starts. The number names it in the reports below. */
 uint64_t schedule_sent(struct schedule *s);
-/* It was answered, and the answer shows that the upstream takes us. */
-void schedule_succeeded(struct schedule *s, uint64_t send_no);
+/* It was answered, and the answer shows that the upstream takes us. Says nothing while a floor is ahead: another
+ * request's Retry-After came later than this one was sent. */
+void schedule_succeeded(struct schedule *s, uint64_t send_no, uint64_t now_us);
 /* It failed in a way that time may mend. retry_after_us 0: none was given. */
 void schedule_failed(struct schedule *s, uint64_t send_no, uint64_t now_us, uint64_t retry_after_us,
                      bool quota, struct rng *rng);

@@ -279,8 +279,10 @@ void settle_decided(struct output *o)
         o->decided = true;
     }
     o->room = false;
-    if (!full)
-        o->dead_full = false;
+    if (full || !o->dead_full)
+        return;
+    o->dead_full = false;
+    answer_forgive(o);
 }
 
 void settle_done(struct output *o, uint64_t batch_no)

@@ -2,6 +2,7 @@
 #include "lib/output/verdict.h"
 
 #include "lib/base/ensure.h"
+#include "lib/spool/bugs.h"
 
 #include <stdlib.h>
 
@@ -133,6 +134,10 @@ static void again(const struct api_verdict *v, const struct verdict_case *c, str
         outcome_all_dead(o, c->count, DEAD_GAVE_UP, c->status, v->text);
         return;
     }
+    if (BUG(111) && c->count > 1) { /* cut after an unknown outcome */
+        outcome_all_remain(o, c->count, 2, false);
+        return;
+    }
     o->kind = OUTCOME_AGAIN;
 }
 
@@ -140,8 +145,8 @@ static void split(const struct api_verdict *v, const struct verdict_case *c, boo
 {
     o->effect = EFFECT_SUCCESS;
     o->too_large = v->reason == DEAD_TOO_LARGE;
-    if (c->count == 1)
-        outcome_all_dead(o, 1, v->reason, c->status, v->text);
+    if (c->count == 1 || BUG(112))
+        outcome_all_dead(o, c->count, v->reason, c->status, v->text);
     else
         outcome_all_remain(o, c->count, singles ? VERDICT_PIECES_MAX : 2, singles);
 }
@@ -159,7 +164,7 @@ static void per_event(const struct api_verdict *v, const struct verdict_case *c,
     o->effect = v->backoff ? EFFECT_BACKOFF : EFFECT_SUCCESS;
     for (unsigned i = 0; i < c->count; i++) {
         const struct api_event_verdict *e = &v->events[i];
-        if (e->action == ACT_DELIVERED) {
+        if (e->action == ACT_DELIVERED || (BUG(113) && e->action == ACT_RETRY)) {
             set_fate(o, i, FATE_DELIVERED);
         } else if (e->action == ACT_DEAD) {
             set_dead(o, i, e->reason, e->status, e->answer);
@@ -221,12 +226,10 @@ void verdict_apply(const struct api_verdict *v, const struct verdict_case *c, st
             hold(EFFECT_HOLD, ret);
             return;
         }
+        /* A single event, too, becomes a new batch: its bytes change, so its id must. */
         ret->structured = true;
         ret->effect = EFFECT_SUCCESS;
-        if (c->count == 1)
-            ret->kind = OUTCOME_AGAIN;
-        else
-            outcome_all_remain(ret, c->count, VERDICT_PIECES_MAX, true);
+        outcome_all_remain(ret, c->count, VERDICT_PIECES_MAX, true);
         return;
     case ACT_PER_EVENT:
         per_event(v, c, ret);

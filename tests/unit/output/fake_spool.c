@@ -224,6 +224,12 @@ void fake_drop_batch(struct spool *s, uint64_t batch_no)
     note(s, NOTE_LOST, batch_no);
 }
 
+void fake_expire(struct spool *s, uint64_t seq)
+{
+    ensure(fake_record(s, seq)->batch_no == 0);
+    end_record(s, seq, FAKE_DROPPED);
+}
+
 void fake_corrupt(struct spool *s, uint64_t seq)
 {
     uint64_t no = fake_record(s, seq)->batch_no;

@@ -400,3 +400,49 @@ Test(once, out_of_batch_mode_after_the_upstream_refused_it)
     cr_assert_eq(s.state, OUT_HELD);
     rig_deinit(&r);
 }
+
+Test(once, a_single_event_leaves_batch_mode_as_itself)
+{
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    rig_offer_n(&r, 1);
+    rig_run(&r);
+    rig_pass(&r, 2 * US_PER_S);
+    cr_assert_eq(r.sent_count, 1);
+    cr_assert_str_eq(rig_body(&r, 0), "[1]");
+    rig_reply(&r, 0, 406, "");
+    rig_run(&r);
+    cr_assert_eq(r.sent_count, 2);
+    cr_assert_str_eq(rig_body(&r, 1), "1");
+    cr_assert_str_neq(r.sent[0].payload_id, r.sent[1].payload_id, "other bytes, another id");
+    rig_deinit(&r);
+}
+
+Test(once, what_went_outside_batch_mode_goes_so_again_after_a_restart)
+{
+    struct rig r;
+    rig_init(&r);
+    rig_start(&r);
+    rig_offer_n(&r, 3);
+    rig_run(&r);
+    rig_pass(&r, 2 * US_PER_S);
+    rig_reply(&r, 0, 406, "");
+    rig_run(&r);
+    cr_assert_str_eq(rig_body(&r, 1), "1");
+    char id[40];
+    (void)snprintf(id, sizeof id, "%s", r.sent[1].payload_id);
+    rig_restart(&r); /* with the outcome of that request unknown, and the mode forgotten */
+    rig_run(&r);
+    unsigned n = rig_last(&r);
+    cr_assert_str_eq(r.sent[n].payload_id, id);
+    cr_assert_str_eq(rig_body(&r, n), "1");
+    rig_reply(&r, n, 200, "");
+    for (unsigned event = 2; event <= 3; event++) {
+        char body[4];
+        (void)snprintf(body, sizeof body, "%u", event);
+        cr_assert_str_eq(rig_body(&r, ++n), body, "the mode was learnt from it");
+        rig_reply(&r, n, 200, "");
+    }
+    rig_deinit(&r);
+}

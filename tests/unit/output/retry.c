@@ -510,3 +510,77 @@ Test(retry, an_event_that_is_always_passing_does_not_hold_up_its_partition_for_e
     cr_assert_eq(fake_record(r.spool, 5)->fate, FAKE_PENDING, "and it is retried still");
     rig_deinit(&r);
 }
+
+Test(retry, waits_that_are_meant_are_no_stall_however_long)
+{
+    struct rig r;
+    begin(&r, 1, 30);
+    rig_reply_after(&r, 0, 429, "259200");
+    rig_pass_by_wakes(&r, UINT64_C(259300) * US_PER_S);
+    cr_assert_eq(r.rebuilds, 0, "a quota of days");
+    rig_reply(&r, rig_last(&r), 200, "");
+    output_pause(r.output);
+    rig_run(&r);
+    if (r.sent[rig_last(&r)].open)
+        rig_reply(&r, rig_last(&r), 200, "");
+    rig_pass(&r, 86400 * US_PER_S);
+    output_resume(r.output);
+    rig_run(&r);
+    cr_assert_eq(r.rebuilds, 0, "a pause");
+    fake_set_dead_full(r.spool, true);
+    rig_reply(&r, rig_last(&r), 409, "no");
+    rig_pass_by_wakes(&r, 3600 * US_PER_S);
+    fake_set_dead_full(r.spool, false);
+    rig_pass_by_wakes(&r, 10 * US_PER_S);
+    cr_assert_eq(r.rebuilds, 0, "full letters");
+    rig_deinit(&r);
+}
+
+/* One failure, then a pause or full letters for longer than give_up_after: the upstream has not failed for
+ * that long. */
+Test(retry, time_in_which_nothing_was_tried_is_not_counted_by_give_up_after)
+{
+    for (unsigned full = 0; full < 2; full++) {
+        struct rig r;
+        rig_init(&r);
+        r.config.give_up_after_us = 60 * US_PER_S;
+        r.config.concurrency = 2;
+        rig_start(&r);
+        rig_offer_n(&r, 20);
+        rig_run(&r);
+        cr_assert_eq(rig_open(&r), 2);
+        rig_break(&r, 0, BREAK_CONNECT);
+        if (full) {
+            fake_set_dead_full(r.spool, true);
+            rig_reply(&r, 1, 409, "no");
+            rig_pass_by_wakes(&r, 600 * US_PER_S);
+            fake_set_dead_full(r.spool, false);
+            rig_pass_by_wakes(&r, 2 * US_PER_S);
+        } else {
+            output_pause(r.output);
+            rig_pass(&r, 600 * US_PER_S);
+            output_resume(r.output);
+            rig_pass_by_wakes(&r, 2 * US_PER_S);
+        }
+        cr_assert_eq(fake_record(r.spool, 1)->fate, FAKE_PENDING);
+        unsigned n = rig_last(&r);
+        cr_assert(r.sent[n].open, "it is tried again instead");
+        rig_deinit(&r);
+    }
+}
+
+Test(retry, events_that_a_policy_took_from_a_closed_batch_do_not_stop_the_rest)
+{
+    struct rig r;
+    begin(&r, 3, 70); /* three batches in flight, two assigned, one closed and waiting to be */
+    fake_set_control_full(r.spool, true);
+    for (unsigned n = 0; n < 3; n++)
+        rig_reply(&r, n, 200, "");
+    for (uint64_t seq = 51; seq <= 60; seq++)
+        fake_expire(r.spool, seq);
+    fake_set_control_full(r.spool, false);
+    rig_pass_by_wakes(&r, 3 * US_PER_S);
+    cr_assert_eq(r.sent_count, 6);
+    cr_assert(strstr(rig_body(&r, 5), "61") != NULL);
+    rig_deinit(&r);
+}

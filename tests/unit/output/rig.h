@@ -42,6 +42,7 @@ void fake_make_durable(struct spool *s);
 bool fake_is_durable(const struct spool *s, uint64_t batch_no);
 void fake_drop_batch(struct spool *s, uint64_t batch_no); /* drop_oldest took it */
 void fake_corrupt(struct spool *s, uint64_t seq);         /* one member of an open batch is lost */
+void fake_expire(struct spool *s, uint64_t seq);          /* an unassigned one */
 void fake_set_window(struct spool *s, uint64_t seqs);
 void fake_set_state(struct spool *s, enum spool_state state);
 

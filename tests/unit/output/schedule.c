@@ -7,6 +7,7 @@
 
 #define MS US_PER_MS
 #define S US_PER_S
+#define NOW (100 * S)
 
 static struct rng rng;
 
@@ -102,13 +103,13 @@ Test(schedule, recovery_ramps_up)
     struct schedule s = fresh();
     schedule_limits(&s, 500 * MS, 60 * S, 16);
     schedule_failed(&s, schedule_sent(&s), 0, 0, false, &rng);
-    schedule_succeeded(&s, schedule_sent(&s));
+    schedule_succeeded(&s, schedule_sent(&s), NOW);
     cr_assert_eq(s.phase, SCHEDULE_OK);
     unsigned slots = schedule_slots(&s, 100 * S, 0);
     cr_assert_eq(slots, 2);
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned i = 0; i < slots; i++)
-            schedule_succeeded(&s, schedule_sent(&s));
+            schedule_succeeded(&s, schedule_sent(&s), NOW);
         cr_assert_leq(schedule_slots(&s, 100 * S, 0), 2 * slots, "at most double per round trip");
         slots = schedule_slots(&s, 100 * S, 0);
     }
@@ -121,9 +122,23 @@ Test(schedule, old_news_neither_end_an_outage_nor_deepen_it)
     uint64_t early = schedule_sent(&s), late = schedule_sent(&s);
     schedule_failed(&s, late, S, 0, false, &rng);
     uint64_t next = s.next_us;
-    schedule_succeeded(&s, early);
+    schedule_succeeded(&s, early, NOW);
     cr_assert_eq(s.phase, SCHEDULE_RETRYING);
     cr_assert_eq(s.next_us, next);
+}
+
+Test(schedule, a_success_does_not_end_a_floor_that_was_set_after_it_was_sent)
+{
+    struct schedule s = fresh();
+    uint64_t first = schedule_sent(&s), other = schedule_sent(&s);
+    schedule_failed(&s, first, 10 * S, 0, false, &rng);
+    uint64_t probe = schedule_sent(&s);
+    schedule_failed(&s, other, 11 * S, 30 * S, false, &rng);
+    schedule_succeeded(&s, probe, 12 * S);
+    cr_assert_eq(schedule_slots(&s, 41 * S - 1, 0), 0);
+    cr_assert_leq(schedule_slots(&s, 200 * S, 0), 1, "and then with one request");
+    schedule_succeeded(&s, schedule_sent(&s), 200 * S);
+    cr_assert_eq(s.phase, SCHEDULE_OK);
 }
 
 Test(schedule, a_success_resets_the_delays)
@@ -131,7 +146,7 @@ Test(schedule, a_success_resets_the_delays)
     struct schedule s = fresh();
     for (unsigned i = 0; i < 10; i++)
         schedule_failed(&s, schedule_sent(&s), 0, 0, false, &rng);
-    schedule_succeeded(&s, schedule_sent(&s));
+    schedule_succeeded(&s, schedule_sent(&s), NOW);
     schedule_failed(&s, schedule_sent(&s), 0, 0, false, &rng);
     cr_assert_leq(s.next_us, 500 * MS);
 }
@@ -158,7 +173,7 @@ Test(schedule, an_outage_on_top_of_a_hold_does_not_end_it)
     schedule_held(&s, schedule_sent(&s), 0, 0, false, &rng);
     schedule_failed(&s, schedule_sent(&s), s.next_us, 0, false, &rng);
     cr_assert_eq(s.phase, SCHEDULE_HELD);
-    schedule_succeeded(&s, schedule_sent(&s));
+    schedule_succeeded(&s, schedule_sent(&s), NOW);
     cr_assert_eq(s.phase, SCHEDULE_OK);
 }
 
@@ -199,7 +214,7 @@ Test(schedule, immediate_retries_stay_a_share_of_requests)
     struct schedule s = fresh();
     unsigned retries = 0, sends = 1000;
     for (unsigned i = 0; i < sends; i++) {
-        schedule_succeeded(&s, schedule_sent(&s));
+        schedule_succeeded(&s, schedule_sent(&s), NOW);
         retries += schedule_take_retry(&s);
     }
     cr_assert_leq(retries, sends / 10 + 10);

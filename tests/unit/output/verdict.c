@@ -177,6 +177,16 @@ static const struct row rows[] = {
      0,
      2,
      -1},
+    {"out of batch mode, and alone",
+     {.action = ACT_MODE_RETRY},
+     {.count = 1, .batch_mode = true},
+     OUTCOME_CUT,
+     EFFECT_SUCCESS,
+     0,
+     1,
+     0,
+     1,
+     -1},
     {"no other mode", {.action = ACT_MODE_RETRY}, {.count = 2}, OUTCOME_AGAIN, EFFECT_HOLD, 0, 0, 0, 0, -1},
 };
 
