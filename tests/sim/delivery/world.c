@@ -1,0 +1,404 @@
+/* world: the run from its first start to its quiet end. See world.h. */
+#include "tests/sim/delivery/world.h"
+
+#include "lib/base/clock.h"
+#include "tests/sim/fiber.h"
+#include "tests/sim/heap.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define WALL_START_NS (UINT64_C(1700000000) * NS_PER_S)
+
+const char *const branch_names[MET_COUNT] = {
+    "kill",        "power_loss",   "crash_in_start", "stop",        "storage_failed", "full",
+    "send",        "send_again",   "send_recovered", "delivered",   "rows",           "split",
+    "too_large",   "busy",         "retry_after",    "retry_days",  "server_error",   "page",
+    "short",       "hold",         "hold_partition", "probe",       "refused",        "lost",
+    "answer_lost", "torn",         "timeout",        "reused",      "cancel",         "certificate",
+    "outage",      "long_outage",  "letter",         "gave_up",     "replay",         "purge",
+    "dropped",     "expired",      "pause",          "reconfigure", "encode",         "plain",
+    "structured",  "load_retired", "true_repeat"};
+uint64_t branches_met[MET_COUNT];
+void (*world_on_fail)(struct world *w, const char *why);
+
+void world_met(enum branch what)
+{
+    branches_met[what]++;
+}
+
+void world_trace(struct world *w, uint64_t x)
+{
+    w->trace = (w->trace ^ x) * UINT64_C(0x9FB21C651E98DF25);
+    w->trace ^= w->trace >> 29;
+}
+
+_Noreturn void world_fail(struct world *w, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (world_on_fail != NULL)
+        world_on_fail(w, text);
+    abort();
+}
+
+void world_say(struct world *w, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)printf("%7" PRIu64 " %14.6f ", w->steps, (double)w->now_us / 1e6);
+    (void)vprintf(format, args);
+    (void)putchar('\n');
+    va_end(args);
+}
+
+bool world_open(const struct world *w)
+{
+    return w->output != NULL && w->opened && !w->stopping && !w->storage_failed && w->dying == ALIVE;
+}
+
+uint64_t world_wall_ns(const struct world *w)
+{
+    return WALL_START_NS + w->now_us * 1000 + w->wall_offset_ns;
+}
+
+/* --- the queue ---------------------------------------------------------------------------------------- */
+
+static bool sooner(const struct happen *a, const struct happen *b)
+{
+    return a->at_us < b->at_us || (a->at_us == b->at_us && a->order < b->order);
+}
+
+void world_at(struct world *w, uint64_t in_us, enum happening kind, unsigned life, uint64_t a, uint64_t b)
+{
+    if (w->queue_count == QUEUE_MAX)
+        world_fail(w, "the simulator's queue is full: event %d", kind);
+    struct happen e = {w->now_us + in_us, ++w->order, kind, life, a, b};
+    unsigned at = w->queue_count++;
+    while (at > 0 && sooner(&e, &w->queue[(at - 1) / 2])) {
+        w->queue[at] = w->queue[(at - 1) / 2];
+        at = (at - 1) / 2;
+    }
+    w->queue[at] = e;
+}
+
+static struct happen take(struct world *w)
+{
+    struct happen first = w->queue[0], last = w->queue[--w->queue_count];
+    unsigned at = 0;
+    for (;;) {
+        unsigned child = 2 * at + 1;
+        if (child >= w->queue_count)
+            break;
+        if (child + 1 < w->queue_count && sooner(&w->queue[child + 1], &w->queue[child]))
+            child++;
+        if (!sooner(&w->queue[child], &last))
+            break;
+        w->queue[at] = w->queue[child];
+        at = child;
+    }
+    w->queue[at] = last;
+    return first;
+}
+
+/* --- death -------------------------------------------------------------------------------------------- */
+
+static struct disk_fate draw_fate(struct world *w)
+{
+    static const int kinds[] = {FATE_LOST, FATE_RANDOM, FATE_KEPT, FATE_RANDOM, FATE_ONE_LOST, FATE_ONE_KEPT};
+    struct disk_fate fate = {.kind = kinds[decide(&w->luck, 6)]};
+    unsigned pending = disk_pending(w->disk);
+    fate.one = pending == 0 ? 0 : decide(&w->luck, pending);
+    return fate;
+}
+
+/* Starts are worth dying in, and so are the moments that matter. */
+static void maybe_die(struct world *w, uint32_t more)
+{
+    const struct knobs *k = &w->knobs;
+    if (w->quiet || w->dying != ALIVE || w->output == NULL || w->starts_crashed >= 5)
+        return;
+    if (decide_rarely(&w->luck, k->one_in_kill == 0 ? 0 : 1 + k->one_in_kill / more))
+        w->dying = DIE_BY_KILL;
+    else if (decide_rarely(&w->luck, k->one_in_power == 0 ? 0 : 1 + k->one_in_power / more))
+        w->dying = DIE_BY_POWER;
+}
+
+void world_point(struct world *w)
+{
+    w->points++;
+    if (w->die_at_point != 0 && w->points >= w->die_at_point && w->output != NULL && !w->quiet)
+        w->dying = w->die_by_kill ? DIE_BY_KILL : DIE_BY_POWER;
+    maybe_die(w, w->opened ? 1 : 4);
+    if (w->dying != ALIVE && fiber_inside())
+        fiber_rest(); /* and never comes back */
+}
+
+static void die(struct world *w)
+{
+    struct disk_fate fate = {FATE_RANDOM, 0};
+    bool power = w->dying == DIE_BY_POWER;
+    w->dying = ALIVE;
+    if (w->output == NULL)
+        return;
+    if (w->die_at_point != 0) {
+        fate = w->die_fate;
+        w->die_at_point = w->die_again_after == 0 ? 0 : w->points + w->die_again_after;
+        w->die_by_kill = w->die_again_by_kill;
+        w->die_again_after = 0;
+    } else if (power) {
+        fate = draw_fate(w);
+    }
+    process_die(w, power, fate);
+    world_at(w, 1 + decide(&w->luck, decide(&w->luck, 4) == 1 ? 3000000 : 1000), EV_START, 0, 0, 0);
+}
+
+/* --- from outside ------------------------------------------------------------------------------------- */
+
+static void heal_disk(struct world *w)
+{
+    w->disk_error = 0;
+    w->squeezed = 0;
+    disk_set_capacity(w->disk, UINT64_C(1) << 40);
+}
+
+static void mischief(struct world *w)
+{
+    const struct knobs *k = &w->knobs;
+    upstream_mischief(w);
+    if (decide_rarely(&w->luck, k->one_in_wall_jump)) {
+        static const int64_t jumps_s[] = {3600, -3600, 1, -1, 20 * 365 * 86400};
+        w->wall_offset_ns += (uint64_t)(jumps_s[decide(&w->luck, 5)] * (int64_t)NS_PER_S);
+    }
+    if (decide_rarely(&w->luck, k->one_in_squeeze) && w->squeezed == 0) {
+        w->squeezed = disk_used(w->disk) + decide(&w->luck, 65536);
+        disk_set_capacity(w->disk, w->squeezed);
+        world_at(w, 1000 + decide(&w->luck, 10000000), EV_HEAL_DISK, 0, 0, 0);
+    }
+    if (world_open(w) && decide_rarely(&w->luck, k->one_in_whim))
+        senders_whim(w);
+    if (world_open(w) && decide_rarely(&w->luck, k->one_in_stop))
+        process_stop(w);
+}
+
+/* --- the loop ----------------------------------------------------------------------------------------- */
+
+static void dispatch(struct world *w, const struct happen *e)
+{
+    switch (e->kind) {
+    case EV_START:
+        if (w->output == NULL)
+            process_start(w);
+        break;
+    case EV_RUN_JOB:
+    case EV_JOB_DONE:
+    case EV_TIMER:
+        process_event(w, e);
+        break;
+    case EV_WAKE:
+    case EV_ENCODED:
+    case EV_ARRIVE:
+    case EV_ANSWER:
+    case EV_BREAK:
+    case EV_PROBED:
+        shell_event(w, e);
+        break;
+    case EV_PRODUCE:
+        if (!w->quiet)
+            senders_turn(w);
+        break;
+    case EV_HEAL_DISK:
+        heal_disk(w);
+        break;
+    case EV_HEAL_UPSTREAM:
+        w->down = false;
+        break;
+    case EV_KINDS:
+        break;
+    }
+}
+
+static void after_event(struct world *w)
+{
+    if (w->output == NULL)
+        return;
+    if (world_open(w)) {
+        if (w->dirty)
+            shell_step(w);
+        senders_note_acked(w);
+        oracle_check(w);
+    }
+    if (w->storage_failed) { /* the supervisor starts it again */
+        world_met(MET_STORAGE_FAILED);
+        w->starts_crashed = 0;
+        w->dying = DIE_BY_KILL;
+    }
+}
+
+/* The two timers are not in the queue: they are set anew all the time. */
+static struct happen next_happening(struct world *w)
+{
+    uint64_t at = w->queue_count == 0 ? UINT64_MAX : w->queue[0].at_us;
+    struct happen timer = {w->timer_at_us, 0, EV_TIMER, w->life, 0, 0};
+    struct happen wake = {w->wake_at_us, 0, EV_WAKE, w->life, 0, 0};
+    if (w->timer_at_us != 0 && w->timer_at_us <= at &&
+        (w->wake_at_us == 0 || w->timer_at_us <= w->wake_at_us)) {
+        w->timer_at_us = 0;
+        return timer;
+    }
+    if (w->wake_at_us != 0 && w->wake_at_us <= at) {
+        w->wake_at_us = 0;
+        return wake;
+    }
+    if (w->queue_count == 0)
+        world_fail(w, "nothing will ever happen again: opened %d, stopping %d", w->opened, w->stopping);
+    return take(w);
+}
+
+static void step(struct world *w)
+{
+    struct happen e = next_happening(w);
+    if (e.life != 0 && e.life != w->life)
+        return;
+    w->now_us = e.at_us > w->now_us ? e.at_us : w->now_us;
+    w->steps++;
+    world_trace(w, e.at_us ^ (uint64_t)e.kind << 56);
+    dispatch(w, &e);
+    if (w->dying == ALIVE)
+        after_event(w);
+    if (!w->quiet && w->dying == ALIVE && w->script == NULL)
+        mischief(w);
+    if (w->dying == ALIVE)
+        world_point(w);
+    if (w->knobs.aimed && (e.kind == EV_ARRIVE || e.kind == EV_ANSWER || e.kind == EV_BREAK))
+        maybe_die(w, 64);
+    if (w->dying != ALIVE)
+        die(w);
+    if (w->closed) {
+        process_stopped(w);
+        world_at(w, 1 + decide(&w->luck, 100000), EV_START, 0, 0, 0);
+    }
+}
+
+/* --- the whole run ------------------------------------------------------------------------------------ */
+
+static bool drained(struct world *w)
+{
+    struct spool_ledger l;
+    if (!world_open(w) || !output_idle(w->output))
+        return false;
+    spool_ledger(w->spool, &l);
+    return l.pending == 0;
+}
+
+static void drain(struct world *w)
+{
+    uint64_t from = w->asked_until_us > w->now_us ? w->asked_until_us : w->now_us;
+    uint64_t deadline = from + UINT64_C(4) * 3600 * US_PER_S, steps_end = w->steps + 400000;
+    for (unsigned turn = 1; !drained(w); turn++) {
+        step(w);
+        if (world_open(w) && turn % 50 == 0)
+            senders_purge(w, false);    /* somebody makes room for letters */
+        if (w->asked_until_us > from) { /* an answer that was still on its way */
+            from = w->asked_until_us;
+            deadline = from + UINT64_C(4) * 3600 * US_PER_S;
+        }
+        if (w->now_us <= deadline && w->steps <= steps_end)
+            continue;
+        struct output_status s = {0};
+        if (w->output != NULL)
+            output_status(w->output, &s);
+        world_fail(w, "does not drain: %" PRIu64 " pending, %s, %u in flight, %u waiting, %u open: %s",
+                   s.ledger.pending, output_state_names[s.state], s.in_flight, s.waiting, s.open_batches,
+                   s.error);
+    }
+}
+
+static void list_letters(struct world *w)
+{
+    uint64_t steps_end = w->steps + 100000;
+    w->letters_known = false;
+    w->letters_after = 0;
+    while (!w->letters_known) {
+        if (world_open(w) && !w->dead_busy)
+            senders_list_letters(w);
+        step(w);
+        if (w->steps > steps_end)
+            world_fail(w, "a list of letters does not end");
+    }
+}
+
+static void stop_and_start(struct world *w)
+{
+    unsigned life = w->life;
+    uint64_t steps_end = w->steps + 100000;
+    process_stop(w);
+    while (w->life == life || !world_open(w)) {
+        step(w);
+        if (w->steps > steps_end)
+            world_fail(w, "a stop and start does not end");
+    }
+}
+
+static void quieten(struct world *w)
+{
+    struct knobs *k = &w->knobs;
+    w->quiet = w->luck.plain = true;
+    w->script_points = w->points;
+    heal_disk(w);
+    w->down = false;
+    w->unauthorized_until_us = w->certificate_until_us = 0;
+    memset(w->no_partition_until_us, 0, sizeof w->no_partition_until_us);
+    k->one_in_fault = k->one_in_rest = 0;
+    k->one_in_refused = k->one_in_lost = k->one_in_answer_lost = k->one_in_torn = k->one_in_slow = 0;
+    k->one_in_busy = k->one_in_error = k->one_in_page = k->one_in_row_later = k->one_in_short = 0;
+    if (w->output == NULL)
+        world_at(w, 1, EV_START, 0, 0, 0);
+    if (w->paused && world_open(w)) {
+        output_resume(w->output);
+        w->floor_us = 0;
+    }
+    w->paused = false;
+    w->dirty = true;
+}
+
+static void begin(struct world *w)
+{
+    struct disk_gate gate = process_gate(w);
+    oracle_reset(w);
+    disk_reset(w->disk);
+    heap_drop();
+    w->trace = w->seed * UINT64_C(0x9E3779B97F4A7C15) + 1;
+    w->now_us = US_PER_S;
+    knobs_draw(w);
+    if (w->script != NULL)
+        knobs_script(w);
+    disk_set_gate(w->disk, &gate);
+    disk_set_ordered(w->disk, decide(&w->luck, 4) != 1);
+    disk_set_lying(w->disk, false);
+    disk_set_capacity(w->disk, UINT64_C(1) << 40);
+    world_at(w, 1, EV_START, 0, 0, 0);
+    world_at(w, 10, EV_PRODUCE, 0, 0, 0);
+}
+
+void world_run(struct world *w)
+{
+    begin(w);
+    while (w->steps < w->steps_max)
+        step(w);
+    quieten(w);
+    drain(w);
+    list_letters(w);
+    oracle_check_end(w);
+    stop_and_start(w);
+    drain(w);
+    list_letters(w);
+    oracle_check_end(w);
+    world_trace(w, disk_hash(w->disk));
+    process_die(w, false, (struct disk_fate){0});
+}
