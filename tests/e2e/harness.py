@@ -378,17 +378,21 @@ class Agent:
         body = events if isinstance(events, (bytes, str)) else json.dumps(events)
         return self.request("POST", path, body, {"Content-Type": "application/json", **headers})
 
+    def all_said(self):
+        """Every line of standard error, of all of its lives."""
+        return [line for path in sorted(self.world.dir.glob(f"*-{self.name}.err"))
+                for line in path.read_text(errors="replace").splitlines()]
+
     def complaints(self):
         """Lines of standard error that nobody has explained."""
         if self.process is None:
             return []
         lines = []
-        for path in sorted(self.world.dir.glob(f"*-{self.name}.err")):
-            for line in path.read_text(errors="replace").splitlines():
-                # A change of an output's state is no complaint by itself: tests ask for the state.
-                calm = re.match(r"\S+Z (info |debug|\w+ +output \S+: (retrying|held|full|quota|partition \".*\" is held): )", line)
-                if line and not calm and not any(re.search(p, line) for p in self.expected):
-                    lines.append(line)
+        for line in self.all_said():
+            # A change of an output's state is no complaint by itself: tests ask for the state.
+            calm = re.match(r"\S+Z (info |debug|\w+ +output \S+: (retrying|held|full|quota|partition \".*\" is held): )", line)
+            if line and not calm and not any(re.search(p, line) for p in self.expected):
+                lines.append(line)
         return lines
 
 
