@@ -1,12 +1,16 @@
 """Power failure under a real file system, write by write. Needs root, /dev/fuse and loop devices.
 
 The agent runs on ext4 on a loop device whose backing file is served by power_recorder, which logs every block
-write and flush in order; the sender writes a mark into the same log as soon as it has read an answer. So every answer
-has an exact place among the writes. A power cut at any place leaves everything up to the last flush before it,
-and any part of what came after: none, all, some sectors, in any order, one with garbage. Each such image is
-mounted (the kernel replays its journal), an agent is started on it, and every event that was answered for before the
-cut must be delivered, with a ledger that balances.
+write and flush in order; the sender writes a mark into the same log as soon as it has read an answer, and the
+upstream one as it gets a batch and one when it has taken it. So every answer and every send has an exact place among
+the writes. A power cut at any place leaves everything up to the last flush before it, and any part of what came after:
+none, all, some sectors, in any order, one with garbage. Each such image is mounted (the kernel replays its journal),
+an agent is started on it, and every event that was answered for before the cut must be delivered unless the upstream
+had taken it before the cut, under the id that it was sent under before the cut if it was, with a ledger that balances.
+PENSTOCK_POWER_CUTS changes the number of cuts, PENSTOCK_POWER_MOUNT the options of the file system.
 """
+import collections
+import json
 import os
 import pathlib
 import random
@@ -15,10 +19,12 @@ import subprocess
 import threading
 
 import pytest
+from front import Front
 from harness import PENSTOCK, Process, event, needs_root, run, until
 
 SIZE_MIB = 64
 CUTS = int(os.environ.get("PENSTOCK_POWER_CUTS", "100"))
+MOUNT = os.environ.get("PENSTOCK_POWER_MOUNT", "data=ordered")
 SECTOR = 512
 RECORDER = pathlib.Path(PENSTOCK).parent / "tests" / "power" / "power_recorder"
 
@@ -43,7 +49,7 @@ class Mounted:
         must(["mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", self.loop])
 
     def mount(self):
-        done = run(["mount", "-t", "ext4", self.loop, str(self.at)])
+        done = run(["mount", "-t", "ext4", "-o", MOUNT, self.loop, str(self.at)])
         assert done.returncode == 0, done.stderr
         self.mounted = True
 
@@ -68,7 +74,7 @@ def small_output(sink):
 class Sender(threading.Thread):
     """Sends one request after the other on a connection of its own, and remembers what was answered for."""
 
-    def __init__(self, agent, first, mark=lambda n: None):
+    def __init__(self, agent, first, mark=lambda what, numbers: None):
         super().__init__(daemon=True)
         self.agent, self.next, self.mark = agent, first, mark
         self.acknowledged, self.offered, self.stop = [], 0, False
@@ -85,8 +91,7 @@ class Sender(threading.Thread):
                 return
             if status == 202:
                 self.acknowledged += numbers
-                for n in numbers:
-                    self.mark(n)
+                self.mark("answered", numbers)
 
 
 def read_log(path):
@@ -118,12 +123,25 @@ def record_a_run(world, cleanup):
     marks = os.open(served / "mark", os.O_WRONLY)
     lock = threading.Lock()
 
-    def mark(n):
+    def mark(what, numbers, batch=None):
         with lock:
-            os.write(marks, str(n).encode())
+            os.write(marks, json.dumps([what, batch, numbers]).encode())
+
+    def marking(request):
+        """Passes requests on to the sink, and notes when each came and when it was taken."""
+        request.read()
+        numbers, batch = [e["data"]["n"] for e in json.loads(request.body)], request.headers["idempotency-key"]
+        mark("sent", numbers, batch)
+        answer = request.ask_sink()
+        if answer.startswith(b"HTTP/1.1 2"):
+            mark("taken", numbers, batch)
+        request.say(answer)
 
     sink = world.sink(args=["--respond", "status=503"])
-    agent = world.agent({"up": small_output(sink)}, data_dir=disk.at / "data").explain("up")
+    front = Front(world, sink.port, mode=marking)
+    output = small_output(sink)
+    output.update(endpoint=f"http://127.0.0.1:{front.port}/in", compression="none")
+    agent = world.agent({"up": output}, data_dir=disk.at / "data").explain("up")
     agent.ledger_holds = False
     senders = [Sender(agent, first, mark) for first in (0, 1_000_000, 2_000_000)]
     for s in senders:
@@ -142,14 +160,14 @@ def record_a_run(world, cleanup):
     for s in senders:
         s.join(10)
     agent.kill()
-    delivered = set(sink.numbers())
     sink.kill()
-    os.close(marks)
+    front.close()
+    with lock:
+        os.close(marks)
     cleanup.pop()()                 # disk.close
     cleanup.pop()()                 # fusermount3
     recorder.wait(20)
-    records = read_log(log)
-    return records, delivered
+    return read_log(log)
 
 
 def cut_image(base, tail, rng, how):
@@ -184,12 +202,28 @@ def places(records, rng):
     return sorted(rng.choice(aimed) if n % 3 else rng.choice(anywhere) for n in range(CUTS))
 
 
+class Known:
+    """What was certain at a place in the log."""
+
+    def __init__(self):
+        self.answered, self.taken, self.sent = set(), set(), collections.defaultdict(set)
+
+    def add(self, mark):
+        what, batch, numbers = json.loads(mark)
+        if what == "sent":
+            for n in numbers:
+                self.sent[n].add(batch)
+        else:
+            getattr(self, what).update(numbers)
+
+
 @needs_root
 def test_no_power_cut_takes_what_was_answered_for(world, cleanup, tmp_path):
     rng = random.Random(20260101)
-    records, delivered_in_run = record_a_run(world, cleanup)
+    records = record_a_run(world, cleanup)
     kinds = [r[0] for r in records]
     assert kinds.count(b"M") > 100 and kinds.count(b"F") > 50, (kinds.count(b"M"), kinds.count(b"F"))
+    known, told, again, pending = Known(), 0, 0, 0
     base, flushed, image_path = bytearray(SIZE_MIB << 20), 0, world.dir / "cut.img"
     hows = ["none", "all", "random", "reversed", "one", "garbage"]
     for n, cut in enumerate(places(records, rng)):
@@ -200,11 +234,17 @@ def test_no_power_cut_takes_what_was_answered_for(world, cleanup, tmp_path):
         flushed = last_flush
         how = hows[n % len(hows)]
         image_path.write_bytes(cut_image(base, records[flushed:cut], rng, how))
-        acknowledged = {int(r[2]) for r in records[:cut] if r[0] == b"M"}
-        check_image(world, cleanup, image_path, acknowledged, delivered_in_run, f"cut {n} at {cut} ({how})")
+        for kind, _, data in records[told:cut]:
+            if kind == b"M":
+                known.add(data)
+        told = cut
+        pending += len(known.answered - known.taken)
+        again += check_image(world, cleanup, image_path, known, f"cut {n} at {cut} ({how})")
+    print(f"{CUTS} cuts, {pending} times an event was owed after one, {again} times one had been sent before it")
+    assert pending > CUTS and again > CUTS // 2, "too little was under way at the cuts: the test has shown nothing"
 
 
-def check_image(world, cleanup, image_path, acknowledged, delivered_in_run, name):
+def check_image(world, cleanup, image_path, known, name):
     # Each cut is a history of its own, with an upstream of its own: two of them may give one id to different batches.
     sink = world.sink(name="after")
     disk = Mounted(image_path, world.dir / "mnt-cut")
@@ -218,8 +258,13 @@ def check_image(world, cleanup, image_path, acknowledged, delivered_in_run, name
     assert ledger["dropped"] == 0 and ledger["dead"] == 0, (name, ledger)
     agent.kill()
     agent.ledger_holds = False
-    missing = acknowledged - set(sink.numbers()) - delivered_in_run
+    batches = {line["event"]["data"]["n"]: line["batch"] for line in sink.received()}
+    missing = known.answered - known.taken - set(batches)
     assert not missing, (name, len(missing), sorted(missing)[:5])
+    renamed = {n: (known.sent[n], batch) for n, batch in batches.items() if n in known.sent and known.sent[n] != {batch}}
+    assert not renamed, (name, len(renamed), list(renamed.items())[:3])
     sink.check()
     sink.kill()
+    sink.out_path.unlink()
     cleanup.pop()()
+    return sum(n in known.sent for n in batches)
