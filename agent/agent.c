@@ -8,6 +8,7 @@
 #include "agent/agent.h"
 
 #include "agent/admin.h"
+#include "agent/confine.h"
 #include "agent/edition.h"
 #include "agent/exit.h"
 #include "agent/input.h"
@@ -233,7 +234,11 @@ static void start_inputs(struct agent *a)
 
 static void become_ready(struct agent *a)
 {
+    struct fault why;
     a->phase = AGENT_RUNNING;
+    /* Before the first byte from outside is read. */
+    if (confine_system_calls(&why) != OK && why.err != ERR_UNSUPPORTED)
+        log_warn(NULL, "%s: the agent goes on without it", why.text);
     start_inputs(a);
     if (a->phase != AGENT_RUNNING)
         return;

@@ -3,6 +3,7 @@
 #include "agent/cmd.h"
 #include "agent/disk_lanes.h"
 #include "agent/config_load.h"
+#include "agent/confine.h"
 #include "agent/diag.h"
 #include "agent/exit.h"
 #include "agent/systemd.h"
@@ -12,7 +13,6 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 
 /* A stuck disk must never starve name lookups: commits, cold reads, compression and lookups each find a thread. */
@@ -27,8 +27,7 @@ static void size_pool(const struct config *c)
 static void prepare_process(void)
 {
     (void)umask(077);
-    /* Secrets and events live in our memory: no core file of ours may hold them. */
-    (void)prctl(PR_SET_DUMPABLE, 0);
+    confine_memory();
     /* The pool's threads allocate little: two arenas are enough, and keep the process small. */
     (void)mallopt(M_ARENA_MAX, 2);
     (void)mallopt(M_TRIM_THRESHOLD, 8 << 20);
