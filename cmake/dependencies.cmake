@@ -2,7 +2,23 @@
 # Debian 12 package names are in packaging/dependencies.
 find_package(PkgConfig REQUIRED)
 
-pkg_check_modules(UV REQUIRED IMPORTED_TARGET libuv>=1.44)
+# libseccomp: the system call filter. Optional; always dynamic, before the search is for static libraries only.
+add_library(dep_seccomp INTERFACE)
+if(PENSTOCK_WITH_SECCOMP)
+  pkg_check_modules(SECCOMP IMPORTED_TARGET libseccomp>=2.5)
+  if(SECCOMP_FOUND)
+    target_link_libraries(dep_seccomp INTERFACE PkgConfig::SECCOMP)
+    target_compile_definitions(dep_seccomp INTERFACE PENSTOCK_HAVE_SECCOMP=1)
+  endif()
+endif()
+
+set(uv_module libuv)
+if(PENSTOCK_STATIC)
+  set(CMAKE_FIND_LIBRARY_SUFFIXES .a)
+  set(uv_module libuv-static)
+  add_link_options(-static-libgcc)
+endif()
+pkg_check_modules(UV REQUIRED IMPORTED_TARGET ${uv_module}>=1.44)
 add_library(dep_uv ALIAS PkgConfig::UV)
 pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1>=0.2.5)
 add_library(dep_yaml ALIAS PkgConfig::YAML)
@@ -12,23 +28,13 @@ add_library(dep_deflate ALIAS PkgConfig::DEFLATE)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd>=1.4)
 add_library(dep_zstd ALIAS PkgConfig::ZSTD)
 
-# ISA-L: gzip at more than twice libdeflate's speed, on x86-64 and arm64. Optional.
+# ISA-L: gzip at more than twice libdeflate's speed, on x86-64 and arm64. Optional; Debian has no static one.
 add_library(dep_isal INTERFACE)
-if(PENSTOCK_WITH_ISAL)
+if(PENSTOCK_WITH_ISAL AND NOT PENSTOCK_STATIC)
   pkg_check_modules(ISAL IMPORTED_TARGET libisal>=2.30)
   if(ISAL_FOUND)
     target_link_libraries(dep_isal INTERFACE PkgConfig::ISAL)
     target_compile_definitions(dep_isal INTERFACE PENSTOCK_HAVE_ISAL=1)
-  endif()
-endif()
-
-# libseccomp: the system call filter. Optional.
-add_library(dep_seccomp INTERFACE)
-if(PENSTOCK_WITH_SECCOMP)
-  pkg_check_modules(SECCOMP IMPORTED_TARGET libseccomp>=2.5)
-  if(SECCOMP_FOUND)
-    target_link_libraries(dep_seccomp INTERFACE PkgConfig::SECCOMP)
-    target_compile_definitions(dep_seccomp INTERFACE PENSTOCK_HAVE_SECCOMP=1)
   endif()
 endif()
 
@@ -39,7 +45,11 @@ if(TARGET msgpack-c)
   target_link_libraries(dep_msgpack INTERFACE msgpack-c)
 else()
   find_package(msgpack CONFIG REQUIRED)
-  target_link_libraries(dep_msgpack INTERFACE msgpackc)
+  if(PENSTOCK_STATIC)
+    target_link_libraries(dep_msgpack INTERFACE msgpackc-static)
+  else()
+    target_link_libraries(dep_msgpack INTERFACE msgpackc)
+  endif()
 endif()
 
 # mbedTLS: 3.x ships a CMake package, Debian 12's 2.28 does not. The order matters for static linking.
