@@ -6,6 +6,7 @@
 
 #include "agent/exit.h"
 #include "agent/send_channel.h"
+#include "lib/config/config.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -157,10 +158,11 @@ static int send_all(struct sender *s)
 
 /* --- the command line ----------------------------------------------------------------------------------- */
 
-enum option_key { OPT_URL = COMMAND_LONG, OPT_SOCKET, OPT_TOKEN_FILE, OPT_RETRY_FOR };
+enum option_key { OPT_URL = COMMAND_LONG, OPT_SOCKET, OPT_TOKEN_FILE, OPT_RETRY_FOR, OPT_CA, OPT_CERT, OPT_KEY };
 
 struct arguments {
     const char *url, *socket, *type, *token_file;
+    struct config_tls_client tls;
     uint64_t retry_for_s;
     bool quiet;
 };
@@ -179,6 +181,15 @@ static int take_option(struct arguments *a, int key, const char *value)
         return 0;
     case OPT_TOKEN_FILE:
         a->token_file = value;
+        return 0;
+    case OPT_CA:
+        a->tls.ca_file = value;
+        return 0;
+    case OPT_CERT:
+        a->tls.cert_file = value;
+        return 0;
+    case OPT_KEY:
+        a->tls.key_file = value;
         return 0;
     case OPT_RETRY_FOR:
         if (!span_u64(span_str(value), &a->retry_for_s) || a->retry_for_s > 1000000)
@@ -202,6 +213,12 @@ static int parse(struct arguments *a, int argc, char **argv)
         return key == COMMAND_HELP ? -1 : command_left(key);
     if (a->url != NULL && a->socket != NULL)
         return command_mistake(&cmd_send, "--url and --socket exclude each other");
+    if ((a->tls.cert_file != NULL) != (a->tls.key_file != NULL))
+        return command_mistake(&cmd_send, "--cert and --key go together");
+    if (a->url != NULL && strncmp(a->url, "unix:", 5) == 0) {
+        a->socket = a->url + 5;
+        a->url = NULL;
+    }
     if (a->type != NULL && a->type[0] == '\0')
         return command_mistake(&cmd_send, "--type is empty");
     return 0;
@@ -240,7 +257,7 @@ static int carry_out(struct sender *s, const struct arguments *a, const char *to
     s->source.on_refused = on_line_refused;
     s->source.ctx = s;
     int code = 0;
-    if (send_channel_init(&s->channel, a->url, a->socket, token, &why) != OK) {
+    if (send_channel_init(&s->channel, a->url, a->socket, token, &a->tls, &why) != OK) {
         code = command_mistake(&cmd_send, "%s", why.text);
     } else {
         s->channel.on_refused = on_event_refused;
@@ -258,7 +275,7 @@ static int carry_out(struct sender *s, const struct arguments *a, const char *to
 
 static int run(int argc, char **argv)
 {
-    struct arguments a = {.retry_for_s = 60};
+    struct arguments a = {.retry_for_s = 60, .tls = {.verify = true, .min_version = 12}};
     struct fault why = {0};
     int code = parse(&a, argc, argv);
     if (code != 0)
@@ -287,11 +304,14 @@ const struct command cmd_send = {
              "Events without an id get one, and a batch whose answer was lost is repeated with the same ids, so that "
              "nothing is lost and nothing stored twice.",
     .options = (const struct command_option[]){
-        {OPT_URL, "url", "URL", "http://127.0.0.1:4380", "the HTTP input's base URL"},
+        {OPT_URL, "url", "URL", "http://127.0.0.1:4380", "the HTTP input's base URL: http:// or https://; unix:PATH is --socket PATH"},
         {OPT_SOCKET, "socket", "PATH", NULL, "the Unix stream input's socket"},
         {'t', "type", "T", NULL, "the type of events that have none. A line that is no object, or whose object has other "
                                  "members than a neutral event's own, becomes the data of an event of this type"},
         {OPT_TOKEN_FILE, "token-file", "FILE", NULL, "what the input asks for as auth.token; or set PENSTOCK_TOKEN"},
+        {OPT_CA, "ca", "FILE", "the system's", "https: the authorities that may have signed the input's certificate"},
+        {OPT_CERT, "cert", "FILE", NULL, "https: the certificate that the input asks for"},
+        {OPT_KEY, "key", "FILE", NULL, "https: the key of --cert"},
         {OPT_RETRY_FOR, "retry-for", "SECONDS", "60", "gives up when the agent takes nothing for so long"},
         {'q', "quiet", NULL, NULL, "no progress, no summary"},
         {.name = NULL}},
@@ -300,6 +320,7 @@ const struct command cmd_send = {
     .examples = (const struct command_example[]){
         {"penstock send events.ndjson", "a file to the agent on this machine"},
         {"echo '{\"type\":\"deploy.done\",\"data\":{\"version\":7}}' | penstock send", "one event of a script"},
+        {"penstock send --url https://relay.example.com:4380 --token-file token events.ndjson", "to a relay, over TLS"},
         {"journalctl -f -o json | penstock send --type journal --socket /run/penstock/penstock.sock", "a stream of objects"},
         {.line = NULL}},
 };

@@ -3,6 +3,9 @@
 #include "agent/send_channel.h"
 
 #include "agent/dial.h"
+#include "agent/dial_tls.h"
+#include "agent/tls_files.h"
+#include "lib/config/config.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,7 +15,7 @@
 enum { ANSWER_SECONDS = 60, ANSWER_LINE_BYTES_MAX = 1 << 20 };
 
 enum err send_channel_init(struct send_channel *c, const char *url, const char *socket_path, const char *token,
-                           struct fault *why)
+                           const struct config_tls_client *tls, struct fault *why)
 {
     *c = (struct send_channel){.url_text = url, .socket_path = socket_path, .token = token, .fd = -1};
     bytes_init(&c->target, URL_BYTES_MAX + 16);
@@ -28,7 +31,9 @@ enum err send_channel_init(struct send_channel *c, const char *url, const char *
     if (err != OK)
         return err;
     if (c->url.tls)
-        return fault_set(why, ERR_UNSUPPORTED, "https is not spoken here; send to an input without TLS or to a socket");
+        err = tls_client_load(tls, &c->tls, why);
+    if (err != OK)
+        return err;
     struct span path = c->url.path;
     if (path.len > 0 && path.at[path.len - 1] == '/')
         path.len--;
@@ -39,6 +44,9 @@ enum err send_channel_init(struct send_channel *c, const char *url, const char *
 
 static void disconnect(struct send_channel *c)
 {
+    if (c->session != NULL)
+        tls_session_free(c->session);
+    c->session = NULL;
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
@@ -49,6 +57,7 @@ static void disconnect(struct send_channel *c)
 void send_channel_deinit(struct send_channel *c)
 {
     disconnect(c);
+    tls_context_free(c->tls);
     http_client_deinit(&c->http);
     bytes_deinit(&c->target);
     bytes_deinit(&c->authority);
@@ -69,10 +78,19 @@ static bool ensure_connected(struct send_channel *c, char *text, size_t text_max
     } else {
         c->fd = dial_url(&c->url, text, text_max);
     }
-    if (c->fd < 0)
+    if (c->fd < 0 || !dial_timeout(c->fd, ANSWER_SECONDS))
         return false;
+    if (c->tls != NULL && (c->session = dial_tls(c->fd, c->tls, c->url.host, text, text_max)) == NULL) {
+        disconnect(c);
+        return false;
+    }
     c->connected_once = true;
-    return dial_timeout(c->fd, ANSWER_SECONDS);
+    return true;
+}
+
+static bool write_all(struct send_channel *c, struct span data)
+{
+    return c->session != NULL ? dial_tls_write(c->session, c->fd, data) : dial_write(c->fd, data);
 }
 
 static struct span text_of(const struct send_batch *b, unsigned first, unsigned count)
@@ -112,14 +130,15 @@ static bool write_request(struct send_channel *c, struct span body)
     }
     bytes_clear(&c->head);
     errno = EINVAL;
-    return http_request_head_write(&c->head, &head) == OK && dial_write(c->fd, bytes_span(&c->head)) && dial_write(c->fd, body);
+    return http_request_head_write(&c->head, &head) == OK && write_all(c, bytes_span(&c->head)) && write_all(c, body);
 }
 
 static bool read_answer(struct send_channel *c)
 {
     uint8_t buffer[16384];
     while (c->http.state == HTTP_CLIENT_READING) {
-        ssize_t n = dial_read(c->fd, buffer, sizeof buffer);
+        ssize_t n = c->session != NULL ? dial_tls_read(c->session, c->fd, buffer, sizeof buffer)
+                                       : dial_read(c->fd, buffer, sizeof buffer);
         if (n < 0)
             return false;
         if (n == 0)

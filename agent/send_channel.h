@@ -6,6 +6,10 @@
 #include "lib/http/http_client.h"
 #include "lib/http/url.h"
 
+struct config_tls_client;
+struct tls_context;
+struct tls_session;
+
 enum send_outcome {
     SEND_DONE,      /* answered: accepted and refused say what became of each */
     SEND_LATER,     /* not stored: the agent has no room; again after wait_ms with the same ids */
@@ -26,6 +30,8 @@ struct send_channel {
     const char *token;       /* or NULL */
     struct url url;
     struct bytes target, authority, head;
+    struct tls_context *tls;     /* https; NULL: not */
+    struct tls_session *session; /* of the connection */
     int fd;             /* -1: not connected */
     bool connected_once;
     struct http_client http;
@@ -36,8 +42,10 @@ struct send_channel {
     void *ctx;
 };
 
+/* `url` is http:// or https:// (then `tls` says whom to trust, and may be NULL otherwise), or NULL with a socket's path.
+ * All that is given stays the caller's and is needed until deinit. */
 MUST_USE enum err send_channel_init(struct send_channel *c, const char *url, const char *socket_path, const char *token,
-                                    struct fault *why);
+                                    const struct config_tls_client *tls, struct fault *why);
 void send_channel_deinit(struct send_channel *c);
 
 /* Sends lines [first, first + count) of the batch and waits for what becomes of them. */

@@ -19,4 +19,8 @@ struct tls_context;
 MUST_USE enum err tls_server_load(const struct config_tls_server *config, struct tls_context **context, uint64_t *looks,
                                   struct fault *why);
 
+struct config_tls_client;
+/* A client's TLS configuration from its files; without ca_file the system's bundle of authorities is trusted. */
+MUST_USE enum err tls_client_load(const struct config_tls_client *tls, struct tls_context **ret, struct fault *why);
+
 #endif

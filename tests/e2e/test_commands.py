@@ -113,6 +113,36 @@ def test_send_shows_progress_on_a_terminal_only(pair, world):
     agent.settled(timeout=60)
 
 
+def test_send_over_https(world):
+    authority = world.authority()
+    cert, key = authority.issue("server", "IP:127.0.0.1,DNS:localhost")
+    own_cert, own_key = authority.issue("client", "DNS:client")
+    sink = world.sink()
+    agent = world.agent({"up": sink.output("http")}, start=False)
+    agent.http_input(tls={"cert_file": str(cert), "key_file": str(key)})
+    agent.start()
+    lines = "".join(json.dumps(event(n)) + "\n" for n in range(2500))
+    for host in ("localhost", "127.0.0.1"):
+        url = f"https://{host}:{agent.port}"
+        done = run([PENSTOCK, "send", "--url", url, "--ca", str(authority.ca)], input=lines)
+        assert (done.returncode, done.stdout) == (0, "2500 accepted, 0 refused\n"), done
+    agent.explain("TLS|certificate")
+    stranger = run([PENSTOCK, "send", "--url", url], input=lines)
+    assert stranger.returncode == 69 and "certificate" in stranger.stderr, stranger
+    assert run([PENSTOCK, "send", "--url", url, "--ca", "/no/such/file"], input=lines).returncode == 64
+    plain = run([PENSTOCK, "send", "--url", f"https://127.0.0.1:{agent.admin_port}", "--ca", str(authority.ca)], input=lines)
+    assert plain.returncode == 69, plain
+    agent.http_input(tls={"cert_file": str(cert), "key_file": str(key), "client_ca_file": str(authority.ca)})
+    agent.write_config()
+    assert agent.admin("POST", "/reload").status == 200
+    more = json.dumps(event(9000)) + "\n"
+    args = [PENSTOCK, "send", "--url", url, "--ca", str(authority.ca), "--retry-for", "1"]
+    assert run(args, input=more).returncode == 69
+    assert run([*args, "--cert", str(own_cert), "--key", str(own_key)], input=more).returncode == 0
+    agent.settled()
+    sink.check(unique=2501)
+
+
 def test_send_through_the_unix_socket(world):
     sink = world.sink()
     path = str(world.dir / "in.sock")
