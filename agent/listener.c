@@ -273,7 +273,7 @@ enum err listener_bind(struct listener *l, const char *name, const struct config
                        const struct config_socket *socket, int type, struct fault *why)
 {
     *l = (struct listener){.fd = -1};
-    if (inherit(l, name, type) || share(l, name, where, socket, type))
+    if (share(l, name, where, socket, type) || inherit(l, name, type))
         return OK;
     if (where->kind == CONFIG_LISTEN_UNIX)
         return bind_unix(l, where, socket, type, why);

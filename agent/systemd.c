@@ -19,6 +19,7 @@
 
 static struct {
     int fd;
+    bool taken;
     char name[80];
 } inherited[SOCKETS_MAX];
 static unsigned inherited_count;
@@ -97,11 +98,13 @@ static bool has_type(int fd, int type)
 int systemd_socket(const char *name, int type)
 {
     for (unsigned i = 0; i < inherited_count; i++) {
-        if (inherited[i].fd >= 0 && strcmp(inherited[i].name, name) == 0 && has_type(inherited[i].fd, type)) {
-            int fd = inherited[i].fd;
-            inherited[i].fd = -1;
-            return fd;
-        }
+        if (inherited[i].fd < 0 || strcmp(inherited[i].name, name) != 0 || !has_type(inherited[i].fd, type))
+            continue;
+        if (inherited[i].taken && strcmp(name, "admin") == 0)
+            continue;
+        int fd = fcntl(inherited[i].fd, F_DUPFD_CLOEXEC, 0);
+        inherited[i].taken |= fd >= 0;
+        return fd;
     }
     return -1;
 }
@@ -109,7 +112,7 @@ int systemd_socket(const char *name, int type)
 const char *systemd_unclaimed(void)
 {
     for (unsigned i = 0; i < inherited_count; i++) {
-        if (inherited[i].fd >= 0) {
+        if (inherited[i].fd >= 0 && !inherited[i].taken) {
             (void)close(inherited[i].fd);
             inherited[i].fd = -1;
             return inherited[i].name;

@@ -17,7 +17,9 @@ uint64_t systemd_watchdog_us(void);
 
 /* Takes over the inherited descriptors; call once, early. */
 void systemd_inherit(void);
-/* The inherited socket of that name and type (SOCK_STREAM, SOCK_DGRAM), or -1. It is handed out once. */
+/* A descriptor of the inherited socket of that name and type (SOCK_STREAM, SOCK_DGRAM), or -1; the caller's to close. The
+ * socket itself is kept, so that an input which a reload removes finds it again when it returns; "admin", which stays open
+ * until the process ends, is handed out once. */
 int systemd_socket(const char *name, int type);
 /* Names that nobody took, one by one, for a warning; NULL at the end. They are closed. */
 const char *systemd_unclaimed(void);

@@ -226,3 +226,49 @@ def test_inherited_sockets_outlive_fifty_restarts(world):
     agent.explain("recover")
     agent.settled()
     assert sorted(sink.numbers()) == list(range(sent))
+
+
+def test_inherited_sockets_outlive_reloads(world):
+    sink = world.sink()
+    stream_path, dgram_path = str(world.dir / "s.sock"), str(world.dir / "d.sock")
+    stream = socket.socket(socket.AF_UNIX)
+    stream.bind(stream_path)
+    stream.listen(100)
+    dgram = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    dgram.bind(dgram_path)
+    inputs = {"stream": {"type": "unix", "path": "/nonesuch/s"}, "dgram": {"type": "unix_dgram", "path": "/nonesuch/d"}}
+    agent = world.agent({"up": sink.output("http")}, inputs=dict(inputs), start=False)
+    Activated(world, agent, {"stream": stream, "dgram": dgram}).start()
+    sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sender.connect(dgram_path)
+    numbers = iter(range(100000))
+
+    def reload():
+        agent.write_config()
+        assert agent.admin("POST", "/reload").status == 200
+
+    def say():
+        sender.send(line(next(numbers)))
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(20)
+            s.connect(stream_path)
+            s.sendall(line(next(numbers)) + b'\n{"penstock":"ack"}\n')
+            assert json.loads(s.recv(4096)) == {"accepted": 1, "rejected": 0}
+
+    say()
+    for turn in range(20):
+        if turn % 2 == 0:
+            agent.config["inputs"]["stream"] = {**inputs["stream"], "max_connections": 100 + turn}
+            agent.config["inputs"]["dgram"] = {**inputs["dgram"], "receive_buffer": f"{turn + 64}KiB"}
+        else:
+            agent.config["inputs"] = {"other": {"type": "udp", "listen": "127.0.0.1:0"}}
+            reload()
+            sender.send(line(next(numbers)))  # waits in the kernel until the input is back
+            agent.config["inputs"] = dict(inputs)
+        reload()
+        say()
+    sent = next(numbers)
+    until(lambda: sink.stats()["unique"] == sent, "every event arrived", timeout=30)
+    assert os.path.exists(stream_path) and os.path.exists(dgram_path)
+    agent.stop()
+    assert os.path.exists(stream_path) and os.path.exists(dgram_path), "inherited sockets are never removed"
