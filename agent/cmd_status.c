@@ -108,6 +108,13 @@ static void time_text(double s, char into[CELL])
         (void)snprintf(into, CELL, "%.1f days", s / 86400);
 }
 
+static void ago_text(double s, char into[CELL])
+{
+    char time[CELL];
+    time_text(s, time);
+    (void)snprintf(into, CELL, "%.40s ago", time);
+}
+
 static void rate_text(uint64_t now, uint64_t before, double seconds, char into[CELL])
 {
     if (seconds <= 0 || now < before)
@@ -276,7 +283,7 @@ static void put_inputs(struct bytes *out, struct span status, struct span before
         if (pick_u64(element, "received") == 0)
             (void)snprintf(cell[8], CELL, "never");
         else
-            time_text(pick_double(element, "last_received_seconds"), cell[8]);
+            ago_text(pick_double(element, "last_received_seconds"), cell[8]);
     }
     (void)!bytes_append(out, SPAN("\n"));
     table_print(&t, out);

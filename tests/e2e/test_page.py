@@ -3,7 +3,10 @@ import http.client
 import json
 import os
 import re
+import shutil
+import subprocess
 
+import pytest
 from harness import event, until
 
 
@@ -111,3 +114,35 @@ def test_the_page_needs_no_token_but_its_numbers_do(world):
         assert ask(path, {"Authorization": "Bearer sesame"})[0] == 200, path
     assert json.loads(ask("/page.json", {"Authorization": "Bearer sesame"})[1])["total"] == 0
     agent.stop()
+
+
+BROWSER = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
+
+
+def browse(world, agent, *flags):
+    """The page as a browser has it once its script ran, and what its console complained of."""
+    done = subprocess.run([BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={world.dir}/browser",
+                           "--enable-logging=stderr", "--virtual-time-budget=4000", *flags,
+                           f"http://127.0.0.1:{agent.admin_port}/"], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout, [l for l in done.stderr.splitlines() if ":CONSOLE" in l]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+def test_a_browser_shows_it(world):
+    sink = world.sink()
+    hostile = "<img src=x onerror=alert(1)>"
+    agent = world.agent({"up": sink.output(), "down": {"type": "http", "endpoint": "http://127.0.0.1:1/x"}},
+                        routes=[{"to": ["up", "down"]}])
+    agent.explain("output down")
+    agent.post([event(n, type_=f"browsed.{n % 3}") for n in range(300)] + [event(999, type_=hostile)])
+    agent.settled("up")
+    until(lambda: agent.status()["problems"], "the other output has a problem")
+    dom, complaints = browse(world, agent, "--dump-dom", "--window-size=1200,1400")
+    assert complaints == [], complaints
+    for text in ("browsed.2", "301", "Needs attention", "output down is retrying", "127.0.0.1:%d" % agent.port):
+        assert text in dom, text
+    assert "<img" not in dom and "&lt;img src=x" in dom, "what a sender says stays text"
+    for name, flags in (("dark", ["--blink-settings=preferredColorScheme=0", "--window-size=1200,1400"]), ("phone", ["--window-size=390,1800"])):
+        _, complaints = browse(world, agent, f"--screenshot={world.dir}/{name}.png", *flags)
+        assert complaints == [] and (world.dir / f"{name}.png").stat().st_size > 10_000
