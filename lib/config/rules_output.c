@@ -347,11 +347,21 @@ static void rule_options(struct judge *j, struct config_output *o, const struct 
                        "expected either this or map.id, which mean the same");
 }
 
+/* What may be written, as the services' own clients have it, but changes nothing here. */
+static void rule_unused(struct judge *j, struct config_output *o, const struct yaml_node *node)
+{
+    (void)o;
+    if (given(node, "segops.paths.single"))
+        judge_say(j, CONFIG_WARNING, judge_pos(node, "segops.paths.single"),
+                  "paths.single has no effect: every request is a batch");
+}
+
 void rules_output(struct judge *j, struct config_output *out, const struct yaml_node *node)
 {
     static output_rule *const rules[] = {rule_endpoint,      rule_credentials, rule_partition,  rule_headers,
                                          rule_merge_headers, rule_compression, rule_limits,     rule_retry,
-                                         rule_tls,           rule_spool,       rule_event_fits, rule_options};
+                                         rule_tls,           rule_spool,       rule_event_fits, rule_options,
+                                         rule_unused};
     if (node->kind != YAML_MAP)
         return;
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)

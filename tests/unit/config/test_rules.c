@@ -514,3 +514,9 @@ Test(rules, options_of_an_api_are_passed_when_they_differ_from_their_default)
     };
     ALL_BAD(table);
 }
+
+Test(rules, says_what_has_no_effect)
+{
+    says("outputs:\n  a: { type: segops, credentials: { api_key: k }, segops: { paths: { single: /b } } }\n", CONFIG_WARNING, 2,
+         78, "no effect");
+}
