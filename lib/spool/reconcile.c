@@ -4,6 +4,7 @@
 #include "lib/spool/quarantine.h"
 #include "lib/spool/recover.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #define RECENT_SCAN_BYTES (UINT64_C(64) << 20)
@@ -45,6 +46,11 @@ enum err recovery_letters(struct recovery *r)
     struct accounts *a = &r->accounts;
     struct letters *l = &r->letters;
     struct fault why = {0};
+    /* What an earlier process deleted without being told that it is durable must not come back later, when
+     * nothing remembers it. */
+    int synced = r->read_only ? 0 : r->vfs.fsync_dir(r->vfs.ctx, DEAD_DIR);
+    if (synced < 0 && synced != -ENOENT)
+        return fault_sys(&r->fault, synced, "sync %s", DEAD_DIR);
     enum err err = letters_scan(l, &r->vfs, r->uuid, &why);
     if (err != OK) {
         r->fault = why;
