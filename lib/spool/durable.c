@@ -68,6 +68,7 @@ static void all_synced(struct spool *s)
     s->durable_low_water = s->flight_low_water;
     s->unsynced_bytes = 0;
     s->unsynced_since_us = 0;
+    s->unpinned = false;
     tail_settle(&s->tail);
 }
 
@@ -76,8 +77,10 @@ static void count_unsynced(struct spool *s, uint64_t now)
     s->unsynced_bytes += s->commit.bytes;
     if (s->unsynced_since_us == 0)
         s->unsynced_since_us = now;
-    if (s->config.durability == SPOOL_NO_SYNC)
+    if (s->config.durability == SPOOL_NO_SYNC) {
         tail_settle(&s->tail);
+        s->unpinned = true;
+    }
 }
 
 static void commit_good(struct spool *s, uint64_t now)
@@ -98,7 +101,7 @@ static void commit_good(struct spool *s, uint64_t now)
     s->pad_due = s->config.durability == SPOOL_FSYNC && !s->flight_pad;
     s->done_ticket = s->ticket - 1;
     uint64_t acked = answers_when_written(s) ? s->written_seq : s->synced_seq;
-    if (acked != s->acked_seq) {
+    if (acked > s->acked_seq) { /* It may lie behind when the mode has just become stricter. */
         s->acked_seq = acked;
         s->note_acked = true;
         if (s->read_wanted)

@@ -43,7 +43,7 @@ void failure_of_commit(struct spool *s, uint64_t now)
     s->commit_busy = false;
     segment_free(s->flight_segment);
     s->flight_segment = NULL;
-    if (s->abandoning || hopeless(c->err) || s->config.durability == SPOOL_NO_SYNC) {
+    if (s->abandoning || hopeless(c->err) || s->config.durability == SPOOL_NO_SYNC || s->unpinned) {
         spool_fail(s, &why);
         return;
     }

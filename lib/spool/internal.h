@@ -212,6 +212,7 @@ struct spool {
     bool pad_due; /* the newest commit is not attested yet */
     uint64_t written_seq, synced_seq, acked_seq;
     uint64_t unsynced_bytes, unsynced_since_us;
+    bool unpinned; /* some of them are not in memory any more: they cannot be written again */
     uint64_t durable_low_water;
     uint64_t retry_at_us;
 

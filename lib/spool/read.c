@@ -160,7 +160,7 @@ void read_submit(struct spool *s, struct cursor *c, uint64_t seq)
                            .next_seq = seg->next_seq,
                            .end_known = seg->end_known,
                            .ahead = c == &s->reader,
-                           .synced = !active || s->config.durability == SPOOL_FSYNC};
+                           .synced = !active || s->unsynced_since_us == 0};
     c->waiting = true;
     s->read_busy = true;
     s->host.submit(s->host.ctx, &r->job);
