@@ -125,6 +125,8 @@ static bool sync_due(const struct spool *s, uint64_t now)
 {
     if (weak(s) && release_waits(s))
         return true;
+    if (!weak(s) && s->unsynced_since_us != 0) /* The mode has just become stricter. */
+        return true;
     if (s->config.durability != SPOOL_INTERVAL)
         return false;
     return s->unsynced_bytes > INTERVAL_SYNC_BYTES ||
@@ -138,8 +140,9 @@ static bool rotation_due(const struct spool *s)
 
 static bool more_than_pad(const struct spool *s, uint64_t now)
 {
-    return s->tail.fill_events > 0 || s->forced || rotation_due(s) || (s->lazy_since_us != 0 && now >= s->lazy_since_us) ||
-           sync_due(s, now) || (s->closing && !s->close_written);
+    return s->tail.fill_events > 0 || s->forced || rotation_due(s) ||
+           (s->lazy_since_us != 0 && now >= s->lazy_since_us) || sync_due(s, now) ||
+           (s->closing && !s->close_written);
 }
 
 static bool something_waits(const struct spool *s, uint64_t now)
@@ -174,6 +177,8 @@ uint64_t commit_deadline(const struct spool *s)
         at = earlier(at, s->lazy_since_us);
     if (s->pad_due)
         at = earlier(at, s->commit_done_us + PAD_SILENCE_US);
+    if (!weak(s) && s->unsynced_since_us != 0)
+        at = may_start;
     if (s->config.durability == SPOOL_INTERVAL && s->unsynced_since_us != 0)
         at = earlier(at, s->unsynced_since_us + INTERVAL_SYNC_US);
     return at < may_start ? may_start : at;
@@ -224,10 +229,13 @@ void commit_add_frames(struct commit_job *c, uint8_t *at, size_t len)
     c->frames[c->frame_ranges++] = (struct tail_range){at, (uint32_t)len};
 }
 
-/* A full spool keeps to sectors instead of blocks: its reserve must last for the ops that empty it. */
+/* A full spool keeps to sectors instead of blocks: its reserve must last for the ops that empty it. So do
+ * commits behind one that is not synced; but behind a sync a block begins, so that no later write that is
+ * torn can damage what was durable. */
 static uint32_t align_now(const struct spool *s)
 {
-    return s->state == SPOOL_FULL && s->commit_align > FULL_ALIGN ? FULL_ALIGN : s->commit_align;
+    bool dense = s->state == SPOOL_FULL || (weak(s) && s->active.end > s->active.durable);
+    return dense && s->commit_align > FULL_ALIGN ? FULL_ALIGN : s->commit_align;
 }
 
 /* Events behind what the job holds already, up to `capacity`; then zeros up to the next commit's place. */
@@ -243,7 +251,8 @@ void commit_add_events(struct spool *s, uint64_t capacity)
     if (count > 0)
         s->flight_end_seq = end;
     uint64_t written_end = c->offset + c->bytes;
-    uint64_t padded = align_up(written_end, align_now(s));
+    /* The next commit may begin as far on as this; a file that is used again has old bytes there. */
+    uint64_t padded = align_up(written_end, s->commit_align);
     commit_add_iov(c, zeros, padded <= capacity ? padded - written_end : 0);
 }
 

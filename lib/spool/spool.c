@@ -294,7 +294,7 @@ static void take_config(struct spool *s, const struct spool_config *config)
     if (c->max_bytes < 4 * SEGMENT_CAPACITY_MIN)
         c->max_bytes = 4 * SEGMENT_CAPACITY_MIN;
     if (c->commit_align != 16 && c->commit_align != 512)
-        c->commit_align = c->commit_align == 0 && c->durability != SPOOL_FSYNC ? 16 : 4096;
+        c->commit_align = 4096;
     s->capacity = c->segment_bytes < c->max_bytes / 16 ? c->segment_bytes : c->max_bytes / 16;
     if (s->capacity < SEGMENT_CAPACITY_MIN)
         s->capacity = SEGMENT_CAPACITY_MIN;

@@ -44,7 +44,7 @@ struct spool_config {
     bool dead_drop_newest;   /* dead letters full: count as dropped; else spool_settle() answers ERR_FULL */
     enum spool_durability durability;
     enum spool_when_full when_full;
-    uint32_t commit_align;   /* 0: 4096 with SPOOL_FSYNC, else 16 */
+    uint32_t commit_align;   /* 0: 4096 */
     uint32_t window_seqs;    /* read-ahead bound beyond low_water; 0: 65,536 */
     uint64_t window_bytes;   /* 0: 16 MiB */
     uint64_t cache_bytes;    /* tail cache, allocated on use; 0: 4 MiB */
