@@ -112,7 +112,7 @@ static bool assign(struct world *w, unsigned p)
     enum err err = spool_assign(w->spool, &a, &id);
     world_trace(w, (uint64_t)err << 40 | f->count);
     if (err == ERR_NOT_FOUND) { /* a policy dropped some of them */
-        if (w->knobs.spool.when_full != SPOOL_DROP_OLDEST && !w->model.loose)
+        if (!change_may_drop(w) && !w->model.loose)
             world_fail(w, "assign refused records that next had given");
         rewind_all(w);
         return false;
@@ -230,7 +230,7 @@ static void on_loaded(void *ctx, enum err err)
     if (err != OK) {
         bool there = batch_open(w, b->id.batch_no);
         f->broken = f->broken || (err == ERR_CORRUPT && there);
-        if (err == ERR_CORRUPT && !w->model.loose && (there || w->knobs.spool.when_full != SPOOL_DROP_OLDEST))
+        if (err == ERR_CORRUPT && !w->model.loose && (there || !change_may_drop(w)))
             world_fail(w, "batch %" PRIu64 " cannot be loaded, but nothing was damaged", b->id.batch_no);
         return;
     }
@@ -367,7 +367,7 @@ void client_lost(struct world *w, struct flight *f)
 {
     uint64_t no = w->model.batches[f->batch].id.batch_no;
     world_met(w, MET_LOST_NOTE);
-    if (w->knobs.spool.when_full != SPOOL_DROP_OLDEST && w->knobs.spool.max_age_us == 0 && !w->model.loose)
+    if (!change_may_drop(w) && !w->model.loose)
         world_fail(w, "batch %" PRIu64 " was lost, but nothing was damaged or dropped", no);
     if (batch_open(w, no)) {
         f->broken = w->model.batches[f->batch].broken = true;

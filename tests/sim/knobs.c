@@ -15,7 +15,7 @@ static void draw_spool(struct world *w)
     *c = (struct spool_config){.name = "sim", .api_version = 1};
     c->segment_bytes = ONE_OF(w, 1 << 16, 1 << 17, 1 << 18, 1 << 20);
     c->max_bytes = c->segment_bytes * ONE_OF(w, 16, 6, 8, 32);
-    c->dead_max_bytes = 64 << 20;
+    c->dead_max_bytes = ONE_OF(w, 64 << 20, 64 << 20, 1 << 16, 1 << 18);
     c->durability =
         ONE_OF(w, SPOOL_FSYNC, SPOOL_FSYNC, SPOOL_FSYNC, SPOOL_FSYNC, SPOOL_INTERVAL, SPOOL_NO_SYNC);
     c->when_full = ONE_OF(w, SPOOL_BLOCK, SPOOL_BLOCK, SPOOL_DROP_OLDEST, SPOOL_DROP_NEWEST);
@@ -26,6 +26,10 @@ static void draw_spool(struct world *w)
     c->recent_us = ONE_OF(w, 0, 0, 1000000);
     c->recent_max = ONE_OF(w, 100, 2000);
     c->min_free = ONE_OF(w, 0, 0, 0, 1 << 20);
+    c->max_age_us = ONE_OF(w, 0, 0, 0, 0, 300000, 5000000);
+    c->strict_identity = decide(&w->luck, 2) == 1;
+    c->wipe_recycled = c->durability == SPOOL_FSYNC && decide(&w->luck, 8) == 1;
+    c->scrub_bytes_s = ONE_OF(w, 0, 0, 1 << 20);
 }
 
 static void draw_dangers(struct world *w)
@@ -71,7 +75,7 @@ static void draw_traffic(struct world *w)
     k->one_in_busy = ONE_OF(w, 0, 10, 3);
     k->one_in_bad_event = ONE_OF(w, 0, 0, 200, 20);
     /* Both together leave open which of them ended an event; the others say more without that. */
-    if (k->spool.when_full == SPOOL_DROP_OLDEST)
+    if (k->spool.when_full == SPOOL_DROP_OLDEST || k->spool.max_age_us != 0)
         k->one_in_bad_event = 0;
     k->one_in_partial_retry = ONE_OF(w, 0, 0, 10);
     k->one_in_rewind = ONE_OF(w, 0, 0, 100);
@@ -87,4 +91,7 @@ void knobs_draw(struct world *w)
     draw_dangers(w);
     draw_traffic(w);
     w->knobs.one_in_reconfigure = w->seed % 8 == 7 ? 1000 : 0;
+    w->knobs.one_in_new_config = w->seed % 8 == 6 ? 2 : 0;
+    if (w->knobs.one_in_reconfigure != 0 || w->knobs.one_in_new_config != 0)
+        w->knobs.spool.wipe_recycled = false; /* the floor takes it for the log */
 }

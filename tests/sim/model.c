@@ -283,8 +283,10 @@ void model_lost(struct world *w, unsigned batch)
 {
     struct model *m = &w->model;
     struct m_batch *b = &m->batches[batch];
-    for (uint32_t k = b->first; k < b->first + b->count; k++)
+    for (uint32_t k = b->first; k < b->first + b->count; k++) {
+        m->lost_with_batch += m->members[k] > m->old_seq;
         if (m->seqs[m->members[k]].batch == batch && m->seqs[m->members[k]].state == SEQ_ASSIGNED)
             m->seqs[m->members[k]].state = SEQ_GONE;
+    }
     b->state = B_GONE;
 }

@@ -35,6 +35,7 @@ struct m_seq {
     bool acked, handed;
     bool maybe_dropped; /* dropped before a crash: either way is right */
     bool died;          /* became a letter, in this life or an earlier one */
+    bool doubtful;      /* answered for, but not synced when the power went */
     bool replayed;      /* appended as the replay of a letter */
     bool mended;        /* and the reason of its refusal was removed before */
     uint64_t wall_ns;   /* when it was received */
@@ -77,6 +78,8 @@ struct model {
     uint64_t dropped_seen; /* by the ledger */
     uint64_t forgotten;    /* of these, counts that decay has taken with the STATE */
     uint64_t acked_seq, oldest_unacked;
+    uint64_t old_seq;         /* up to here all have been older than the least age */
+    uint64_t lost_with_batch; /* younger ones that ended with their batch */
     uint64_t last_user;
     bool loose_tail; /* the newest part may be lost: weaker modes after a power loss, decay, lying */
     bool loose;      /* decay of control data: counters and identities may differ, contents may not */

@@ -8,14 +8,16 @@
 
 void model_died(struct world *w, bool power)
 {
-    if (power && (w->knobs.spool.durability != SPOOL_FSYNC || w->knobs.lying))
+    if (power && (w->weak_life || w->knobs.lying))
         w->model.loose_tail = w->model.loose = true;
+    if (power && w->weak_life)
+        floor_power_lost(w);
     w->model.tail_was_lost = false;
 }
 
 static bool may_drop(const struct world *w)
 {
-    return w->knobs.spool.when_full == SPOOL_DROP_OLDEST || w->knobs.spool.max_age_us != 0 || w->model.loose;
+    return change_may_drop(w) || w->model.loose;
 }
 
 /* Everything beyond the last recovered seq is gone: right for what nobody was answered for. */
@@ -24,7 +26,7 @@ static void cut_tail(struct world *w, uint64_t last)
     struct model *m = &w->model;
     for (uint64_t s = last + 1; s <= m->last_seq; s++) {
         m->tail_was_lost = true;
-        if (!m->loose_tail && m->seqs[s].acked)
+        if (m->seqs[s].acked && (!m->loose_tail || (floor_counts(w) && s <= w->floor.seq)))
             world_fail(w, "seq %" PRIu64 " (event %u) was answered for and is gone: recovered up to %" PRIu64,
                        s, m->seqs[s].event, last);
         m->delivered -= m->seqs[s].state == SEQ_DELIVERED;
@@ -241,6 +243,24 @@ void model_opened(struct world *w)
         world_met(w, MET_TORN);
 }
 
+/* Nothing expires before its time, unless the clock is set. */
+static void check_age(struct world *w, const struct spool_ledger *l)
+{
+    struct model *m = &w->model;
+    uint64_t age_ns = w->allowed.least_age_us * 1000, now_ns = process_host(w).wall_ns(w);
+    if (l->dropped[SPOOL_DROP_EXPIRED] == 0)
+        return;
+    world_met(w, MET_EXPIRED);
+    if (age_ns == 0)
+        world_fail(w, "%" PRIu64 " are counted as expired, but nothing ever was to",
+                   l->dropped[SPOOL_DROP_EXPIRED]);
+    while (m->old_seq < m->last_seq && m->seqs[m->old_seq + 1].wall_ns + age_ns < now_ns)
+        m->old_seq++;
+    if (l->dropped[SPOOL_DROP_EXPIRED] > m->old_seq + m->lost_with_batch && w->knobs.one_in_wall_jump == 0)
+        world_fail(w, "%" PRIu64 " have expired, but only %" PRIu64 " are old enough",
+                   l->dropped[SPOOL_DROP_EXPIRED], m->old_seq);
+}
+
 /* The ledger balances by itself, and it is ours. */
 void model_check(struct world *w)
 {
@@ -280,8 +300,9 @@ void model_check(struct world *w)
     if (l.dropped[SPOOL_DROP_SHED] != m->shed)
         world_fail(w, "the ledger says %" PRIu64 " shed, the model %" PRIu64, l.dropped[SPOOL_DROP_SHED],
                    m->shed);
-    if (l.dropped[SPOOL_DROP_QUOTA] != 0 && w->knobs.spool.when_full != SPOOL_DROP_OLDEST)
+    if (l.dropped[SPOOL_DROP_QUOTA] != 0 && !w->allowed.drop_oldest)
         world_fail(w, "dropped for quota without such a policy");
+    check_age(w, &l);
     if (l.dropped[SPOOL_DROP_CORRUPT] != 0)
         world_fail(w, "%" PRIu64 " counted as corrupt, but nothing was damaged",
                    l.dropped[SPOOL_DROP_CORRUPT]);
@@ -294,8 +315,8 @@ void model_check(struct world *w)
 static void check_blast(struct world *w, const struct spool_ledger *l, uint64_t missing_bytes)
 {
     const struct knobs *k = &w->knobs;
-    if (!k->rot || k->spool.durability != SPOOL_FSYNC || k->spool.when_full == SPOOL_DROP_OLDEST ||
-        k->big_one_in != 0 || l->dropped[SPOOL_DROP_PURGED] != 0)
+    if (!k->rot || k->spool.durability != SPOOL_FSYNC || change_may_drop(w) || k->big_one_in != 0 ||
+        l->dropped[SPOOL_DROP_PURGED] != 0)
         return;
     uint64_t most = w->rots * (uint64_t)(80 * 1024 + 2 * k->append_max * k->body_max);
     if (missing_bytes > most)
@@ -333,4 +354,5 @@ void model_check_end(struct world *w)
                    " are counted as dropped",
                    missing, first_missing, counted);
     check_blast(w, &l, missing_bytes);
+    floor_check_end(w, &l);
 }

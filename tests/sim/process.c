@@ -104,6 +104,8 @@ static int gate_enter(void *ctx, const struct disk_call *call)
     if (!fiber_inside())
         world_fail(w, "a disk call (%s) outside a job", disk_op_names[call->op]);
     maybe_die(w);
+    if (call->op == DISK_FDATASYNC)
+        floor_sync_begins(w, call);
     if (w->quiet)
         return DISK_GO;
     if (decide_rarely(&w->luck, w->knobs.one_in_rest))
@@ -127,6 +129,10 @@ static void gate_leave(void *ctx, const struct disk_call *call, int64_t result)
     world_trace(w, (uint64_t)result ^ (uint64_t)call->op << 56);
     if (w->verbose && result < 0)
         world_say(w, "    -> %" PRId64, result);
+    if (call->op == DISK_PWRITEV && result > 0)
+        floor_wrote(w, call);
+    if (call->op == DISK_FDATASYNC && result == 0)
+        floor_synced(w);
     if (fiber_inside())
         maybe_die(w);
 }
@@ -229,6 +235,8 @@ void process_start(struct world *w)
     if (w->verbose)
         world_say(w, "start %u", w->life);
     w->start_wall_ns = host_wall(w);
+    change_at_start(w);
+    w->short_lives++;
     w->spool = spool_new(&w->knobs.spool, &vfs, &host);
     spool_open(w->spool);
 }

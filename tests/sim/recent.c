@@ -34,9 +34,9 @@ static bool must_be_there(const struct world *w, const struct m_seq *s)
 {
     if (w->knobs.one_in_wall_jump != 0)
         return false;
-    if (s->maybe_dropped || w->knobs.spool.durability != SPOOL_FSYNC)
+    if (s->maybe_dropped || w->weak_life)
         return false;
-    if (!w->spacious && (w->knobs.spool.when_full == SPOOL_DROP_OLDEST || w->knobs.spool.max_age_us != 0))
+    if (!w->spacious && change_may_drop(w))
         return false; /* what was dropped is not told one by one */
     return w->spacious || s->state == SEQ_PENDING || s->state == SEQ_ASSIGNED;
 }

@@ -48,6 +48,8 @@ const char *const branch_names[MET_COUNT] = {"kill",
                                              "torn",
                                              "wall_jump",
                                              "replay_undone",
+                                             "new_policy",
+                                             "expired",
                                              "recent_pending",
                                              "recent_settled"};
 uint64_t branches_met[MET_COUNT];
@@ -136,31 +138,20 @@ static struct event take(struct world *w)
 
 /* --- after every event ------------------------------------------------------------------------------ */
 
-/* Sizes that may change while the process lives, for better or worse. */
-static void reconfigure(struct world *w)
-{
-    static const uint32_t seqs[] = {0, 16, 256, 1024}, bytes[] = {0, 4096, 65536, 1 << 20};
-    struct spool_config *c = &w->knobs.spool;
-    c->window_seqs = seqs[decide(&w->luck, 4)];
-    c->window_bytes = bytes[decide(&w->luck, 4)];
-    c->cache_bytes = bytes[decide(&w->luck, 4)];
-    if (w->verbose)
-        world_say(w, "reconfigure: window %u seqs, %" PRIu64 " bytes, cache %" PRIu64, c->window_seqs,
-                  c->window_bytes, c->cache_bytes);
-    spool_reconfigure(w->spool, c);
-}
-
 static void on_opened(struct world *w)
 {
     w->opened = true;
     w->starts_crashed = 0;
+    w->opened_us = w->now_us;
     if (w->verbose)
         world_say(w, "opened, acked %" PRIu64, spool_acked(w->spool));
-    for (unsigned k = 0; k < w->note_count && w->knobs.spool.when_full == SPOOL_DROP_OLDEST; k++)
+    for (unsigned k = 0; k < w->note_count && change_may_drop(w); k++)
         if (w->notes[k].kind == NOTE_LOST)
             model_dropped_at_start(w, w->notes[k].batch_no);
     model_opened(w);
     client_opened(w);
+    floor_opened(w);
+    w->weak_life = w->knobs.spool.durability != SPOOL_FSYNC; /* what was written is synced now */
     recent_check(w);
     struct span user = spool_user(w->spool);
     uint64_t counter = 0;
@@ -216,11 +207,14 @@ static void look_at_state(struct world *w)
 
 static void check_space(struct world *w)
 {
-    const struct spool_config *c = &w->knobs.spool;
-    uint64_t most = c->max_bytes + c->dead_max_bytes + 2 * c->segment_bytes + 256 * 1024;
-    if (disk_used(w->disk) > most && !w->knobs.faults && !w->knobs.vandal)
+    const struct allowed *a = &w->allowed;
+    /* Each start begins a segment before it deletes those of starts that ended at once. */
+    if (w->now_us > w->opened_us + 300000 + 16 * (uint64_t)w->knobs.job_us)
+        w->short_lives = 0;
+    uint64_t most = a->max_bytes + a->dead_max_bytes + (2 + w->short_lives) * a->segment_bytes + 256 * 1024;
+    if (disk_used(w->disk) > most && !w->knobs.faults && !w->knobs.vandal && !w->knobs.lying)
         world_fail(w, "%" PRIu64 " bytes are allocated, the quota is %" PRIu64, disk_used(w->disk),
-                   c->max_bytes);
+                   a->max_bytes);
 }
 
 /* With plenty of room finished segments stay for the ids in them: an eighth of the quota, or four segments.
@@ -249,6 +243,7 @@ static void after_event(struct world *w)
     if (w->opened) {
         model_check(w);
         watch_room(w);
+        floor_check(w);
         if (w->steps % 16 == 0)
             check_space(w);
     }
@@ -334,7 +329,7 @@ static void mischief(struct world *w)
         spool_set_user(w->spool, span_of(blob, sizeof(blob)));
     }
     if (world_open(w) && decide_rarely(&w->luck, k->one_in_reconfigure))
-        reconfigure(w);
+        change_live(w);
     if (world_open(w) && decide_rarely(&w->luck, k->one_in_dead_request))
         letters_list(w);
     if (world_open(w) && decide_rarely(&w->luck, 4 * k->one_in_dead_request))
@@ -534,6 +529,7 @@ static void begin(struct world *w)
     w->spacious = true;
     if (w->script != NULL)
         script_begin(w);
+    change_note(w);
     disk_set_gate(w->disk, &gate);
     disk_set_ordered(w->disk, decide(&w->luck, 4) != 1);
     disk_set_lying(w->disk, w->knobs.lying);

@@ -24,7 +24,7 @@ struct knobs {
         one_in_reply_lost;
     uint32_t one_in_busy, one_in_bad_event, one_in_partial_retry, one_in_rewind, one_in_drop,
         one_in_dead_request;
-    uint32_t one_in_reconfigure, one_in_let_go;
+    uint32_t one_in_reconfigure, one_in_new_config, one_in_let_go;
     uint32_t job_us, produce_us, latency_us;
     uint32_t body_max, append_max, big_one_in;
     uint32_t partitions, batch_events, batch_bytes, too_many, concurrency;
@@ -123,6 +123,8 @@ enum branch { /* what a run met: the coverage that a gate asks for */
               MET_TORN,
               MET_WALL_JUMP,
               MET_REPLAY_UNDONE,
+              MET_NEW_POLICY,
+              MET_EXPIRED,
               MET_RECENT_PENDING,
               MET_RECENT_SETTLED,
               MET_COUNT
@@ -149,7 +151,8 @@ struct world {
     struct spool *spool;
     struct fiber *fibers[16];
     bool opened, stopping, closed, storage_failed, in_spool, may_note;
-    unsigned starts_crashed;
+    unsigned starts_crashed, short_lives;
+    uint64_t opened_us;
     enum { ALIVE, DIE_BY_KILL, DIE_BY_POWER } dying;
     uint64_t timer_token;
     struct spool_note notes[8192];
@@ -162,6 +165,18 @@ struct world {
     unsigned rots;          /* places damaged so far */
     uint64_t start_wall_ns; /* when the process began to open the spool */
     bool spacious;          /* there has been plenty of room at all times */
+    bool weak_life;  /* something may have been answered for in a mode weaker than fsync, and not synced */
+    struct allowed { /* at any time so far */
+        bool drop_oldest, drop_newest;
+        uint64_t least_age_us; /* 0: nothing expires */
+        uint64_t max_bytes, segment_bytes, dead_max_bytes;
+    } allowed;
+    struct log_floor {
+        char name[DISK_NAME_MAX]; /* of the newest file of the log */
+        bool headed, syncing;
+        uint64_t seq, next;                   /* everything up to seq is on the platter */
+        uint64_t behind_since_us, behind_seq; /* answered for, but not there yet */
+    } floor;
 
     /* The exhaustive mode: die at this call with this fate. 0: never. */
     uint64_t die_at_call, die_again_at_call;
@@ -230,6 +245,22 @@ void client_no_reply(struct world *w, const struct event *e);
 
 /* --- recent.c: ids of the last moments, after a start -------------------------------------------------- */
 void recent_check(struct world *w);
+
+/* --- change.c: the configuration changes ---------------------------------------------------------------- */
+void change_note(struct world *w);
+bool change_may_drop(const struct world *w); /* a policy may end events, or might have */
+void change_live(struct world *w);
+void change_at_start(struct world *w);
+
+/* --- floor.c: what must survive ------------------------------------------------------------------------- */
+void floor_wrote(struct world *w, const struct disk_call *call);
+void floor_sync_begins(struct world *w, const struct disk_call *call);
+void floor_synced(struct world *w);
+void floor_opened(struct world *w);
+bool floor_counts(const struct world *w); /* the disk keeps what was synced */
+void floor_power_lost(struct world *w);
+void floor_check(struct world *w);
+void floor_check_end(struct world *w, const struct spool_ledger *l);
 
 /* --- letters.c: dead letters are listed, replayed and purged ---------------------------------------------
  */
