@@ -221,8 +221,8 @@ static void submit_write(struct spool *s, enum dead_work work, uint64_t first)
 {
     struct deadbox *d = &s->dead;
     struct dead_job *j = &d->job;
-    if (d->fd >= 0 && d->end >= file_limit(s)) {
-        s->drop_fds[s->drop_fd_count++] = d->fd;
+    if (d->fd >= 0 && d->end >= file_limit(s) && house_may_drop_fd(s)) {
+        house_drop_fd(s, d->fd);
         d->fd = -1;
     }
     if (d->fd < 0 && !gone_is_durable(s))
@@ -265,7 +265,7 @@ static bool write_succeeded(struct spool *s)
     }
     /* Never again that inode. */
     if (d->fd >= 0)
-        s->drop_fds[s->drop_fd_count++] = d->fd;
+        house_drop_fd(s, d->fd);
     d->fd = -1;
     if (++d->failures > FAILURES_MAX) {
         struct fault why;
@@ -488,6 +488,10 @@ static bool unlink_empty(struct spool *s)
     struct deadbox *d = &s->dead;
     struct dead_job *j = &d->job;
     j->unlink_count = 0;
+    if (d->fd >= 0 && !house_may_drop_fd(s)) {
+        d->look = true;
+        return false;
+    }
     for (size_t i = 0; i < d->letters.file_count && j->unlink_count < DEAD_UNLINK_MAX; i++) {
         const struct dead_file *f = &d->letters.files[i];
         bool newest = i + 1 == d->letters.file_count;
@@ -497,7 +501,7 @@ static bool unlink_empty(struct spool *s)
     if (j->unlink_count == 0)
         return false;
     if (d->fd >= 0 && j->unlink[j->unlink_count - 1] == d->file_id) {
-        s->drop_fds[s->drop_fd_count++] = d->fd;
+        house_drop_fd(s, d->fd);
         d->fd = -1;
     }
     dead_submit(s, DEAD_UNLINK);

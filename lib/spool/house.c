@@ -274,14 +274,26 @@ static void take_dropped_fds(struct spool *s)
         h->tasks |= HOUSE_CLOSE;
 }
 
+void house_drop_fd(struct spool *s, int fd)
+{
+    ensure(s->drop_fd_count < DROP_FDS_MAX);
+    s->drop_fds[s->drop_fd_count++] = fd;
+}
+
+/* Half of the places are for those who cannot wait. */
+bool house_may_drop_fd(const struct spool *s)
+{
+    return s->drop_fd_count < DROP_FDS_MAX / 2;
+}
+
 void house_close_files(struct spool *s)
 {
     s->house.tasks = 0;
     s->house.release_count = 0;
     if (s->active.fd >= 0)
-        s->drop_fds[s->drop_fd_count++] = s->active.fd;
+        house_drop_fd(s, s->active.fd);
     if (s->prepared.fd >= 0)
-        s->drop_fds[s->drop_fd_count++] = s->prepared.fd;
+        house_drop_fd(s, s->prepared.fd);
     s->active.fd = s->prepared.fd = -1;
     s->files_closed = true;
     take_dropped_fds(s);

@@ -42,6 +42,7 @@
 #define STATE_EVERY_BYTES (4 * 1024 * 1024)
 #define COMMIT_IOV_MAX 160
 #define RELEASE_MAX 16 /* files per housekeeping job */
+#define DROP_FDS_MAX 16
 #define INDEX_GRAIN_BYTES (256 * 1024)
 #define PARTITION_MAX 1024
 #define ID_MAX 1100
@@ -92,7 +93,7 @@ struct house_job {
     bool wipe;           /* all of it, not just its header */
     uint64_t release[RELEASE_MAX];
     unsigned release_count;
-    int close_fds[8];
+    int close_fds[DROP_FDS_MAX];
     unsigned close_count;
     /* Results. */
     int prepare_err, prepare_fd;
@@ -227,7 +228,7 @@ struct spool {
     uint64_t next_segment_id;
     uint64_t unlink_ids[64]; /* leftovers that recovery found, and files given up */
     unsigned unlink_count;
-    int drop_fds[8]; /* of files given up, to be closed */
+    int drop_fds[DROP_FDS_MAX]; /* of files given up, to be closed */
     unsigned drop_fd_count;
 
     struct read_job read;
@@ -327,6 +328,8 @@ void house_pump(struct spool *s, uint64_t now);
 uint64_t house_deadline(const struct spool *s);
 void house_done(struct spool *s);
 void house_close_files(struct spool *s);
+void house_drop_fd(struct spool *s, int fd);   /* to be closed in the background */
+bool house_may_drop_fd(const struct spool *s); /* else whoever can waits: the disk is stuck */
 /* Makes a file of `bytes` and reserves them; returns an fd or a negative errno. */
 int house_create(const struct spool_vfs *vfs, const char *name, uint64_t bytes, bool *no_fallocate);
 

@@ -217,7 +217,7 @@ static void finish_close(struct spool *s)
     if (!s->closing || s->state == SPOOL_CLOSED || s->state == SPOOL_OPENING || !written || jobs_out(s))
         return;
     if (s->dead.fd >= 0)
-        s->drop_fds[s->drop_fd_count++] = s->dead.fd;
+        house_drop_fd(s, s->dead.fd);
     s->dead.fd = -1;
     if (s->active.fd >= 0 || s->prepared.fd >= 0 || s->drop_fd_count > 0) {
         house_close_files(s);
