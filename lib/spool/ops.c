@@ -343,8 +343,9 @@ static bool get_dead(struct span body, struct op_dead *d)
                           .batch_no = le64_get(body.at + 16),
                           .letter = le64_get(body.at + 24),
                           .dlq_segment = le64_get(body.at + 32)};
+    uint64_t count;
     return d->reason < SPOOL_DEAD_REASONS && d->letter >= 1 && d->letter < SEQ_MAX &&
-           get_runs(body, 40, &d->runs);
+           get_runs(body, 40, &d->runs) && runs_good(d->runs, &count) && count <= SEQ_MAX - d->letter;
 }
 
 static bool get_drop(struct span body, struct op_drop *d)
