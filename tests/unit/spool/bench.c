@@ -233,7 +233,8 @@ uint64_t bench_assign(struct bench *b, unsigned n)
                                  .codec = 1,
                                  .level = 3};
     struct spool_batch_id id;
-    cr_assert_eq(spool_assign(b->spool, &a, &id), OK);
+    enum err err = spool_assign(b->spool, &a, &id);
+    cr_assert_eq(err, OK, "%s", err_name(err));
     bench_sleep(b, 1000);
     return id.batch_no;
 }
