@@ -1,16 +1,20 @@
 /* limits: the price of what no forwarder of this kind can leave out, measured on this machine in this minute.
  *
- *   bench_limits receive http|udp|unix|fwd WHERE EVENTS   listens at WHERE (HOST:PORT or a path), takes
- * EVENTS events from bench_load, answers them, and does nothing else bench_limits parts EVENTS BYTES
- * PER_REQUEST DIR       everything after the socket, one part at a time
+ *     bench_limits receive http|udp|unix|fwd WHERE EVENTS
  *
- * Both print one JSON object of processor microseconds (user + system) per event. `receive` is the system
- * calls and the wake-ups with the least possible program around them. The parts: `http` (the parser over the
- * requests), `validate` (JSON, once), `checksum` (CRC-32C, once), `copy` (once), `write` (to a file below
- * DIR, with fdatasync each 256 KiB), `compress` (gzip as the agent does it, in blocks of 256 KiB), `encrypt`
- * (the cheaper of AES-GCM and ChaCha20-Poly1305, in TLS records), `send` (to loopback TCP, where a child
- * reads it). tests/bench/run adds up what a path needs; an agent's cost over that sum is what its own
- * bookkeeping costs. */
+ * listens at WHERE (HOST:PORT or a path), takes EVENTS events from bench_load, answers them, and does nothing
+ * else: the system calls and the wake-ups with the least possible program around them.
+ *
+ *     bench_limits parts EVENTS BYTES PER_REQUEST COMMIT DIR
+ *
+ * does everything after the socket, one part at a time: `http` (the parser over the requests), `validate`
+ * (JSON, once), `checksum` (CRC-32C, once), `copy` (once), `write` (to a file below DIR, with fdatasync each
+ * COMMIT bytes, since no more than that is under way at once), `compress` (gzip as the agent does it, in
+ * blocks of 256 KiB), `encrypt` (the cheaper of AES-GCM and ChaCha20-Poly1305, in TLS records), `send` (to
+ * loopback TCP, where a child reads it).
+ *
+ * Both print one JSON object of processor microseconds (user + system) per event. tests/bench/run adds up
+ * what a path needs; an agent's cost over that sum is what its own bookkeeping costs. */
 #include "lib/base/crc32c.h"
 #include "lib/codec/compress.h"
 #include "lib/codec/json.h"
@@ -233,6 +237,7 @@ static int receive(char **argv)
 
 static struct {
     uint64_t count, per_request;
+    size_t commit_bytes;
     char *text; /* all events, one after another, each followed by LF */
     size_t len;
     struct bytes packed;
@@ -306,8 +311,8 @@ static double part_write(const char *dir)
     if (fd < 0 || posix_fallocate(fd, 0, (off_t)load.len) != 0)
         die(path);
     double from = cpu_us();
-    for (size_t at = 0; at < load.len; at += BLOCK) {
-        size_t len = load.len - at < BLOCK ? load.len - at : BLOCK;
+    for (size_t at = 0; at < load.len; at += load.commit_bytes) {
+        size_t len = load.len - at < load.commit_bytes ? load.len - at : load.commit_bytes;
         if (pwrite(fd, load.text + at, len, (off_t)at) != (ssize_t)len || fdatasync(fd) < 0)
             die("write");
     }
@@ -400,6 +405,7 @@ static int parts(char **argv)
 {
     load.count = strtoull(argv[2], NULL, 10);
     load.per_request = strtoull(argv[4], NULL, 10);
+    load.commit_bytes = strtoull(argv[5], NULL, 10);
     struct event_shape shape = {.seed = 1, .bytes = strtoull(argv[3], NULL, 10), .types = 1};
     load.text = memory((size_t)load.count * (size_t)(shape.bytes + 400));
     for (uint64_t i = 0; i < load.count; i++) {
@@ -411,7 +417,7 @@ static int parts(char **argv)
     say("validate", part_validate(), ",");
     say("checksum", part_checksum(), ",");
     say("copy", part_copy(), ",");
-    say("write", part_write(argv[5]), ",");
+    say("write", part_write(argv[6]), ",");
     say("compress", part_compress(), ",");
     say("encrypt", part_encrypt(), ",");
     say("send", part_send(), "}\n");
@@ -425,9 +431,10 @@ int main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN);
     if (argc == 5 && strcmp(argv[1], "receive") == 0)
         return receive(argv);
-    if (argc == 6 && strcmp(argv[1], "parts") == 0)
+    if (argc == 7 && strcmp(argv[1], "parts") == 0)
         return parts(argv);
-    (void)fprintf(stderr,
-                  "usage: bench_limits receive DRIVER WHERE EVENTS | parts EVENTS BYTES PER_REQUEST DIR\n");
+    (void)fprintf(
+        stderr,
+        "usage: bench_limits receive DRIVER WHERE EVENTS | parts EVENTS BYTES PER_REQUEST COMMIT DIR\n");
     return 64;
 }
