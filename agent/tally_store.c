@@ -169,6 +169,8 @@ void tally_store_save_last(struct tally_store *s)
 static void count_events(struct tally_store *s, const struct intake_offer *o, uint64_t now_s)
 {
     struct api_exchange *x = o->x;
+    struct tally_turn turn;
+    tally_begin(&s->tally, now_s, &turn);
     for (unsigned p = 0; p < o->part_count; p++) {
         const struct intake_part *part = &o->parts[p];
         unsigned k = 0;
@@ -181,9 +183,10 @@ static void count_events(struct tally_store *s, const struct intake_offer *o, ui
             if (e->tallied)
                 continue;
             e->tallied = true;
-            tally_add(&s->tally, e->type, e->subject, 1, now_s);
+            tally_count(&turn, e->type, e->subject, 1);
         }
     }
+    tally_end(&turn);
 }
 
 /* What came in a vendor's own form has no type here: it counts under the api's name. */

@@ -36,11 +36,27 @@ static void set_name(struct tally_type *c, struct span type)
     c->name_len = (uint8_t)len;
 }
 
-static struct tally_type *find_type(struct tally_types *s, uint64_t hash, uint8_t *hint)
+/* The sketch changed under the tags: another period, or a file was read. */
+static void read_tags(struct tally *t, const struct tally_types *s)
 {
+    for (unsigned i = 0; i < TALLY_TYPES; i++)
+        t->tags[i] = (uint16_t)(s->types[i].hash >> 48);
+    t->tags_period = s->period;
+    t->least = 0;
+    t->cursor = 0;
+}
+
+/* All tags are compared, which the compiler does many at a time; few are equal by chance. */
+static struct tally_type *find_type(struct tally *t, struct tally_types *s, uint64_t hash)
+{
+    uint8_t *hint = &t->hint[hash & 0xff];
     if (*hint < s->used && s->types[*hint].hash == hash)
         return &s->types[*hint];
-    for (unsigned i = 0; i < s->used; i++)
+    uint16_t tag = (uint16_t)(hash >> 48);
+    unsigned found = 0;
+    for (unsigned i = 0; i < TALLY_TYPES; i++)
+        found += t->tags[i] == tag;
+    for (unsigned i = 0; found > 0 && i < s->used; i++)
         if (s->types[i].hash == hash) {
             *hint = (uint8_t)i;
             return &s->types[i];
@@ -48,18 +64,28 @@ static struct tally_type *find_type(struct tally_types *s, uint64_t hash, uint8_
     return NULL;
 }
 
-static struct tally_type *smallest_type(struct tally_types *s)
+/* Counters only grow: one that still has the smallest count of before is the smallest now, and is found going round. */
+static struct tally_type *smallest_type(struct tally *t, struct tally_types *s)
 {
-    struct tally_type *least = &s->types[0];
+    for (unsigned tried = 0; tried < s->used; tried++) {
+        unsigned at = t->cursor;
+        t->cursor = at + 1 == s->used ? 0 : at + 1;
+        if (s->types[at].count == t->least)
+            return &s->types[at];
+    }
+    struct tally_type *smallest = &s->types[0];
     for (unsigned i = 1; i < s->used; i++)
-        if (s->types[i].count < least->count)
-            least = &s->types[i];
-    return least;
+        if (s->types[i].count < smallest->count)
+            smallest = &s->types[i];
+    t->least = smallest->count;
+    t->cursor = (unsigned)(smallest - s->types);
+    return smallest;
 }
 
-static void add_type(struct tally_types *s, uint64_t hash, struct span type, uint64_t count, uint8_t *hint)
+static void add_type(struct tally *t, struct tally_types *s, struct span type, uint64_t count)
 {
-    struct tally_type *c = find_type(s, hash, hint);
+    uint64_t hash = hash64(type, TYPE_SEED);
+    struct tally_type *c = find_type(t, s, hash);
     if (c != NULL) {
         c->count += count;
         return;
@@ -68,11 +94,12 @@ static void add_type(struct tally_types *s, uint64_t hash, struct span type, uin
         c = &s->types[s->used++];
         *c = (struct tally_type){.hash = hash, .count = count};
     } else {
-        c = smallest_type(s);
+        c = smallest_type(t, s);
         c->hash = hash;
         c->over = c->count;
         c->count += count;
     }
+    t->tags[c - s->types] = (uint16_t)(hash >> 48);
     set_name(c, type);
 }
 
@@ -205,36 +232,55 @@ uint64_t tally_hour(const struct tally *t, uint64_t now_s, unsigned ago)
     return ago < TALLY_HOURS && h->period == hour ? h->count : 0;
 }
 
-void tally_add(struct tally *t, struct span type, struct span subject, uint32_t count, uint64_t now_s)
+void tally_begin(struct tally *t, uint64_t now_s, struct tally_turn *ret)
 {
     struct tally_kept *k = &t->kept;
-    if (k->began_s == 0)
-        k->began_s = now_s;
-    k->total += count;
-    add_volume(k, count, now_s);
-
-    uint64_t period = now_s / TALLY_TYPE_PERIOD_S;
-    struct tally_types *types = &k->types[period % TALLY_TYPE_PERIODS];
-    if (types->period != period) {
-        memset(types, 0, sizeof *types);
-        types->period = period;
+    uint64_t period = now_s / TALLY_TYPE_PERIOD_S, third = now_s / THIRD_S, day = now_s / DAY_S;
+    *ret = (struct tally_turn){.tally = t,
+                               .now_s = now_s,
+                               .types = &k->types[period % TALLY_TYPE_PERIODS],
+                               .third = &k->thirds[third % TALLY_THIRDS],
+                               .day = &k->days[day % TALLY_DAYS]};
+    if (ret->types->period != period) {
+        memset(ret->types, 0, sizeof *ret->types);
+        ret->types->period = period;
     }
-    uint64_t hash = hash64(type, TYPE_SEED);
-    add_type(types, hash, type, count, &t->hint[hash & 0xff]);
+    if (t->tags_period != period)
+        read_tags(t, ret->types);
+    if (ret->third->period != third)
+        *ret->third = (struct tally_subjects){.period = third};
+    if (ret->day->period != day)
+        *ret->day = (struct tally_subjects){.period = day};
+}
 
+void tally_count(struct tally_turn *turn, struct span type, struct span subject, uint32_t count)
+{
+    turn->count += count;
+    add_type(turn->tally, turn->types, type, count);
     if (subject.at == NULL)
         return;
-    hash = hash64(subject, SUBJECT_SEED);
-    period = now_s / THIRD_S;
-    struct tally_subjects *third = &k->thirds[period % TALLY_THIRDS];
-    if (third->period != period)
-        *third = (struct tally_subjects){.period = period};
-    add_subject(third, hash);
-    period = now_s / DAY_S;
-    struct tally_subjects *day = &k->days[period % TALLY_DAYS];
-    if (day->period != period)
-        *day = (struct tally_subjects){.period = period};
-    add_subject(day, hash);
+    uint64_t hash = hash64(subject, SUBJECT_SEED);
+    add_subject(turn->third, hash);
+    add_subject(turn->day, hash);
+}
+
+void tally_end(struct tally_turn *turn)
+{
+    struct tally_kept *k = &turn->tally->kept;
+    if (turn->count == 0)
+        return;
+    if (k->began_s == 0)
+        k->began_s = turn->now_s;
+    k->total += turn->count;
+    add_volume(k, turn->count, turn->now_s);
+}
+
+void tally_add(struct tally *t, struct span type, struct span subject, uint32_t count, uint64_t now_s)
+{
+    struct tally_turn turn;
+    tally_begin(t, now_s, &turn);
+    tally_count(&turn, type, subject, count);
+    tally_end(&turn);
 }
 
 /* --- the blob ----------------------------------------------------------------------------------------------- */

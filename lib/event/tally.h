@@ -68,6 +68,11 @@ struct tally {
         struct tally_subjects days[TALLY_DAYS];
     } kept;
     uint8_t hint[256];                               /* by a byte of a type's hash: where it was last found */
+    /* So that a type which is not there is not looked for in the sketch itself: 16 bits of each one's hash, for the
+     * sketch of this period (0: none); and no counter is smaller than `least`, looked for from `cursor` on. */
+    uint16_t tags[TALLY_TYPES];
+    uint64_t tags_period, least;
+    unsigned cursor;
 };
 
 _Static_assert(sizeof(struct tally) < 64 * 1024, "the statistics' bound");
@@ -76,6 +81,18 @@ void tally_init(struct tally *t);
 
 /* Counts `count` events of this type, all with this subject (.at NULL: none), at this Unix time. */
 void tally_add(struct tally *t, struct span type, struct span subject, uint32_t count, uint64_t now_s);
+
+/* The same for the many events of a request: what depends on the time is found once, the volume is added at the end. */
+struct tally_turn {
+    struct tally *tally;
+    uint64_t now_s;
+    uint32_t count; /* so far */
+    struct tally_types *types;
+    struct tally_subjects *third, *day;
+};
+void tally_begin(struct tally *t, uint64_t now_s, struct tally_turn *ret);
+void tally_count(struct tally_turn *turn, struct span type, struct span subject, uint32_t count);
+void tally_end(struct tally_turn *turn);
 
 /* Events of the minute or hour that lies `ago` before the present one; 0 is the present one. */
 uint64_t tally_minute(const struct tally *t, uint64_t now_s, unsigned ago);

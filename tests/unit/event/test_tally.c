@@ -153,3 +153,43 @@ Test(tally, the_blob_comes_back_or_is_refused)
     free(u);
     free(t);
 }
+
+/* Space-saving's promises: counters add up to all events, none is lower than the truth, and `over` says by how much it
+ * may be higher. Held over a crowd of types with a few frequent ones, over a change of period, and after a reload. */
+Test(tally, the_sketch_keeps_its_promises)
+{
+    static struct tally t;
+    static uint8_t blob[TALLY_BLOB_BYTES];
+    static unsigned truth[1000];
+    struct tally_type top[TALLY_TYPES];
+    struct fault why;
+    uint64_t since, total = 0, sum = 0, now = 100 * TALLY_TYPE_PERIOD_S;
+    unsigned r = 7;
+    tally_init(&t);
+    tally_add(&t, SPAN("an old one"), (struct span){0}, 5, now - TALLY_TYPE_PERIODS * TALLY_TYPE_PERIOD_S);
+    for (unsigned i = 0; i < 20000; i++) {
+        char name[16];
+        r = r * 1103515245 + 12345;
+        unsigned which = (r >> 16) % 3 == 0 ? (r >> 20) % 5 : (r >> 18) % 1000;
+        (void)snprintf(name, sizeof name, "type.%u", which);
+        tally_add(&t, span_str(name), (struct span){0}, 1, now);
+        truth[which]++;
+        total++;
+        if (i == 10000) {
+            tally_save(&t, blob);
+            cr_assert_eq(tally_load(&t, span_of(blob, sizeof blob), &why), OK);
+        }
+    }
+    unsigned count = tally_top(&t, now, top, TALLY_TYPES, &since);
+    cr_assert_eq(count, TALLY_TYPES);
+    for (unsigned i = 0; i < count; i++) {
+        unsigned which;
+        cr_assert_eq(sscanf(top[i].name, "type.%u", &which), 1, "%s", top[i].name);
+        cr_expect_geq(top[i].count, truth[which]);
+        cr_expect_leq(top[i].count - top[i].over, truth[which]);
+        for (unsigned k = 0; k < i; k++)
+            cr_expect_neq(top[k].hash, top[i].hash, "one type twice");
+        sum += top[i].count;
+    }
+    cr_expect_eq(sum, total);
+}
