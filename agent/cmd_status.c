@@ -261,6 +261,24 @@ static void put_outputs(struct bytes *out, struct span status, struct span befor
         put_output_notes(out, element);
 }
 
+/* Among many senders: who sends most. */
+static void put_loudest(struct bytes *out, struct span input)
+{
+    struct span loudest = pick(input, "loudest"), element;
+    char text[700], who[100], bytes[CELL];
+    if (pick_u64(input, "connections") < 2)
+        return;
+    (void)pick_string(input, "name", text, CELL * 2);
+    size_t at = strlen(text);
+    at += (size_t)snprintf(text + at, sizeof text - at, ": loudest senders:");
+    for (size_t i = 0, n = 0; (element = pick_next(loudest, &i)).at != NULL && n < 3; n++) {
+        (void)pick_string(element, "who", who, sizeof who);
+        bytes_text(pick_u64(element, "bytes"), bytes);
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s %s, %s", n > 0 ? ";" : "", who, bytes);
+    }
+    line(out, "    ", text);
+}
+
 static void put_inputs(struct bytes *out, struct span status, struct span before, double seconds)
 {
     static const char *const heads[] = {"INPUT", "TYPE", "LISTEN", "SENDERS", "IN",
@@ -287,6 +305,8 @@ static void put_inputs(struct bytes *out, struct span status, struct span before
     }
     (void)!bytes_append(out, SPAN("\n"));
     table_print(&t, out);
+    for (size_t i = 0; (element = pick_next(inputs, &i)).at != NULL;)
+        put_loudest(out, element);
     for (size_t i = 0; (element = pick_next(inputs, &i)).at != NULL;) {
         reasons_text(pick(element, "rejected"), text, sizeof text);
         if (text[0] == '\0')

@@ -198,6 +198,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         return; /* read and thrown away, so that the peer gets our last answer rather than a reset */
     conn_touch(c);
     if (n > 0) {
+        c->bytes_in += (uint64_t)n;
         wire_in(c, span_of(buf->base, (size_t)n));
     } else if (c->tls != NULL) {
         tls_session_eof(c->tls);
@@ -557,4 +558,18 @@ void http_front_deinit(struct http_front *f)
     http_server_shared_deinit(&f->shared);
     free(f->read_buffer);
     f->read_buffer = NULL;
+}
+
+void http_conn_peer(const struct http_conn *c, char *into, size_t size)
+{
+    struct sockaddr_storage peer = {0};
+    int len = sizeof peer;
+    char host[INET6_ADDRSTRLEN] = "?";
+    (void)snprintf(into, size, "unix");
+    if (c->front->is_pipe || uv_tcp_getpeername(&c->io.tcp, (struct sockaddr *)&peer, &len) != 0)
+        return;
+    bool v6 = peer.ss_family == AF_INET6;
+    (void)uv_ip_name((const struct sockaddr *)&peer, host, sizeof host);
+    uint16_t port = v6 ? ((const struct sockaddr_in6 *)&peer)->sin6_port : ((const struct sockaddr_in *)&peer)->sin_port;
+    (void)snprintf(into, size, "%s%s%s:%u", v6 ? "[" : "", host, v6 ? "]" : "", ntohs(port));
 }

@@ -81,6 +81,7 @@ struct http_conn {
     uv_write_t write_req;
     struct bytes writing;        /* owned by the write under way */
     bool write_busy, reading, closing, lingering, tls_failed;
+    uint64_t bytes_in;           /* from the wire */
     uint64_t message;            /* http_server_reading() as last seen */
     uint64_t deadline_us;        /* of the message being read, the silence, or the linger; 0: none */
     bool deadline_is_request;
@@ -100,5 +101,7 @@ void http_front_deinit(struct http_front *f); /* after closed() */
 
 void http_conn_flush_soon(struct http_conn *c);
 void http_conn_close(struct http_conn *c);
+/* "192.0.2.7:51234"; "unix" on a socket of a path. Asks the kernel. */
+void http_conn_peer(const struct http_conn *c, char *into, size_t size);
 
 #endif

@@ -7,6 +7,7 @@
 #include "lib/config/config.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const struct input_kind *const kinds[CONFIG_INPUT_TYPES] = {
     [CONFIG_INPUT_HTTP] = &input_http_kind,
@@ -62,4 +63,18 @@ void input_gone(struct input *in)
     ensure(!in->closed);
     in->closed = true;
     agent_input_gone(in->agent, in);
+}
+
+struct input_sender *input_sender_place(struct input_sender *list, unsigned *count, unsigned room, uint64_t bytes)
+{
+    unsigned at = *count;
+    while (at > 0 && list[at - 1].bytes < bytes)
+        at--;
+    if (at == room || bytes == 0)
+        return NULL;
+    if (*count < room)
+        ++*count;
+    memmove(&list[at + 1], &list[at], (*count - 1 - at) * sizeof list[0]);
+    list[at] = (struct input_sender){.bytes = bytes};
+    return &list[at];
 }

@@ -18,6 +18,12 @@ struct config_input;
 struct input;
 struct listener;
 
+/* Who sends how much, over a connection that is open now. */
+struct input_sender {
+    char who[80]; /* "pid 4711 of uid 1000", "192.0.2.7:51234" */
+    uint64_t bytes;
+};
+
 struct input_kind {
     /* Allocates the input and takes its address. ERR_IN_USE, ERR_DENIED, ERR_IO. */
     enum err (*bind)(struct agent *a, const struct config_input *config, struct input **ret, struct fault *why);
@@ -31,7 +37,12 @@ struct input_kind {
     void (*refresh)(struct input *in); /* brings the counters up to date; NULL: they always are */
     void (*reread)(struct input *in); /* secrets and certificates may have changed; every few seconds. NULL: has none */
     unsigned (*connections)(const struct input *in);
+    /* The connections that sent most, loudest first; how many. NULL: it has none. */
+    unsigned (*loudest)(const struct input *in, struct input_sender *into, unsigned room);
 };
+
+/* For loudest(): keeps the list sorted. The new one, whose `who` is the caller's to write; NULL: too quiet. */
+struct input_sender *input_sender_place(struct input_sender *list, unsigned *count, unsigned room, uint64_t bytes);
 
 struct input {
     const struct input_kind *kind;

@@ -597,6 +597,19 @@ static unsigned connections_http(const struct input *in)
     return CONTAINER_OF(in, const struct input_http, input)->front.conn_count;
 }
 
+static unsigned loudest_http(const struct input *in, struct input_sender *into, unsigned room)
+{
+    const struct http_front *f = &CONTAINER_OF(in, const struct input_http, input)->front;
+    unsigned count = 0;
+    for (const struct list *node = f->conns.next; node != &f->conns; node = node->next) {
+        const struct http_conn *c = CONTAINER_OF(node, const struct http_conn, node);
+        struct input_sender *s = input_sender_place(into, &count, room, c->bytes_in);
+        if (s != NULL)
+            http_conn_peer(c, s->who, sizeof s->who);
+    }
+    return count;
+}
+
 const struct input_kind input_http_kind = {
     .bind = bind_http,
     .start = start_http,
@@ -607,4 +620,5 @@ const struct input_kind input_http_kind = {
     .second = second_http,
     .reread = reread_http,
     .connections = connections_http,
+    .loudest = loudest_http,
 };

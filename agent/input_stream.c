@@ -302,6 +302,19 @@ static unsigned connections_stream(const struct input *input)
     return of(input)->conn_count;
 }
 
+static unsigned loudest_stream(const struct input *input, struct input_sender *into, unsigned room)
+{
+    const struct input_stream *in = CONTAINER_OF(input, const struct input_stream, input);
+    unsigned count = 0;
+    for (const struct list *node = in->conns.next; node != &in->conns; node = node->next) {
+        const struct stream_conn *c = CONTAINER_OF(node, const struct stream_conn, node);
+        struct input_sender *s = input_sender_place(into, &count, room, c->bytes_in);
+        if (s != NULL)
+            (void)snprintf(s->who, sizeof s->who, "pid %ld of uid %ld", (long)c->pid, (long)c->uid);
+    }
+    return count;
+}
+
 const struct input_kind input_stream_kind = {
     .bind = bind_stream,
     .start = start_stream,
@@ -312,4 +325,5 @@ const struct input_kind input_stream_kind = {
     .second = second_stream,
     .reread = reread_stream,
     .connections = connections_stream,
+    .loudest = loudest_stream,
 };

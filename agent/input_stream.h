@@ -90,6 +90,7 @@ struct stream_conn {
     struct flusher flusher;
     pid_t pid;
     uid_t uid;
+    uint64_t bytes_in;
     enum stream_protocol protocol;
     bool eof, finishing, parting, lingering, closing;
     bool out_full; /* the kernel takes no more answers for now */

@@ -225,6 +225,7 @@ static void read_some(struct stream_conn *c)
     if (n > 0) {
         c->block->len = (size_t)n;
         in->input.counters.bytes_in += (uint64_t)n;
+        c->bytes_in += (uint64_t)n;
         list_remove(&c->node);
         list_append(&in->conns, &c->node);
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {

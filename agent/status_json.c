@@ -111,6 +111,8 @@ static void agent_part(struct writer *w, const struct agent *a)
     close_(w, "}");
 }
 
+#define LOUDEST_MAX 5 /* senders named per input */
+
 static void input_part(struct writer *w, const struct agent *a, const struct input *in)
 {
     uint64_t now = clock_wall_ns(&a->clock);
@@ -125,6 +127,16 @@ static void input_part(struct writer *w, const struct agent *a, const struct inp
     seconds(w, "last_received_seconds",
             in->last_wall_ns == 0 || in->last_wall_ns > now ? 0 : (double)(now - in->last_wall_ns) / 1e9);
     number(w, "received", c->received);
+    open_(w, "loudest", "[");
+    struct input_sender loudest[LOUDEST_MAX];
+    unsigned count = in->kind->loudest == NULL ? 0 : in->kind->loudest(in, loudest, LOUDEST_MAX);
+    for (unsigned i = 0; i < count; i++) {
+        open_(w, NULL, "{");
+        text(w, "who", loudest[i].who);
+        number(w, "bytes", loudest[i].bytes);
+        close_(w, "}");
+    }
+    close_(w, "]");
     number(w, "sampled", c->sampled);
     number(w, "duplicates", c->duplicates);
     number(w, "bytes_in", c->bytes_in);

@@ -206,3 +206,36 @@ def test_what_is_not_permitted_exits_77(world):
     os.chmod(path, 0o600)
     done = run([PENSTOCK, "check", "-c", str(path)], user=nobody.pw_uid)
     assert done.returncode == 78 and "Permission denied" in done.stderr, done
+
+
+def test_the_loudest_senders_are_named(world):
+    sink = world.sink()
+    path = str(world.dir / "in.sock")
+    agent = world.agent({"up": sink.output("http")}, start=False)
+    agent.config["inputs"]["app"] = {"type": "unix", "path": path}
+    agent.start()
+    quiet, loud = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    web = [agent.wire(), agent.wire()]
+    for s in (quiet, loud):
+        s.settimeout(20)
+        s.connect(path)
+    def say(s, count):
+        s.sendall(b"".join(json.dumps(event(n)).encode() + b"\n" for n in range(count)) + b'{"penstock":"ack"}\n')
+        assert json.loads(s.recv(4096))["accepted"] == count
+    say(quiet, 1)
+    say(loud, 500)
+    for n, w in enumerate(web):
+        for _ in range(n * 5 + 1):
+            w.request("POST", "/events", json.dumps(event(n)), {"Content-Type": "application/json"})
+            assert w.reply().status == 202
+    inputs = {i["name"]: i["loudest"] for i in agent.status()["inputs"]}
+    me = f"pid {os.getpid()} of uid {os.getuid()}"
+    assert [s["who"] for s in inputs["app"]] == [me, me]
+    assert inputs["app"][0]["bytes"] > 100 * inputs["app"][1]["bytes"] > 0
+    assert [s["bytes"] for s in inputs["http"]] == sorted((s["bytes"] for s in inputs["http"]), reverse=True)
+    port = web[1].sock.getsockname()[1]
+    assert inputs["http"][0]["who"] == f"127.0.0.1:{port}"
+    shown = run([PENSTOCK, "status", "--admin", f"127.0.0.1:{agent.admin_port}"]).stdout
+    assert f"app: loudest senders: {me}, " in shown and f"http: loudest senders: 127.0.0.1:{port}, " in shown
+    for s in (quiet, loud, *web):
+        s.close()
