@@ -500,6 +500,7 @@ static void agent_init(struct agent *a, struct config *config, const char *confi
     a->decoder = decoder_new();
     list_init(&a->inputs);
     list_init(&a->inputs_going);
+    input_hold_init(&a->hold);
     list_init(&a->outputs_going);
     list_init(&a->dirty_outputs);
     disk_lanes_init(&a->disk_lanes);

@@ -8,6 +8,7 @@
 
 #include "agent/disk_lanes.h"
 #include "agent/flusher.h"
+#include "agent/input_hold.h"
 #include "agent/intake.h"
 #include "agent/routes.h"
 #include "lib/base/clock.h"
@@ -40,6 +41,7 @@ struct agent {
     struct uuid_source *uuids;
     struct recent recent;         /* ids of the last minutes */
     uint64_t request_bytes;       /* of requests that wait for their answer; bounded by the inputs */
+    struct input_hold hold;       /* halves of messages on stream sockets */
     struct decoder *decoder;      /* of request bodies */
     struct config *config;        /* in force; edition->config */
     struct config_edition *edition, *first_edition;

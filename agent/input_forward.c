@@ -21,7 +21,7 @@
 #include <stdlib.h>
 
 #define ENTRIES_MAX 100000
-#define INFLATED_MAX (64u << 20)
+#define INFLATED_MAX (32u << 20)
 #define USERS_MAX 64
 #define MEMBERS_MAX 256
 #define SCRATCH_KEPT (1u << 20)
@@ -379,11 +379,9 @@ static enum stream_step broken(struct stream_conn *c, enum err err, const char *
     return STREAM_END;
 }
 
-enum stream_step forward_take(struct stream_conn *c, struct span *piece)
+static enum stream_step take_messages(struct stream_conn *c, struct span *piece)
 {
     struct fault why;
-    if (c->forward == NULL)
-        forward_make(c);
     if (c->in_message && !take_entries(c))
         return STREAM_OFFER;
     for (;;) {
@@ -398,6 +396,16 @@ enum stream_step forward_take(struct stream_conn *c, struct span *piece)
         if (c->open != NULL && c->open->events.arena.used > STREAM_BATCH_BYTES)
             return STREAM_OFFER;
     }
+}
+
+enum stream_step forward_take(struct stream_conn *c, struct span *piece)
+{
+    if (c->forward == NULL)
+        forward_make(c);
+    enum stream_step step = take_messages(c, piece);
+    if (!c->in_message)
+        forward_release(c->forward);
+    return step;
 }
 
 void forward_eof(struct stream_conn *c)

@@ -14,7 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SPARE_MAX 32
+#define SPARE_MAX 64
+#define SPARE_LARGE_BYTES (32 * 1024) /* what an emptied exchange took before, and keeps */
+#define SPARE_LARGE_MAX 8
 #define ARENA_BLOCK_BYTES (8 * 1024)
 #define HELD_BYTES_MAX (12 * 1024 * 1024)    /* requests that are still arriving, all connections of the input */
 #define REQUEST_BYTES_MAX (12 * 1024 * 1024) /* requests that wait for their answer, all inputs */
@@ -92,7 +94,8 @@ static void exchange_release(struct http_exchange *e)
     list_remove(&e->node);
     in->input.agent->request_bytes -= e->claimed;
     e->claimed = 0;
-    if (in->spare_count >= SPARE_MAX || e->inflated.cap > HTTP_FRONT_READ_BYTES) {
+    bool large = e->arena.used + e->inflated.cap > SPARE_LARGE_BYTES;
+    if (in->spare_count >= (large ? SPARE_LARGE_MAX : SPARE_MAX) || e->inflated.cap > HTTP_FRONT_READ_BYTES) {
         exchange_free(e);
         return;
     }

@@ -87,6 +87,7 @@ enum stream_step lines_take(struct stream_conn *c, struct span *piece)
         if (large)
             stream_split(c);
         take_line(c, line, line.at >= whole.at && line.at < whole.at + whole.len);
+        ndjson_release(&c->lines);
         if (large)
             return STREAM_OFFER;
         if (c->open != NULL && c->open->events.arena.used > STREAM_BATCH_BYTES)

@@ -270,15 +270,7 @@ static void free_stream(struct input *input)
 
 static void second_stream(struct input *input)
 {
-    struct input_stream *in = of(input);
-    uint64_t now = now_us(in);
-    struct list *node = in->conns.next;
-    while (node != &in->conns) {
-        struct stream_conn *c = CONTAINER_OF(node, struct stream_conn, node);
-        node = node->next;
-        if (c->lingering && now >= c->linger_until_us)
-            stream_conn_close(c);
-    }
+    for_each_conn(of(input), stream_conn_second);
 }
 
 static void reread_stream(struct input *input)

@@ -15,7 +15,7 @@
  * so does its connection, which keeps the bytes of that one read and is not read meanwhile; its sender then
  * waits in the kernel. Further reasons not to read: the peer does not read its answers, too much of this
  * connection or of the input as a whole is on its way to the disk, or too many connections wait already. All
- * of these are bounds in bytes or numbers below.
+ * of these are bounds in bytes or numbers below. Halves of messages have a bound over all inputs, input_hold.h.
  *
  * End. When the peer ends its stream, or the agent stops, what was read whole is committed and answered, and
  * then the connection closes. After a fault of the peer that is answered with words, our side is shut and
@@ -37,7 +37,7 @@
 #define STREAM_BATCH_BYTES (256 * 1024)              /* of an arena; then the batch is offered */
 #define STREAM_UNREAD_BYTES (64 * 1024)              /* answers that the peer has not taken */
 #define STREAM_CONN_UNDERWAY_BYTES (2 * 1024 * 1024) /* arenas of a connection's batches */
-#define STREAM_UNDERWAY_BYTES (12 * 1024 * 1024)     /* and of all connections' */
+#define STREAM_UNDERWAY_BYTES (6 * 1024 * 1024)      /* and of all connections' */
 #define STREAM_BLOCKED_MAX 32 /* connections that wait for room and keep what they read */
 
 struct stream_conn;
@@ -84,7 +84,9 @@ struct stream_block {
 struct stream_conn {
     struct input_stream *input;
     struct list node;   /* in input->conns: least recently active first */
-    struct list paused; /* in input->paused */
+    struct list paused; /* in input->paused, or in the agent's hold.waiting */
+    size_t held;        /* as counted in the agent's hold */
+    bool held_parked;
     uv_poll_t poll;     /* .data == this connection */
     int fd, events;     /* what is polled for */
     struct flusher flusher;
@@ -165,9 +167,13 @@ void stream_complain(struct stream_conn *c, enum log_level level, const char *wh
  * ------------------------------------------------------------------------------------------------ */
 
 void stream_conn_begin(struct input_stream *in, int fd, pid_t pid, uid_t uid);
+/* Polls for what the connection wants now. */
+void stream_watch(struct stream_conn *c);
 /* No more is read; it closes when what was read is answered. */
 void stream_conn_finish(struct stream_conn *c);
 void stream_conn_close(struct stream_conn *c);
+/* Once a second: is its time over? */
+void stream_conn_second(struct stream_conn *c);
 /* Nothing is under way on it, and nothing waits to be read. */
 bool stream_conn_idle(const struct stream_conn *c);
 void stream_batch_free(struct stream_batch *b);

@@ -12,12 +12,13 @@
 #include <unistd.h>
 
 #define SPARE_MAX 64
+#define SPARE_LARGE_BYTES (32 * 1024) /* what an emptied batch took before, and keeps */
+#define SPARE_LARGE_MAX 8
 #define LINGER_US (2 * US_PER_S)
 #define REPLY_MAX (1024 * 1024)
 #define OUT_MAX (4 * 1024 * 1024)
 #define REPEAT_LOG_US (10 * US_PER_S)
 
-static void conn_update(struct stream_conn *c);
 static void conn_settle(struct stream_conn *c);
 static void offer_open(struct stream_conn *c);
 static void on_ready(uv_poll_t *poll, int status, int events);
@@ -79,7 +80,8 @@ static void batch_release(struct stream_batch *b)
     list_remove(&b->waiter);
     in->underway_bytes -= b->bytes;
     c->underway_bytes -= b->bytes;
-    if (in->spare_count >= SPARE_MAX || b->reply.cap > 4096) {
+    bool large = b->events.arena.used > SPARE_LARGE_BYTES;
+    if (in->spare_count >= (large ? SPARE_LARGE_MAX : SPARE_MAX) || b->reply.cap > 4096) {
         stream_batch_free(b);
         return;
     }
@@ -213,8 +215,13 @@ static void read_some(struct stream_conn *c)
 {
     struct input_stream *in = c->input;
     if (in->underway_bytes >= STREAM_UNDERWAY_BYTES || in->blocked_count >= STREAM_BLOCKED_MAX) {
+        in->input.counters.paused++;
         list_append(&in->paused, &c->paused);
-        conn_update(c);
+        stream_watch(c);
+        return;
+    }
+    if (!input_hold_may_read(c)) {
+        stream_watch(c);
         return;
     }
     c->block = in->spare_block != NULL ? in->spare_block : malloc(sizeof *c->block);
@@ -226,6 +233,7 @@ static void read_some(struct stream_conn *c)
         c->block->len = (size_t)n;
         in->input.counters.bytes_in += (uint64_t)n;
         c->bytes_in += (uint64_t)n;
+        input_hold_progress(c, (size_t)n);
         list_remove(&c->node);
         list_append(&in->conns, &c->node);
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -349,7 +357,7 @@ static bool wants_to_read(const struct stream_conn *c)
            out_left(c) <= STREAM_UNREAD_BYTES && c->underway_bytes < STREAM_CONN_UNDERWAY_BYTES;
 }
 
-static void conn_update(struct stream_conn *c)
+void stream_watch(struct stream_conn *c)
 {
     if (c->closing)
         return;
@@ -368,7 +376,7 @@ static void resume_paused(struct input_stream *in)
         return;
     while ((node = list_first(&in->paused)) != NULL) {
         list_remove(node);
-        conn_update(CONTAINER_OF(node, struct stream_conn, paused));
+        stream_watch(CONTAINER_OF(node, struct stream_conn, paused));
     }
 }
 
@@ -381,10 +389,11 @@ static void conn_settle(struct stream_conn *c)
     take_block(c);
     if (c->eof && c->block == NULL && c->open == NULL && !c->finishing)
         take_eof(c);
+    input_hold_count(c);
     answer_done(c);
     if (!c->closing)
         end_step(c);
-    conn_update(c);
+    stream_watch(c);
     resume_paused(in);
 }
 
@@ -452,7 +461,20 @@ void stream_conn_begin(struct input_stream *in, int fd, pid_t pid, uid_t uid)
     list_append(&in->conns, &c->node);
     in->conn_count++;
     forward_begin(c);
-    conn_update(c);
+    stream_watch(c);
+}
+
+void stream_conn_second(struct stream_conn *c)
+{
+    if (c->lingering && clock_mono_us(&c->input->input.agent->clock) >= c->linger_until_us) {
+        stream_conn_close(c);
+    } else if (input_hold_stalled(c)) {
+        stream_reject(c, REJECT_TRUNCATED, 1);
+        stream_complain(c, LOG_WARN,
+                        "sent a part of a large message and then nothing, while others waited for the memory that it "
+                        "takes; the connection is closed");
+        stream_conn_close(c);
+    }
 }
 
 void stream_conn_finish(struct stream_conn *c)
@@ -497,7 +519,7 @@ void stream_conn_close(struct stream_conn *c)
     unblock(c);
     block_release(c);
     list_remove(&c->node);
-    list_remove(&c->paused);
+    input_hold_leave(c);
     list_remove(&c->flusher.node);
     uv_close((uv_handle_t *)&c->poll, on_closed);
     (void)close(c->fd);

@@ -27,6 +27,7 @@ struct output_host;
 /* What an input counts; the names are the metrics'. */
 struct input_counters {
     uint64_t received, sampled, bytes_in, duplicates;
+    uint64_t paused; /* times that a connection was not read since too much was under way already */
     uint64_t rejected[REJECT_REASONS];
 };
 

@@ -71,6 +71,10 @@ static void inputs(struct page *p, const struct agent *a)
            "Events that came again within 5 minutes and were stored once.");
     EACH_INPUT(in)
         put(p, "penstock_events_duplicate_total{input=\"%s\"} %llu\n", in->config->name, ULL(in->counters.duplicates));
+    family(p, "penstock_input_paused_total", "counter",
+           "Times that a connection was not read since too much was under way already.");
+    EACH_INPUT(in)
+        put(p, "penstock_input_paused_total{input=\"%s\"} %llu\n", in->config->name, ULL(in->counters.paused));
 #undef EACH_INPUT
 }
 

@@ -140,6 +140,7 @@ static void input_part(struct writer *w, const struct agent *a, const struct inp
     number(w, "sampled", c->sampled);
     number(w, "duplicates", c->duplicates);
     number(w, "bytes_in", c->bytes_in);
+    number(w, "paused", c->paused);
     open_(w, "rejected", "{");
     for (unsigned r = 0; r < REJECT_REASONS; r++)
         number(w, api_reject_names[r], c->rejected[r]);

@@ -139,6 +139,18 @@ enum err bytes_append_growing(struct bytes *b, struct span s)
     return OK;
 }
 
+enum err bytes_append_piece(struct bytes *b, struct span s)
+{
+    const size_t step_from = 128 * 1024, step = 4 * 1024 * 1024;
+    size_t need = b->len + s.len;
+    if (need > b->cap && need > step_from && need <= step && need <= b->max) {
+        enum err err = bytes_reserve(b, (b->max < step ? b->max : step) - b->len);
+        if (err != OK)
+            return err;
+    }
+    return bytes_append(b, s);
+}
+
 enum err bytes_printf(struct bytes *b, const char *format, ...)
 {
     char small[512];

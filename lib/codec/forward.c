@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-enum { KEEP_BYTES = 65536, ARENA_BLOCK = 4096, PING_ELEMENTS = 6 };
+enum { KEEP_BYTES = 8192, ARENA_BLOCK = 4096, PING_ELEMENTS = 6 };
 
 /* Where a JSON message ends is a matter of brackets and quotes; what they enclose is checked when it is
  * whole. */
@@ -100,10 +100,17 @@ bool forward_unfinished(const struct forward *f)
     return f->begun;
 }
 
+size_t forward_held(const struct forward *f)
+{
+    return f->held.len + f->inflated.len;
+}
+
 /* The message that was given out last is done with. A large one's memory is not kept for the life of the
  * connection. */
-static void release(struct forward *f)
+void forward_release(struct forward *f)
 {
+    if (f->begun)
+        return;
     if (f->held.cap > KEEP_BYTES)
         bytes_deinit(&f->held);
     if (f->inflated.cap > KEEP_BYTES)
@@ -135,7 +142,7 @@ static bool begins_message(const struct forward *f, uint8_t c)
 /* Moves to the first byte of a message and makes ready for it. */
 static enum err begin(struct forward *f, struct span *piece, struct fault *why)
 {
-    release(f);
+    forward_release(f);
     while (piece->len > 0 && is_separator(f, piece->at[0]))
         drop(piece, 1);
     if (piece->len == 0)
@@ -460,7 +467,7 @@ enum err forward_feed(struct forward *f, struct span *piece, struct forward_mess
     if (err != OK && err != ERR_AGAIN)
         return err;
     if (err == ERR_AGAIN || f->held.len > 0) {
-        ensure(bytes_append(&f->held, whole) == OK); /* take() has checked the sum */
+        ensure(bytes_append_piece(&f->held, whole) == OK); /* take() has checked the sum */
         whole = bytes_span(&f->held);
     }
     if (err == ERR_AGAIN)

@@ -106,6 +106,10 @@ MUST_USE enum err forward_feed(struct forward *f, struct span *piece, struct for
                                struct fault *why);
 /* Bytes of a message that is not whole are held: the end of the stream now would cut it. */
 bool forward_unfinished(const struct forward *f);
+/* The message that was given out last is used up: its memory is given back now, not at the next call. */
+void forward_release(struct forward *f);
+/* Bytes of the message that has begun, or that was given out last, in our own memory. */
+size_t forward_held(const struct forward *f);
 
 /* ERR_NOT_FOUND behind the last entry. */
 MUST_USE enum err forward_next_entry(struct forward_message *m, struct forward_entry *ret);

@@ -3,7 +3,7 @@
 
 enum {
     LINE_END_BYTES = 4, /* a CR and a byte order mark, which do not count */
-    KEEP_BYTES = 16384, /* a connection that sent one long line does not hold its memory for ever */
+    KEEP_BYTES = 4096,  /* a connection that sent one long line does not hold its memory for ever */
 };
 
 void ndjson_init(struct ndjson *n, size_t line_bytes_max)
@@ -23,6 +23,12 @@ static void empty_held(struct ndjson *n)
         bytes_deinit(&n->held);
     bytes_clear(&n->held);
     n->given = false;
+}
+
+void ndjson_release(struct ndjson *n)
+{
+    if (n->given)
+        empty_held(n);
 }
 
 static bool is_white(struct span line)
@@ -51,7 +57,7 @@ static enum err hold(struct ndjson *n, struct span rest)
 {
     if (n->skipping || rest.len == 0)
         return ERR_AGAIN;
-    if (bytes_append(&n->held, rest) == OK)
+    if (bytes_append_piece(&n->held, rest) == OK)
         return ERR_AGAIN;
     empty_held(n);
     n->begun = true;

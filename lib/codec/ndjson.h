@@ -28,6 +28,10 @@ void ndjson_deinit(struct ndjson *n);
  * behind it. */
 MUST_USE enum err ndjson_next(struct ndjson *n, struct span *piece, struct span *ret_line);
 
+/* The line that was handed out last is used up: its memory is given back now, not at the next call, which may be long
+ * in coming. */
+void ndjson_release(struct ndjson *n);
+
 /* The stream has ended: OK with the last line if it had no LF, else ERR_NOT_FOUND. The splitter is then as
  * new. */
 MUST_USE enum err ndjson_finish(struct ndjson *n, struct span *ret_line);

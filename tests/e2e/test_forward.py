@@ -362,3 +362,59 @@ def test_a_ping_that_nobody_asked_for(world):
         c.send("PING", "client", b"salt", "0" * 128, "", "")
         assert c.value()[:2] == ["PONG", False]
         assert c.ended()
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+def test_halves_of_large_messages_have_one_bound_and_all_arrive(world):
+    """Twelve senders of 3 MB each at once: far less is taken than they want to send, then one after the other gets
+    done, while a small message of somebody else gets through at any time."""
+    senders, entries_each, size = 12, 30, 100_000
+    sink = world.sink()
+    agent = agent_with(world, sink)
+    path = str(world.dir / "fwd.sock")
+    socks, left = [], []
+    for s in range(senders):
+        items = [[1777885953, {"n": s * entries_each + i, "pad": "x" * size}] for i in range(entries_each)]
+        left.append(memoryview(pack(["t", packed(items), {"chunk": f"s{s}"}])))
+        socks.append(socket.socket(socket.AF_UNIX))
+        socks[-1].connect(path)
+        socks[-1].setblocking(False)
+    sent = [0] * senders
+
+    def push(s, most):
+        try:
+            while sent[s] < most:
+                sent[s] += socks[s].send(left[s][sent[s]:min(most, sent[s] + 65536)])
+        except BlockingIOError:
+            pass
+
+    def halves():
+        for s in range(senders):
+            push(s, len(left[s]) - 1)  # the last byte is kept back: none is whole
+        return agent.status()["inputs"][0]["paused"] > 0
+
+    until(halves, "the bound to be reached")
+    for _ in range(20):
+        halves()
+    assert sum(sent) < 16_000_000, "more than the bound, one message and the sockets' own buffers was taken"
+    with agent.connect() as c:
+        c.send("t", 5, {"n": 100_000}, {"chunk": "small"}).ack("small")
+    acked = set()
+
+    def all_acked():
+        for s in range(senders):
+            push(s, len(left[s]))
+            try:
+                if s not in acked and socks[s].recv(100):
+                    acked.add(s)
+            except BlockingIOError:
+                pass
+        return len(acked) == senders
+
+    until(all_acked, "all acks", timeout=120)
+    agent.settled()
+    assert numbers(sink) == sorted([*range(senders * entries_each), 100_000])
+    assert agent.metric("penstock_input_paused_total", input="in") > 0
+    for s in socks:
+        s.close()
