@@ -15,6 +15,8 @@
 #include <stdlib.h>
 
 #define CHANGES_MAX 30
+#define CACHES_BYTES (8u << 20)
+#define CACHE_BYTES_MIN (1u << 20)
 
 #define LEAVE_US (2 * US_PER_S) /* what is in flight when a reload puts an output away has so long to end */
 
@@ -269,6 +271,16 @@ enum err output_host_room(struct output_host *h, unsigned count, uint64_t bytes,
     return err;
 }
 
+/* Many outputs share what two would have for their tail caches: memory is bounded for the process, not for each. */
+static void spool_settings(const struct config *all, const struct config_output *c, uint64_t min_free,
+                           struct spool_config *ret)
+{
+    output_config_spool(c, min_free, ret);
+    if (all->output_count > 2)
+        ret->cache_bytes = CACHES_BYTES / all->output_count < CACHE_BYTES_MIN ? CACHE_BYTES_MIN
+                                                                               : CACHES_BYTES / all->output_count;
+}
+
 /* --- life ---------------------------------------------------------------------------------------------------------- */
 
 enum err output_host_new(struct agent *a, struct config_edition *edition, const struct config_output *config,
@@ -296,7 +308,7 @@ enum err output_host_new(struct agent *a, struct config_edition *edition, const 
     h->disk.note = on_note;
     h->disk.ctx = h;
     struct spool_config spool_config;
-    output_config_spool(config, edition->config->agent.min_free, &spool_config);
+    spool_settings(edition->config, config, edition->config->agent.min_free, &spool_config);
     struct spool_vfs vfs = disk_uv_vfs(&h->disk);
     struct spool_host host = disk_uv_host(&h->disk);
     h->spool = spool_new(&spool_config, &vfs, &host);
@@ -322,7 +334,7 @@ void output_host_open(struct output_host *h)
 void output_host_set_min_free(struct output_host *h, uint64_t min_free)
 {
     struct spool_config spool_config;
-    output_config_spool(h->config, min_free, &spool_config);
+    spool_settings(h->edition->config, h->config, min_free, &spool_config);
     spool_reconfigure(h->spool, &spool_config);
 }
 
