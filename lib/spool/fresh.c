@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #define COPY_BYTES (256 * 1024)
+#define OPS_BYTES (UINT64_C(512) << 10) /* room for the first ops of a life, so that what is full can be emptied */
 
 struct fresh_writer {
     struct recovery *r;
@@ -138,6 +139,17 @@ static int zero_header(struct recovery *r, int fd)
     return err != 0 ? -err : r->vfs.fdatasync(r->vfs.ctx, fd);
 }
 
+/* On a full disk what the old files do not need must do: all that is written now, and for the ops to come what there is
+ * (`need` counts room for those generously). The capacity stays what it would be: later commits may find room. */
+static int create_small(struct recovery *r, const char *name, uint64_t need)
+{
+    int fd = -ENOSPC;
+    recovery_give_back(r);
+    for (uint64_t less = 0; fd < 0 && less < OPS_BYTES; less += OPS_BYTES / 4)
+        fd = house_create(&r->vfs, name, need - less, &r->no_fallocate);
+    return fd;
+}
+
 /* A prepared file that is the next in line is there for this moment; on a full disk it is the only one. */
 static int open_fresh(struct recovery *r, uint64_t need, uint64_t *ret_id, uint64_t *ret_capacity)
 {
@@ -164,7 +176,8 @@ static int open_fresh(struct recovery *r, uint64_t need, uint64_t *ret_id, uint6
     *ret_id = r->id_max + 1;
     *ret_capacity = r->capacity > need ? r->capacity : need;
     segment_name(*ret_id, name);
-    return house_create(&r->vfs, name, *ret_capacity, &r->no_fallocate);
+    int fd = house_create(&r->vfs, name, *ret_capacity, &r->no_fallocate);
+    return fd == -ENOSPC || fd == -EDQUOT ? create_small(r, name, need) : fd;
 }
 
 /* No two processes may ever share an epoch. Each start begins a segment with a higher number, so an epoch
@@ -214,7 +227,7 @@ enum err recovery_settle(struct recovery *r)
     struct spool_stat st;
     r->accounts.name_hash = r->name_hash;
     uint64_t need = SEGMENT_HEADER_AREA + r->kept_bytes + 2 * r->accounts.batch_bytes +
-                    2 * 24 * (r->accounts.settled.len + r->accounts.marks.len) + (UINT64_C(512) << 10);
+                    2 * 24 * (r->accounts.settled.len + r->accounts.marks.len) + OPS_BYTES;
     need = align_up(need, 4096);
     w.fd = open_fresh(r, need, &id, &capacity);
     if (w.fd < 0)

@@ -99,6 +99,8 @@ MUST_USE enum err recovery_replay(struct recovery *r);
 MUST_USE enum err recovery_letters(struct recovery *r);
 void recovery_recent(struct recovery *r);
 void recovery_quarantine(struct recovery *r);
+/* slack.c: a full disk gives back what holds nothing. */
+void recovery_give_back(struct recovery *r);
 /* fresh.c: step 8. */
 MUST_USE enum err recovery_settle(struct recovery *r);
 void recovery_warn(struct recovery *r, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -36,7 +36,7 @@ struct spool_vfs {
     ssize_t (*pwritev)(void *ctx, int fd, const struct iovec *iov, int n, uint64_t offset); /* may be short */
     int (*fdatasync)(void *ctx, int fd);
     int (*fallocate)(void *ctx, int fd, uint64_t offset, uint64_t len); /* allocates and extends */
-    int (*ftruncate)(void *ctx, int fd, uint64_t len); /* prepared and dead-letter files only */
+    int (*ftruncate)(void *ctx, int fd, uint64_t len); /* prepared and dead-letter files; zeros at an end */
     int (*rename)(void *ctx, const char *from, const char *to);
     int (*unlink)(void *ctx, const char *name);
     int (*mkdir)(void *ctx, const char *name); /* 0 also when it is there already */

@@ -3,7 +3,7 @@ import itertools
 import subprocess
 
 import pytest
-from harness import event, needs_root, run, until
+from harness import Ended, event, needs_root, run, until
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ def fill(path, leave):
     import os
     room = os.statvfs(path.parent)
     size = room.f_bavail * room.f_bsize - leave
-    with open(path, "wb") as f:
-        for _ in range(size // 65536):
-            f.write(b"\0" * 65536)
+    with open(path, "wb", buffering=0) as f:
+        for _ in range(size // 4096):
+            f.write(b"\0" * 4096)
 
 
 @needs_root
@@ -118,3 +118,33 @@ def test_a_disk_that_forgets_is_warned_of_or_refused(world, small_disk):
     refused.launch()
     assert refused.process.wait() == 78
     assert "require_local_fs" in refused.process.err()
+
+
+@needs_root
+def test_an_agent_that_dies_on_its_full_disk_starts_again_and_again_and_then_delivers(world, small_disk):
+    """Each start begins a file. Where there is no room for one, the files of earlier starts must have it."""
+    sink = world.sink(args=["--respond", "status=503"])
+    agent = world.agent({"up": sink.output("http", spool={"max_bytes": "64MiB", "segment_bytes": "1MiB"})},
+                        data_dir=small_disk / "data").explain("up", "disk", "space", "room", "full", "storage", "data", "statistics")
+    accepted, n, refused = [], 0, 0
+    while refused < 5:
+        n += 1
+        if agent.post(event(n, size=20000)).status == 202:
+            accepted.append(n)
+            refused = 0
+        else:
+            refused += 1
+    fill(small_disk / "ballast", 0)
+    for _ in range(15):
+        agent.kill()
+        agent.launch()
+        def turns():
+            if not agent.process.alive():
+                raise Ended(agent.process.err()[-1000:])
+            return agent.admin("GET", "/healthz").status == 200 and agent.ledger("up")["accepted"] == len(accepted)
+        until(turns, "it is there, and knows what it owes", 20)
+    sink.heal()
+    agent.settled(timeout=60)
+    assert sorted(sink.numbers()) == accepted
+    sink.check(unique=len(accepted))
+    until(lambda: agent.post(event(100_000)).status == 202, "room again", 20)

@@ -1,0 +1,67 @@
+/* slack: what a full disk can give back for the segment that a start needs. See recover.h; part of step 8 of a start.
+ *
+ * Every start begins a segment, and each leaves one behind that is mostly room reserved for commits that never came. When
+ * the disk is full, that room is what the next start lives on, or a process that dies a few times in an outage
+ * could never deliver again. Only what says nothing is given back: files that hold nothing, and the zeros at the
+ * ends of the others, which read the same whether they are there or not. So nothing here needs to be durable, nor
+ * in any order. */
+#include "lib/base/ensure.h"
+#include "lib/spool/internal.h"
+#include "lib/spool/recover.h"
+
+#include <stdlib.h>
+
+#define LOOK_BYTES (64 * 1024)
+#define BLOCK 4096
+
+/* Bytes up to the last one that is not zero; all of them when some cannot be read. */
+static uint64_t content_end(const struct recovery *r, int fd, uint64_t size, uint8_t *buffer)
+{
+    for (uint64_t end = size; end > 0;) {
+        uint64_t from = end > LOOK_BYTES ? end - LOOK_BYTES : 0;
+        unsigned unreadable = 0;
+        size_t n = scan_pread(&r->vfs, fd, buffer, (size_t)(end - from), from, &unreadable);
+        if (unreadable > 0 || n < end - from)
+            return size;
+        while (n > 0 && buffer[n - 1] == 0)
+            n--;
+        if (n > 0)
+            return from + n;
+        end = from;
+    }
+    return 0;
+}
+
+static void cut_zeros(const struct recovery *r, struct found *f, uint8_t *buffer)
+{
+    char name[SEGMENT_NAME_MAX];
+    struct spool_stat st;
+    segment_name(f->id, name);
+    int fd = r->vfs.open(r->vfs.ctx, name, VFS_RDWR);
+    if (fd < 0)
+        return;
+    uint64_t end = content_end(r, fd, f->size, buffer);
+    end = align_up(end > SEGMENT_HEADER_AREA ? end : SEGMENT_HEADER_AREA, BLOCK);
+    if (end < f->size && r->vfs.ftruncate(r->vfs.ctx, fd, end) >= 0) {
+        f->size = end;
+        if (r->vfs.stat(r->vfs.ctx, name, &st) >= 0)
+            f->allocated = st.allocated;
+    }
+    (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
+}
+
+void recovery_give_back(struct recovery *r)
+{
+    uint8_t *buffer = must_alloc(LOOK_BYTES);
+    char name[SEGMENT_NAME_MAX];
+    for (size_t i = 0; i < r->found_count; i++) {
+        struct found *f = &r->found[i];
+        if (f->kind == SEGMENT_VALID) {
+            cut_zeros(r, f, buffer);
+        } else if (f->kind == SEGMENT_PREPARED) {
+            segment_name(f->id, name);
+            (void)r->vfs.unlink(r->vfs.ctx, name); /* If not now, then once the start has been made. */
+        }
+    }
+    free(buffer);
+}
