@@ -3,7 +3,7 @@
 Senders keep their own record of what was answered; the sinks keep theirs of what arrived, on a disk that the agent
 does not own, written before they answer. One sender never says a thing twice; another says everything again, with the
 same ids, until it is answered, as a vendor's client does. The agent dies at a moment of chance, while it starts, in
-the n-th call of a kind (strace injects the signal), within a reload; or is told to stop.
+the n-th call of a kind (strace injects the signal), within a reload, with its disk full; or is told to stop.
 PENSTOCK_KILL_ROUNDS changes the number of rounds, PENSTOCK_KILL_SEED repeats a run's choices.
 """
 import collections
@@ -14,10 +14,12 @@ import random
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 
-from harness import PATIENCE, Wire, event, free_port, run
+import pytest
+from harness import PATIENCE, Wire, event, free_port, needs_root, run
 
 ROUNDS = int(os.environ.get("PENSTOCK_KILL_ROUNDS", "60"))
 SEED = int(os.environ.get("PENSTOCK_KILL_SEED", str(random.randrange(1 << 32))))
@@ -301,3 +303,58 @@ def test_kill_9_loop(world):
     assert set(sinks["up"].numbers()) & set(senders[4].offered), "no datagram arrived: the test has shown nothing of them"
     assert slowest < 3 * PATIENCE, f"a start took {slowest:.1f} s"
     print(f"{ROUNDS} rounds ({dict(deaths.count)}), {len(acknowledged)} acknowledged, slowest start {slowest:.2f} s")
+
+
+def take_room(path, leave):
+    """All of the disk's room but so much; the agent may be faster with the rest of it."""
+    room = os.statvfs(path.parent)
+    with open(path, "wb", buffering=0) as f:
+        try:
+            f.write(b"\0" * max(0, room.f_bavail * room.f_bsize - leave))
+        except OSError:
+            pass
+
+
+@needs_root
+def test_kill_9_with_a_full_disk(world):
+    """The disk has no room when the agent dies, and has none when it starts again; then it has some."""
+    rng = random.Random(SEED)
+    mount = world.dir / "mnt"
+    mount.mkdir()
+    done = run(["mount", "-t", "tmpfs", "-o", "size=32m,mode=0700", "tmpfs", str(mount)])
+    if done.returncode != 0:
+        pytest.skip(f"not run: cannot mount a tmpfs: {done.stderr.strip()}")
+    try:
+        agent, sinks = two_upstreams(world)
+        agent.data_dir = mount / "data"
+        # Others fill the disk; what the agent itself may take ends before that.
+        agent.config["agent"].update(data_dir=str(agent.data_dir), min_free="6MiB")
+        agent.explain("disk", "space", "room", "full", "storage", "statistics", "data")
+        agent.start()
+        senders = start_senders(agent)
+        try:
+            for _ in range(max(4, ROUNDS // 15)):
+                for sink in sinks.values():
+                    sink.heal().respond(rng.choice(["status=503", "hangup=before,chance=30"]))
+                threading.Event().wait(rng.uniform(0, 0.3))
+                take_room(mount / "ballast", rng.choice([0, 10_000, 300_000]))
+                threading.Event().wait(rng.uniform(0, 0.3))
+                agent.kill()
+                agent.launch()
+                threading.Event().wait(rng.uniform(0, 0.3))
+                if rng.random() < 0.5:
+                    agent.kill()
+                (mount / "ballast").unlink()
+                agent.kill()
+                for sink in sinks.values():
+                    sink.heal()   # ready is who has room, or comes to have some
+                agent.start(timeout=30)
+        finally:
+            stop_senders(senders)
+        agent.settled(timeout=60)
+        everything_arrived_once(agent, sinks, senders)
+    finally:
+        for a in world.agents:
+            if a.process is not None:
+                a.process.kill()
+        subprocess.run(["umount", "-l", str(mount)], check=False, capture_output=True)
