@@ -4,45 +4,37 @@
 #include "agent/agent.h"
 #include "agent/output_host.h"
 #include "agent/upstream.h"
+#include "agent/upstream_connect.h"
 #include "lib/base/ensure.h"
-#include "lib/codec/base64.h"
 #include "lib/config/config.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #define READ_BYTES (64 * 1024)
 #define MAX_AGE_US (300 * US_PER_S) /* fresh addresses at least this often */
-#define KEEPALIVE_S 30
 /* The api's, up to 72 attributes of a CloudEvent in binary mode, and the output's own: configuration bounds those. */
 #define HEADERS_MAX 256
 
-static void connect_next(struct upstream_conn *c);
-static void push(struct upstream_conn *c);
-static void tls_failed(struct upstream_conn *c, enum err err, const char *text);
-
-static const struct config_output *config_of(const struct upstream_conn *c)
+const struct config_output *upstream_conn_config(const struct upstream_conn *c)
 {
     return c->upstream->owner->config;
 }
 
-static const struct agent *agent_of(const struct upstream_conn *c)
+const struct agent *upstream_conn_agent(const struct upstream_conn *c)
 {
     return c->upstream->owner->agent;
 }
 
 static uint64_t now_us(const struct upstream_conn *c)
 {
-    return clock_mono_us(&agent_of(c)->clock);
+    return clock_mono_us(&upstream_conn_agent(c)->clock);
 }
 
 /* --- the end -------------------------------------------------------------------------------------------------------- */
 
-static void maybe_gone(struct upstream_conn *c)
+void upstream_conn_maybe_free(struct upstream_conn *c)
 {
     if (c->handles_open > 0)
         return;
@@ -60,7 +52,7 @@ static void on_closed(uv_handle_t *handle)
     struct upstream_conn *c = handle->data;
     ensure(c->handles_open > 0);
     c->handles_open--;
-    maybe_gone(c);
+    upstream_conn_maybe_free(c);
 }
 
 static void conn_close(struct upstream_conn *c)
@@ -120,7 +112,7 @@ static void on_deadline(uv_timer_t *timer)
         return;
     if (c->state == CONN_CONNECTING) {
         (void)snprintf(c->text, sizeof c->text, "%s", waits_for[c->state]);
-        connect_next(c);
+        upstream_connect_next(c);
         return;
     }
     if (c->state == CONN_BUSY)
@@ -129,16 +121,16 @@ static void on_deadline(uv_timer_t *timer)
         conn_lost(c, waits_for[c->state]);
 }
 
-static void enter(struct upstream_conn *c, enum conn_state state)
+void upstream_conn_enter(struct upstream_conn *c, enum conn_state state)
 {
-    const struct config_output *config = config_of(c);
+    const struct config_output *config = upstream_conn_config(c);
     uint64_t deadline_us = config->timeout.connect_us;
     if (state == CONN_BUSY)
         deadline_us = config->timeout.request_us;
     if (state == CONN_IDLE)
         deadline_us = config->timeout.idle_us;
     c->state = state;
-    uv_update_time(agent_of(c)->loop);
+    uv_update_time(upstream_conn_agent(c)->loop);
     int r = uv_timer_start(&c->timer, on_deadline, deadline_us / US_PER_MS, 0);
     ensure(r == 0);
 }
@@ -155,7 +147,7 @@ static const char *const codec_names[] = {[API_IDENTITY] = NULL, [API_GZIP] = "g
 
 static bool write_head(struct upstream_conn *c, const struct output_request *request)
 {
-    const struct config_output *config = config_of(c);
+    const struct config_output *config = upstream_conn_config(c);
     struct http_field fields[HEADERS_MAX];
     unsigned n = 0;
     const struct api_send *s = &request->send;
@@ -208,17 +200,17 @@ static bool make_request(struct upstream_conn *c)
     return true;
 }
 
-static void start_request(struct upstream_conn *c)
+void upstream_conn_start(struct upstream_conn *c)
 {
     c->requests++;
-    enter(c, CONN_BUSY);
+    upstream_conn_enter(c, CONN_BUSY);
     c->sent_us = now_us(c);
     http_client_begin(&c->client, HTTP_CLIENT_PLAIN);
     if (!make_request(c)) {
         upstream_conn_abort(c, BREAK_CONNECT, "a configured header cannot be sent");
         return;
     }
-    push(c);
+    upstream_conn_push(c);
 }
 
 /* What the next request on this connection is. */
@@ -235,7 +227,7 @@ void upstream_conn_send(struct upstream_conn *c, struct batch *batch, struct ups
 {
     ensure(c->state == CONN_IDLE);
     carry(c, batch, pass);
-    start_request(c);
+    upstream_conn_start(c);
 }
 
 /* The kernel has all of it. A write's callback may still be due: libuv tells of it a turn later, and a quick
@@ -260,7 +252,7 @@ void upstream_conn_reply(const struct upstream_conn *c, struct api_reply *ret)
         .location = http_client_header(h, SPAN("Location")),
         .webhook_origin = http_client_header(h, SPAN("WebHook-Allowed-Origin")),
         .webhook_rate = http_client_header(h, SPAN("WebHook-Allowed-Rate")),
-        .wall_ns = clock_wall_ns(&agent_of(c)->clock),
+        .wall_ns = clock_wall_ns(&upstream_conn_agent(c)->clock),
     };
 }
 
@@ -280,32 +272,12 @@ static void answered(struct upstream_conn *c)
     bool again = c->client.reusable && now_us(c) - c->opened_us < MAX_AGE_US && !c->upstream->closing;
     struct upstream *u = c->upstream;
     if (again)
-        enter(c, CONN_IDLE);
+        upstream_conn_enter(c, CONN_IDLE);
     upstream_request_replied(u, c);
     if (!again)
         conn_close(c);
     else
         http_client_trim(&c->client);
-}
-
-static void tunnel_stands(struct upstream_conn *c);
-
-static void proxy_in(struct upstream_conn *c, struct span in)
-{
-    size_t used = http_client_feed(&c->client, in);
-    if (c->client.state == HTTP_CLIENT_READING)
-        return;
-    if (c->client.state != HTTP_CLIENT_COMPLETE || c->client.status / 100 != 2) {
-        char text[120];
-        (void)snprintf(text, sizeof text, "the proxy answered %u to CONNECT", c->client.status);
-        upstream_conn_abort(c, BREAK_CONNECT, text);
-        return;
-    }
-    if (used < in.len) {
-        upstream_conn_abort(c, BREAK_CONNECT, "the proxy sent bytes before the tunnel's");
-        return;
-    }
-    tunnel_stands(c);
 }
 
 static void plain_in(struct upstream_conn *c, struct span in)
@@ -361,12 +333,12 @@ static void on_written(uv_write_t *req, int status)
         conn_lost(c, uv_strerror(status));
         return;
     }
-    push(c);
+    upstream_conn_push(c);
     if (c->state == CONN_BUSY && c->client.state == HTTP_CLIENT_COMPLETE)
         answered(c);
 }
 
-static void write_bufs(struct upstream_conn *c, const uv_buf_t *bufs, unsigned count)
+void upstream_conn_write(struct upstream_conn *c, const uv_buf_t *bufs, unsigned count)
 {
     c->write_req.data = c;
     c->write_busy = true;
@@ -387,7 +359,7 @@ static void push_plain(struct upstream_conn *c)
         bufs[n++] = uv_buf_init((char *)(uintptr_t)s.at, (unsigned)s.len);
     }
     if (n > 0)
-        write_bufs(c, bufs, n);
+        upstream_conn_write(c, bufs, n);
 }
 
 /* TLS: encrypts as much as fits the session's bounded queue, which the write under way then owns. */
@@ -406,17 +378,17 @@ static void push_tls(struct upstream_conn *c)
         }
     }
     if (err != OK && err != ERR_AGAIN) {
-        tls_failed(c, err, why.text);
+        upstream_conn_tls_failed(c, err, why.text);
         return;
     }
     if (tls_session_output(c->tls).len == 0)
         return;
     tls_session_take_output(c->tls, &c->out);
     uv_buf_t buf = uv_buf_init((char *)c->out.at, (unsigned)c->out.len);
-    write_bufs(c, &buf, 1);
+    upstream_conn_write(c, &buf, 1);
 }
 
-static void push(struct upstream_conn *c)
+void upstream_conn_push(struct upstream_conn *c)
 {
     if (c->write_busy || c->state == CONN_CLOSING)
         return;
@@ -428,27 +400,12 @@ static void push(struct upstream_conn *c)
 
 /* --- bytes from the socket ---------------------------------------------------------------------------------------------- */
 
-static void tls_failed(struct upstream_conn *c, enum err err, const char *text)
+void upstream_conn_tls_failed(struct upstream_conn *c, enum err err, const char *text)
 {
     if (c->state == CONN_HANDSHAKE)
         upstream_conn_abort(c, err == ERR_DENIED ? BREAK_CERTIFICATE : BREAK_CONNECT, text);
     else
         conn_lost(c, text);
-}
-
-static void handshake_step(struct upstream_conn *c)
-{
-    struct fault why;
-    enum err err = tls_session_handshake(c->tls, &why);
-    push(c); /* what the handshake wants to say, an alert included */
-    if (c->state != CONN_HANDSHAKE || err == ERR_AGAIN)
-        return;
-    if (err != OK) {
-        tls_failed(c, err, why.text);
-        return;
-    }
-    c->upstream->peer_not_after = (int64_t)tls_session_peer_not_after(c->tls);
-    start_request(c);
 }
 
 static void read_plaintext(struct upstream_conn *c)
@@ -465,7 +422,7 @@ static void read_plaintext(struct upstream_conn *c)
         if (err == ERR_CLOSED || err == ERR_IO)
             plain_eof(c, err == ERR_CLOSED);
         else if (err != ERR_AGAIN)
-            tls_failed(c, err, why.text);
+            upstream_conn_tls_failed(c, err, why.text);
         return;
     }
 }
@@ -473,7 +430,7 @@ static void read_plaintext(struct upstream_conn *c)
 static void wire_in(struct upstream_conn *c, struct span in)
 {
     if (c->state == CONN_PROXY) {
-        proxy_in(c, in);
+        upstream_connect_proxy_in(c, in);
         return;
     }
     if (c->tls == NULL) {
@@ -485,11 +442,11 @@ static void wire_in(struct upstream_conn *c, struct span in)
         return;
     }
     if (c->state == CONN_HANDSHAKE)
-        handshake_step(c);
+        upstream_connect_handshake(c);
     if (c->state != CONN_HANDSHAKE)
         read_plaintext(c);
     if (c->state != CONN_CLOSING)
-        push(c);
+        upstream_conn_push(c);
 }
 
 static void wire_eof(struct upstream_conn *c)
@@ -523,152 +480,16 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         conn_lost(c, uv_strerror((int)n));
 }
 
-/* --- connecting ----------------------------------------------------------------------------------------------------------- */
-
-static void start_tls(struct upstream_conn *c)
+int upstream_conn_read(struct upstream_conn *c)
 {
-    const struct config_output *config = config_of(c);
-    struct upstream *u = c->upstream;
-    const char *name = config->tls.server_name != NULL ? config->tls.server_name : config->endpoint.host;
-    if (u->tls == NULL) {
-        upstream_conn_abort(c, BREAK_CERTIFICATE, "the TLS configuration could not be loaded");
-        return;
-    }
-    struct fault why;
-    if (tls_session_new(u->tls, span_str(name), bytes_span(&u->session), &c->tls, &why) != OK) {
-        upstream_conn_abort(c, BREAK_CERTIFICATE, why.text);
-        return;
-    }
-    enter(c, CONN_HANDSHAKE);
-    handshake_step(c);
+    return uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
 }
 
-/* The way to the upstream itself is open. */
-static void tunnel_stands(struct upstream_conn *c)
-{
-    if (config_of(c)->endpoint.tls)
-        start_tls(c);
-    else
-        start_request(c);
-}
-
-static void ask_proxy(struct upstream_conn *c)
-{
-    const struct config_output *config = config_of(c);
-    char authority[300], login[512] = "";
-    struct bytes encoded;
-    enter(c, CONN_PROXY);
-    http_client_begin(&c->client, HTTP_CLIENT_CONNECT);
-    (void)snprintf(authority, sizeof authority, config->endpoint.ipv6 ? "[%s]:%u" : "%s:%u", config->endpoint.host,
-                   config->endpoint.port);
-    bytes_init(&encoded, sizeof login);
-    enum err err = OK;
-    if (config->proxy_auth.template != NULL) {
-        err = bytes_append(&encoded, SPAN("Basic "));
-        if (err == OK)
-            err = base64_append(&encoded, config->proxy_auth.value);
-    }
-    bytes_clear(&c->head);
-    if (err == OK)
-        err = http_connect_write(&c->head, span_str(authority), bytes_span(&encoded));
-    bytes_deinit(&encoded);
-    if (err != OK) {
-        upstream_conn_abort(c, BREAK_CONNECT, "the proxy's credentials cannot be sent");
-        return;
-    }
-    uv_buf_t buf = uv_buf_init((char *)c->head.at, (unsigned)c->head.len);
-    write_bufs(c, &buf, 1);
-}
-
-static void tune_socket(struct upstream_conn *c)
-{
-    uv_os_fd_t fd;
-    unsigned user_timeout_ms = (unsigned)(config_of(c)->timeout.request_us / US_PER_MS);
-    (void)uv_tcp_nodelay(&c->tcp, 1);
-    (void)uv_tcp_keepalive(&c->tcp, 1, KEEPALIVE_S);
-    /* Bytes that nobody acknowledges: without this the kernel goes on for a quarter of an hour. */
-    if (uv_fileno((const uv_handle_t *)&c->tcp, &fd) == 0)
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof user_timeout_ms);
-}
-
-static void on_connected(uv_connect_t *req, int status)
-{
-    struct upstream_conn *c = req->data;
-    if (c->state == CONN_CLOSING || status == UV_ECANCELED)
-        return;
-    if (status == 0) {
-        tune_socket(c);
-        status = uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
-    }
-    if (status < 0) {
-        (void)snprintf(c->text, sizeof c->text, "cannot connect: %s", uv_strerror(status));
-        connect_next(c);
-        return;
-    }
-    if (config_of(c)->proxy.text != NULL)
-        ask_proxy(c);
-    else
-        tunnel_stands(c);
-}
-
-static void try_address(struct upstream_conn *c)
-{
-    if (c->address_at == c->address_count) {
-        char text[sizeof c->text];
-        memcpy(text, c->text, sizeof text);
-        upstream_conn_abort(c, BREAK_CONNECT, text[0] == '\0' ? "cannot connect" : text);
-        return;
-    }
-    int r = uv_tcp_init(agent_of(c)->loop, &c->tcp);
-    ensure(r == 0);
-    c->tcp.data = c;
-    c->tcp_open = true;
-    c->handles_open++;
-    enter(c, CONN_CONNECTING);
-    c->connect_req.data = c;
-    r = uv_tcp_connect(&c->connect_req, &c->tcp, (const struct sockaddr *)&c->addresses[c->address_at++], on_connected);
-    if (r < 0) {
-        (void)snprintf(c->text, sizeof c->text, "cannot connect: %s", uv_strerror(r));
-        connect_next(c);
-    }
-}
-
-static void on_attempt_closed(uv_handle_t *handle)
-{
-    struct upstream_conn *c = handle->data;
-    c->tcp_open = false;
-    c->handles_open--;
-    if (c->state == CONN_CLOSING)
-        maybe_gone(c);
-    else
-        try_address(c);
-}
-
-/* Lets go of this address and tries the next one. */
-static void connect_next(struct upstream_conn *c)
-{
-    if (c->tcp_open && !uv_is_closing((uv_handle_t *)&c->tcp))
-        uv_close((uv_handle_t *)&c->tcp, on_attempt_closed);
-}
-
-static void on_resolved(void *ctx, const struct resolver_result *result)
-{
-    struct upstream_conn *c = ctx;
-    c->resolver = NULL;
-    if (result->count == 0) {
-        upstream_conn_abort(c, BREAK_CONNECT, result->fault);
-        return;
-    }
-    memcpy(c->addresses, result->addresses, result->count * sizeof c->addresses[0]);
-    c->address_count = result->count;
-    try_address(c);
-}
+/* --- the beginning ---------------------------------------------------------------------------------------------------- */
 
 struct upstream_conn *upstream_conn_open(struct upstream *u, struct batch *batch, struct upstream_pass *pass)
 {
     struct upstream_conn *c = must_alloc(sizeof *c);
-    const struct config_output *config = u->owner->config;
-    const struct config_url *to = config->proxy.text != NULL ? &config->proxy : &config->endpoint;
     c->upstream = u;
     carry(c, batch, pass);
     list_init(&c->node);
@@ -681,7 +502,6 @@ struct upstream_conn *upstream_conn_open(struct upstream *u, struct batch *batch
     c->timer.data = c;
     c->handles_open = 1;
     c->opened_us = clock_mono_us(&u->owner->agent->clock);
-    enter(c, CONN_RESOLVING);
-    c->resolver = resolver_start(u->owner->agent->loop, to->host, to->port, on_resolved, c);
+    upstream_connect_begin(c);
     return c;
 }
