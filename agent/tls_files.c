@@ -36,15 +36,16 @@ enum err tls_file_read(const char *path, struct bytes *into, struct fault *why)
     return err;
 }
 
-uint64_t tls_files_looks(const char *const *paths, unsigned count)
+uint64_t tls_paths_looks(const struct tls_paths *paths)
 {
+    const char *const names[] = {paths->ca_file, paths->cert_file, paths->key_file};
     uint64_t looks = 1;
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
         struct stat st;
-        if (paths[i] == NULL)
+        if (names[i] == NULL)
             continue;
         uint64_t parts[6] = {looks, i};
-        if (stat(paths[i], &st) == 0) {
+        if (stat(names[i], &st) == 0) {
             parts[2] = st.st_ino;
             parts[3] = (uint64_t)st.st_size;
             parts[4] = (uint64_t)st.st_mtim.tv_sec;
@@ -55,45 +56,54 @@ uint64_t tls_files_looks(const char *const *paths, unsigned count)
     return looks;
 }
 
-static enum err server_context(const struct config_tls_server *config, struct tls_context **ret, struct fault *why)
+/* `into` is empty when there is no such file to read. */
+static enum err read_if_named(const char *path, struct bytes *into, struct fault *why)
 {
-    struct tls_settings settings = {.server = true, .tls_1_3_only = config->min_version == 13};
-    struct bytes cert, key, ca;
+    return path == NULL ? OK : tls_file_read(path, into, why);
+}
+
+/* The files as a context: `settings` says the rest, and has roots already when ca_file is NULL and some are wanted; they
+ * are let go. */
+static enum err read_context(const struct tls_paths *paths, struct tls_settings *settings, struct tls_context **ret,
+                             struct fault *why)
+{
+    struct bytes ca, cert, key;
+    bytes_init(&ca, TLS_FILE_BYTES_MAX);
     bytes_init(&cert, TLS_FILE_BYTES_MAX);
     bytes_init(&key, TLS_FILE_BYTES_MAX);
-    bytes_init(&ca, TLS_FILE_BYTES_MAX);
-    enum err err = tls_file_read(config->cert_file, &cert, why);
+    enum err err = read_if_named(paths->ca_file, &ca, why);
+    if (err == OK && paths->ca_file != NULL)
+        err = tls_roots_new(bytes_span(&ca), &settings->roots, why);
     if (err == OK)
-        err = tls_file_read(config->key_file, &key, why);
-    if (err == OK && config->client_ca_file != NULL) {
-        err = tls_file_read(config->client_ca_file, &ca, why);
-        if (err == OK)
-            err = tls_roots_new(bytes_span(&ca), &settings.roots, why);
-    }
-    settings.cert_pem = bytes_span(&cert);
-    settings.key_pem = bytes_span(&key);
+        err = read_if_named(paths->cert_file, &cert, why);
     if (err == OK)
-        err = tls_context_new(&settings, ret, why);
-    tls_roots_free(settings.roots);
+        err = read_if_named(paths->key_file, &key, why);
+    settings->cert_pem = bytes_span(&cert);
+    settings->key_pem = bytes_span(&key);
+    if (err == OK)
+        err = tls_context_new(settings, ret, why);
+    tls_roots_free(settings->roots);
+    settings->roots = NULL;
     if (key.len > 0)
         explicit_bzero(key.at, key.len);
+    bytes_deinit(&ca);
     bytes_deinit(&cert);
     bytes_deinit(&key);
-    bytes_deinit(&ca);
     return err;
 }
 
 enum err tls_server_load(const struct config_tls_server *config, struct tls_context **context, uint64_t *looks,
                          struct fault *why)
 {
-    const char *const files[] = {config->cert_file, config->key_file, config->client_ca_file};
+    const struct tls_paths paths = {config->client_ca_file, config->cert_file, config->key_file};
+    struct tls_settings settings = {.server = true, .tls_1_3_only = config->min_version == 13};
     struct tls_context *fresh;
     if (config->cert_file == NULL)
         return OK;
-    uint64_t now = tls_files_looks(files, 3);
+    uint64_t now = tls_paths_looks(&paths);
     if (*context != NULL && now == *looks)
         return OK;
-    enum err err = server_context(config, &fresh, why);
+    enum err err = read_context(&paths, &settings, &fresh, why);
     if (err != OK)
         return err;
     tls_context_free(*context); /* sessions in use keep what they need of it */
@@ -110,21 +120,18 @@ static const char *const system_bundles[] = {
     "/etc/ssl/ca-bundle.pem",             /* SUSE */
 };
 
-static enum err load_roots(const struct config_tls_client *tls, struct tls_roots **ret, struct fault *why)
+/* What the distribution trusts. */
+static enum err load_system_roots(struct tls_roots **ret, struct fault *why)
 {
     struct bytes pem;
     enum err err = ERR_NOT_FOUND;
     bytes_init(&pem, TLS_FILE_BYTES_MAX);
-    if (tls->ca_file != NULL) {
-        err = tls_file_read(tls->ca_file, &pem, why);
-    } else {
-        for (size_t i = 0; i < sizeof system_bundles / sizeof system_bundles[0] && err != OK; i++)
-            err = tls_file_read(system_bundles[i], &pem, why);
-        if (err != OK)
-            err = fault_set(why, ERR_CONFIG,
-                            "no system bundle of certificate authorities is installed (package ca-certificates), and "
-                            "tls.ca_file is not set");
-    }
+    for (size_t i = 0; i < sizeof system_bundles / sizeof system_bundles[0] && err != OK; i++)
+        err = tls_file_read(system_bundles[i], &pem, why);
+    if (err != OK)
+        err = fault_set(why, ERR_CONFIG,
+                        "no system bundle of certificate authorities is installed (package ca-certificates), and "
+                        "tls.ca_file is not set");
     if (err == OK)
         err = tls_roots_new(bytes_span(&pem), ret, why);
     bytes_deinit(&pem);
@@ -133,25 +140,10 @@ static enum err load_roots(const struct config_tls_client *tls, struct tls_roots
 
 enum err tls_client_load(const struct config_tls_client *tls, struct tls_context **ret, struct fault *why)
 {
+    const struct tls_paths paths = {tls->verify ? tls->ca_file : NULL, tls->cert_file, tls->key_file};
     struct tls_settings settings = {.verify = tls->verify, .tls_1_3_only = tls->min_version == 13};
-    struct bytes cert, key;
     enum err err = OK;
-    bytes_init(&cert, TLS_FILE_BYTES_MAX);
-    bytes_init(&key, TLS_FILE_BYTES_MAX);
-    if (tls->verify)
-        err = load_roots(tls, &settings.roots, why);
-    if (err == OK && tls->cert_file != NULL)
-        err = tls_file_read(tls->cert_file, &cert, why);
-    if (err == OK && tls->key_file != NULL)
-        err = tls_file_read(tls->key_file, &key, why);
-    settings.cert_pem = bytes_span(&cert);
-    settings.key_pem = bytes_span(&key);
-    if (err == OK)
-        err = tls_context_new(&settings, ret, why);
-    tls_roots_free(settings.roots);
-    if (key.len > 0)
-        explicit_bzero(key.at, key.len);
-    bytes_deinit(&cert);
-    bytes_deinit(&key);
-    return err;
+    if (tls->verify && tls->ca_file == NULL)
+        err = load_system_roots(&settings.roots, why);
+    return err == OK ? read_context(&paths, &settings, ret, why) : err;
 }

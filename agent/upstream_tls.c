@@ -8,15 +8,15 @@
 
 enum err upstream_load_tls(struct upstream *u, struct fault *why)
 {
-    const struct config_output *config = u->owner->config;
-    const char *const files[] = {config->tls.ca_file, config->tls.cert_file, config->tls.key_file};
+    const struct config_tls_client *tls = &u->owner->config->tls;
+    const struct tls_paths paths = {tls->verify ? tls->ca_file : NULL, tls->cert_file, tls->key_file};
     struct tls_context *fresh;
-    if (!config->endpoint.tls)
+    if (!u->owner->config->endpoint.tls)
         return OK;
-    uint64_t looks = tls_files_looks(files, 3);
+    uint64_t looks = tls_paths_looks(&paths);
     if (u->tls != NULL && looks == u->tls_files)
         return OK;
-    enum err err = tls_client_load(&config->tls, &fresh, why);
+    enum err err = tls_client_load(tls, &fresh, why);
     if (err != OK)
         return err;
     /* Sessions in use keep what they need of the old one. */
