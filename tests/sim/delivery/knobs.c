@@ -57,6 +57,8 @@ static void draw_api(struct world *w)
         codecs[3] = API_ZSTD;
     c->codec = codecs[decide(&w->luck, 4)];
     k->partitions = ONE_OF(w, 1, 1, 2, 4);
+    if (span_is(span_str(api->name), "monk"))
+        k->partitions = 1;
 }
 
 static void draw_output(struct world *w)

@@ -59,17 +59,28 @@ static unsigned in_flight(const struct world *w)
 
 /* --- sending ------------------------------------------------------------------------------------------ */
 
-static size_t decoded(struct world *w, const struct output_request *req)
+static size_t put(struct world *w, size_t len, struct span s)
+{
+    if (len + s.len > RAW_MAX)
+        world_fail(w, "a request of more than %u bytes", RAW_MAX);
+    if (s.len > 0)
+        memcpy(raw_bytes + len, s.at, s.len);
+    return len + s.len;
+}
+
+static size_t decoded(struct world *w, const struct batch *b, const struct output_request *req)
 {
     struct bytes out;
     size_t len = 0;
+    if (req->send.own_body) { /* an event on a path of its own: what tells batches apart is as if it had the
+                                 envelope */
+        len = put(w, len, b->envelope.before);
+        len = put(w, len, req->send.body);
+        return put(w, len, b->envelope.after);
+    }
     if (req->codec == API_IDENTITY) {
-        for (unsigned i = 0; i < req->body_count; i++) {
-            if (len + req->body[i].len > RAW_MAX)
-                world_fail(w, "a request of more than %u bytes", RAW_MAX);
-            memcpy(raw_bytes + len, req->body[i].at, req->body[i].len);
-            len += req->body[i].len;
-        }
+        for (unsigned i = 0; i < req->body_count; i++)
+            len = put(w, len, req->body[i]);
         return len;
     }
     const struct decode_limits limits = {.bytes_max = RAW_MAX};
@@ -122,7 +133,7 @@ static void send(struct world *w, struct batch *b)
     struct arena arena;
     arena_init(&arena, 4096, 1 << 20);
     output_request(w->output, b, &arena, &req);
-    size_t len = decoded(w, &req);
+    size_t len = decoded(w, b, &req);
     uint32_t which = oracle_send(w, b, req.payload_id, raw_bytes, len);
     struct flight *f = shell_free_flight(w);
     *f = (struct flight){.used = true,
