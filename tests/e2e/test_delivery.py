@@ -92,6 +92,23 @@ def test_a_certificate_that_is_replaced_takes_effect_by_itself(world):
     sink.check(unique=5)
 
 
+def test_a_certificate_behind_a_link_that_is_replaced_takes_effect_by_itself(world):
+    """As a cluster hands out secrets: the file is named through a directory that is a link, and the link moves."""
+    good, other = world.authority("good"), world.authority("other")
+    for name, authority in (("old", other), ("new", good)):
+        (world.dir / name).mkdir()
+        (world.dir / name / "ca.pem").write_bytes(authority.ca.read_bytes())
+    (world.dir / "now").symlink_to("old")
+    sink = world.sink(cert=good.issue("server"), ca=good.ca)
+    agent = world.agent({"up": sink.output("http", tls={"ca_file": str(world.dir / "now" / "ca.pem")})}).explain("up")
+    send(agent, 5)
+    until(lambda: agent.metric("penstock_output_state", output="up", state="held") == 1, "the output holds")
+    (world.dir / "next").symlink_to("new")
+    os.rename(world.dir / "next", world.dir / "now")
+    agent.settled()
+    sink.check(unique=5)
+
+
 def test_mutual_tls(world):
     ca = world.authority()
     server = ca.issue("server")
