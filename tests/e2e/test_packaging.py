@@ -4,11 +4,13 @@ import os
 import pathlib
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import textwrap
 
 import pytest
-from harness import PENSTOCK, ROOT, event, run
+from harness import PENSTOCK, ROOT, Process, event, run, until
 
 CONF = sorted((ROOT / "conf").glob("*.yaml"))
 MANIFESTS = sorted((ROOT / "packaging/kubernetes").glob("*.yaml"))
@@ -132,3 +134,21 @@ def test_the_list_of_what_is_linked_is_the_program_s():
         pytest.skip(f"{spdx} or readelf is not there")
     done = run([str(ROOT / "tests/tools/compare_spdx"), str(spdx), PENSTOCK])
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def is_free(port):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return s.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_the_quickstart_delivers_and_leaves_nothing(world):
+    if not all(is_free(port) for port in (4380, 4390, 4400)):
+        pytest.skip("something else listens on the quickstart's ports")
+    quickstart = Process(world, "quickstart", [str(ROOT / "packaging/quickstart")],
+                         env={"PENSTOCK": str(pathlib.Path(PENSTOCK).resolve()), "TMPDIR": str(world.dir)})
+    until(lambda: "Each of the 1,000 events arrived once." in quickstart.out(), "the 1,000 events", 60)
+    quickstart.signal(signal.SIGINT)
+    assert quickstart.wait(60) == 0, quickstart.err()
+    assert not list(world.dir.glob("penstock-quickstart.*"))
+    assert all(is_free(port) for port in (4380, 4390, 4400))
