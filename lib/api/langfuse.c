@@ -27,6 +27,7 @@ static const struct api_path paths[] = {
      .opaque = true,
      .tag = LANGFUSE_OTEL},
     {.method = "GET", .pattern = "/api/public/health", .auth = AUTH_NONE, .tag = LANGFUSE_HEALTH},
+    {.method = "HEAD", .pattern = "/api/public/health", .auth = AUTH_NONE, .tag = LANGFUSE_HEALTH},
     {.method = "GET", .pattern = "/api/public/projects", .auth = AUTH_BASIC_SECRET, .tag = LANGFUSE_PROJECTS},
     {.method = "*", .pattern = "/api/public/**", .auth = AUTH_NONE, .tag = LANGFUSE_NOT_OURS},
 };

@@ -129,11 +129,11 @@ enum err monk_read_event(struct json_reader *r, struct arena *arena, uint64_t wa
                          r->too_deep ? "nested deeper than 64 levels" : "unknown fields");
     if (value.type != JSON_OBJECT)
         return fault_set(why, ERR_UNSUPPORTED, "must be an object");
+    if (json_find(members, count, field_names[EVENT_NAME]) == NULL && json_find(members, count, "specversion") == NULL)
+        return refuse(&s, EVENT_NAME, "required (CloudEvents go to POST /events)"); /* said before other mistakes */
     for (size_t i = 0; i < count; i++)
         if ((err = take_member(&s, &members[i], ret)) != OK)
             return err;
-    if ((s.seen & BIT(EVENT_NAME)) == 0)
-        return refuse(&s, EVENT_NAME, "required (CloudEvents go to POST /events)");
     unsigned customers = s.seen & (BIT(CUSTOMER) | BIT(EXTERNAL_CUSTOMER));
     if (customers != BIT(CUSTOMER) && customers != BIT(EXTERNAL_CUSTOMER))
         return fault_set(why, ERR_UNSUPPORTED, "give exactly one of customerId and externalCustomerId");

@@ -200,7 +200,9 @@ static void read_batch(struct api_exchange *x)
         malformed(x, &why);
     else if (err == ERR_UNSUPPORTED)
         refuse_field(x, 400, "events",
-                     strstr(why.text, "required") != NULL ? "This field is required." : why.text);
+                     strstr(why.text, "required") != NULL         ? "This field is required."
+                     : strstr(why.text, "must be an array") != NULL ? "Expected a list of items."
+                                                                    : why.text);
     else if (err != OK)
         answer_error(x, shape_detail, 413, "too_large", "more events than one request may have (%u)",
                      local_max(x));

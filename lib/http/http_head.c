@@ -97,6 +97,8 @@ static int on_header_field_complete(llhttp_t *parser)
     struct http_server *s = parser->data;
     if (s->lex == LEX_TOO_MANY)
         return refuse_in_callback(s, 431, "headers_too_large", "too many headers");
+    if (s->state != HTTP_AT_CHUNKS && s->headers[s->header_count - 1].name_len == 0)
+        return refuse_in_callback(s, 400, "bad_request", "a header without a name");
     return 0;
 }
 

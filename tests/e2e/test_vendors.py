@@ -1,14 +1,17 @@
 """What each vendor's page says, tried by hand on a whole agent: requests as its clients write them, and an upstream
 that is a few lines of Python, so that nothing of ours judges ourselves."""
+import base64
 import gzip
 import http.server
 import json
+import signal
+import ssl
 import threading
 import types
 import zlib
 
 import pytest
-from harness import event, until
+from harness import PENSTOCK, event, run, until
 
 OTEL = "/api/public/otel/v1/traces"
 SPANS = json.dumps({"resourceSpans": [{"resource": {"attributes": []}, "scopeSpans": [{"scope": {"name": "s"}, "spans": [
@@ -333,3 +336,168 @@ def test_limits_local_events_bounds_a_request_on_a_vendors_path(world, upstream)
     assert agent.post({"events": [usage(n) for n in range(3)]}, "/v1/events/batch").status == 202
     assert agent.post({"events": [usage(n) for n in range(4)]}, "/v1/events/batch").status in (400, 413)
     agent.settled()
+
+
+# --- who may, and what is said when something is amiss ----------------------------------------------------------
+
+def basic(secret):
+    return "Basic " + base64.b64encode(b"pk-any:" + secret.encode()).decode()
+
+
+IMPORT = [{"kind": "custom", "key": "k", "creationDate": 1777885953004, "contextKeys": {"user": "u"}}]
+TRACE = {"batch": [{"id": "e1", "type": "trace-create", "timestamp": "2026-05-04T09:12:33Z", "body": {"id": "t"}}]}
+TRACKED = {"user_id": "u", "event_type": "t"}
+NEUTRAL = {"type": "t", "subject": "u"}
+
+# path, body, how the token is presented, further headers: (good, no token, full, no output)
+PATHS = [
+    ("/events", NEUTRAL, ("Authorization", "Bearer T"), {}, (202, 401, 429, 400)),
+    ("/1/batch/d", [{"data": {"a": 1}}], ("X-Honeycomb-Team", "T"), {}, (200, 401, 429, 503)),
+    ("/1/batch/d", [{"data": {"a": 1}}], ("X-Hny-Team", "T"), {}, (200, 401, 429, 503)),
+    ("/1/events/d", {"a": 1}, ("X-Honeycomb-Team", "T"), {}, (200, 401, 429, 503)),
+    ("/api/public/ingestion", TRACE, ("Authorization", basic("T")), {}, (207, 401, 429, 503)),
+    (OTEL, {"resourceSpans": []}, ("Authorization", basic("T")), {}, (200, 401, 429, 503)),
+    ("/v2/event-data-import/p/e", IMPORT, ("Authorization", "T"), {"X-LaunchDarkly-Event-Schema": "4"}, (202, 401, 429, 503)),
+    ("/bulk", [{"kind": "custom"}], ("Authorization", "T"), {}, (202, 503, 429, 503)),
+    ("/diagnostic", {"kind": "diagnostic"}, ("Authorization", "T"), {}, (202, 503, 429, 503)),
+    ("/mobile/events/bulk", [{"kind": "custom"}], ("Authorization", "T"), {}, (202, 503, 429, 503)),
+    ("/events/bulk/abc", [{"kind": "custom"}], ("X-None", "T"), {}, (503, 503, 429, 503)),
+    ("/v1/events", {"eventName": "e", "customerId": "c"}, ("Authorization", "Bearer T"), {}, (202, 401, 429, 503)),
+    ("/v1/events/batch", {"events": [{"eventName": "e", "customerId": "c"}]}, ("Authorization", "Bearer T"), {}, (202, 401, 429, 503)),
+    ("/api/ingestion/track/", TRACKED, ("Authorization", "ApiKey T"), {}, (202, 401, 503, 503)),
+    ("/api/ingestion/track/batch/", {"events": [TRACKED]}, ("Authorization", "ApiKey T"), {}, (202, 401, 503, 503)),
+    ("/v1/logs", {"resourceLogs": []}, ("Authorization", "Bearer T"), {}, (200, 401, 429, 503)),
+]
+APIS = ("honeycomb", "langfuse", "launchdarkly", "monk", "segops", "otlp", "http")
+
+
+def every_output(up, **more):
+    return {name: output(up, name, "/in" if name == "http" else "", **more) for name in APIS}
+
+
+def make_all(world, upstream, routes=True, outputs=None, **http):
+    up = upstream(lambda r: 500)
+    agent = world.agent(outputs or every_output(up), start=False).explain(".")
+    if routes:
+        agent.config["routes"] = [{"to": ["http"]}]
+    agent.http_input(**http)
+    return agent
+
+
+def try_all(agent, expected, token=True, passing=False):
+    wrong = []
+    for path, body, (name, value), headers, statuses in PATHS:
+        reply = agent.post(body, path, **headers, **({name: value} if token else {}))
+        if reply.status != statuses[expected]:
+            wrong.append((path, name, reply, statuses[expected]))
+        elif reply.status >= 400:
+            assert reply.headers["content-type"] == "application/json", (path, reply)
+            assert isinstance(reply.json(), dict), (path, reply)
+            if passing and reply.status in (429, 503):
+                assert 1 <= int(reply.headers["retry-after"]) <= 5, (path, reply.headers)
+    assert wrong == []
+
+
+def test_auth_token_is_presented_as_each_vendors_key(world, upstream):
+    agent = make_all(world, upstream, auth={"token": "T"}).start()
+    try_all(agent, 0)
+    try_all(agent, 1, token=False)
+    for path, body, (name, value), headers, statuses in PATHS:  # a wrong one, and a scheme without one
+        for wrong in (value[:-1] + "U" if value.endswith("T") else basic("U"), value.split(" ")[0], ""):
+            if wrong != value:
+                reply = agent.post(body, path, **headers, **{name: wrong})
+                assert reply.status == statuses[1], (path, wrong, reply)
+    assert agent.request("GET", "/api/public/health").status == 200
+    assert agent.request("GET", "/api/public/projects").status == 401
+    assert agent.request("GET", "/api/public/projects", headers={"Authorization": basic("T")}).status == 200
+    assert agent.request("GET", "/1/auth").status == 401
+    assert agent.request("GET", "/a/abc.gif?d=W10=").status == 503
+    assert agent.request("OPTIONS", "/events/bulk/abc").status == 204
+    assert agent.request("POST", "/api/auth/session/", b"{}").status == 404
+
+
+def test_full_is_what_each_vendors_clients_survive(world, upstream):
+    agent = make_all(world, upstream)
+    agent.config["agent"]["min_free"] = "1000TiB"
+    agent.launch()
+    until(lambda: agent.request("GET", "/api/public/health").status == 200, "it listens")
+    for path, body, _, headers, _ in PATHS:  # free space is looked at once there are commits
+        agent.post(body, path, **headers)
+    until(lambda: agent.admin("GET", "/readyz").status == 503, "it sees that the disk is full")
+    try_all(agent, 2, passing=True)
+    assert agent.metric("penstock_events_rejected_total", input="http", reason="full") >= len(PATHS)
+
+
+def test_no_output_is_what_each_vendors_clients_survive(world, upstream):
+    up = upstream(lambda r: 500)
+    agent = make_all(world, upstream, outputs={"a": output(up, "http", "/a"), "b": output(up, "http", "/b")}, routes=False).start()
+    try_all(agent, 3)
+    assert agent.request("POST", "/api/auth/session/", b"{}").status == 503
+
+
+def test_a_request_under_way_when_the_agent_stops_is_503_and_the_end(world, upstream):
+    """Its first half is there before the signal, its second comes after it."""
+    agent = make_all(world, upstream)
+    agent.config["agent"]["drain_timeout"] = "5s"
+    agent.start()
+    assert agent.post(NEUTRAL).status == 202  # something to drain
+    wires = []
+    for path, body, _, headers, _ in PATHS:
+        body = json.dumps(body)
+        w = agent.wire()
+        lines = "".join(f"{k}: {v}\r\n" for k, v in {"Content-Type": "application/json", "Expect": "100-continue", **headers}.items())
+        w.say(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n{lines}\r\n")
+        assert w.reply().status == 100
+        wires.append((path, w, body))
+    agent.process.signal(signal.SIGTERM)
+    until(lambda: "stopping" in agent.process.err() or agent.admin("GET", "/readyz").status == 503, "it stops")
+    for path, w, body in wires:
+        reply = w.say(body).reply()
+        assert reply is not None and reply.status == 503, (path, reply)
+        assert reply.headers["connection"] == "close" and w.ended(), path
+        w.close()
+    assert agent.process.wait(20) == 0
+
+
+# --- TLS towards senders ---------------------------------------------------------------------------------------
+
+def test_an_input_that_wants_certificates_of_its_senders(world, upstream):
+    authority = world.authority()
+    cert, key = authority.issue("server")
+    client, client_key = authority.issue("client")
+    strangers = world.authority("strangers")
+    stranger, stranger_key = strangers.issue("stranger")
+    agent = make_all(world, upstream, tls={"cert_file": str(cert), "key_file": str(key), "client_ca_file": str(authority.ca)})
+    agent.start()
+
+    def attempt(certificate):
+        context = ssl.create_default_context(cafile=str(authority.ca))
+        if certificate is not None:
+            context.load_cert_chain(*map(str, certificate))
+        with agent.wire(tls=context) as w:
+            w.request("POST", "/events", json.dumps(NEUTRAL), {"Content-Type": "application/json"})
+            return w.reply()
+
+    assert attempt((client, client_key)).status == 202
+    for nobody in (None, (stranger, stranger_key)):
+        with pytest.raises((ssl.SSLError, OSError, AssertionError)):
+            assert attempt(nobody) is not None
+    with agent.wire() as w:  # in clear
+        w.request("POST", "/events", json.dumps(NEUTRAL))
+        try:
+            assert not w.more() or b"202" not in w.buffer
+        except OSError:
+            pass
+    assert agent.ledger("http")["accepted"] == 1
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0"])
+def test_a_listener_for_everybody_needs_a_token_or_the_unsafe_line(world, upstream, listen):
+    up = upstream(lambda r: 200)
+    for more, good in (({}, False), ({"auth": {"token": "T"}}, True), ({"i_know_this_is_unsafe": True}, True)):
+        path = world.dir / "unsafe.yaml"
+        path.write_text(json.dumps({"agent": {"data_dir": str(world.dir / "d")}, "outputs": {"up": output(up, "http", "/in")},
+                                    "inputs": {"http": {"type": "http", "listen": listen, **more}}}))
+        done = run([PENSTOCK, "check", "-c", str(path)])
+        assert done.returncode == (0 if good else 78), (more, done.stderr)
+        assert good or "i_know_this_is_unsafe" in done.stderr

@@ -109,6 +109,7 @@ Test(http_server, refuses_what_smuggles_requests)
     static const struct refused_case cases[] = {
         {"POST / HTTP/1.1\r\n" HOST "Content-Length : 5\r\n\r\nhello", 400},
         {"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400},
+        {"GET / HTTP/1.1\r\nHost: x\r\n: y\r\n\r\n", 400},
         {"POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400},
         {"POST / HTTP/1.1\r\n" HOST "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400},
         {"POST / HTTP/1.1\r\n" HOST "Content-Length: 5, 5\r\n\r\nhello", 400},
