@@ -26,6 +26,7 @@ static const struct {
 };
 
 #define INGESTION "/api/public/ingestion"
+#define SCORES "/api/public/scores"
 #define TRACES "/api/public/otel/v1/traces"
 
 static bool recognise(const struct sink_request *r)
@@ -238,6 +239,25 @@ static void check_ingestion(struct sink_exchange *x)
     }
 }
 
+/* A batch of scores, as Python's SDK 5 posts it. */
+static void each_score(struct sink_exchange *x, struct sink_event *e, const struct json_member *members, size_t count)
+{
+    struct span id = sink_text(x, members, count, "id");
+    if (id.at != NULL)
+        sink_event_identify(x, e, id, (struct span){0});
+    check_score(x, e, members, count);
+}
+
+static void check_scores(struct sink_exchange *x)
+{
+    struct json_reader r;
+    json_reader_init(&r, x->body);
+    if (!sink_type_is(x, "application/json"))
+        sink_refuse(x, 400, "content_type", "Invalid request data");
+    else if (!sink_each_element(x, &r, each_score) || json_finish(&r) != OK)
+        sink_refuse(x, 400, "malformed", "Invalid JSON");
+}
+
 static void check_traces(struct sink_exchange *x)
 {
     struct json_value value;
@@ -265,12 +285,14 @@ static void check(struct sink_exchange *x)
         return;
     if (span_is(path, "/api/public/projects"))
         sink_reply(x, 200, "application/json", "{\"data\":[{\"id\":\"sink\",\"name\":\"sink\",\"organization\":{\"id\":\"sink\",\"name\":\"sink\"},\"metadata\":{}}]}");
-    else if (!span_is(path, INGESTION) && !span_is(path, TRACES))
+    else if (!span_is(path, INGESTION) && !span_is(path, TRACES) && !span_is(path, SCORES))
         sink_refuse(x, 404, "path", "not found");
     else if (!span_is(x->request->method, "POST"))
         sink_refuse(x, 405, "method", "Method not allowed");
     else if (span_is(path, INGESTION))
         check_ingestion(x);
+    else if (span_is(path, SCORES))
+        check_scores(x);
     else
         check_traces(x);
 }
@@ -314,8 +336,22 @@ static void answer_errors(struct sink_exchange *x)
     }
 }
 
+static void answer_scores(struct sink_exchange *x)
+{
+    unsigned accepted = sink_taken(x);
+    if (accepted == x->event_count) {
+        sink_reply(x, 202, "application/json", "{\"message\":\"Accepted\"}");
+        return;
+    }
+    sink_reply(x, 207, "application/json", "{\"accepted\":%u,\"rejected\":%u,\"errors\":[]}", accepted, x->event_count - accepted);
+}
+
 static void answer(struct sink_exchange *x)
 {
+    if (span_is(x->request->path, SCORES)) {
+        answer_scores(x);
+        return;
+    }
     if (span_is(x->request->path, TRACES)) {
         if (sink_type_is(x, "application/json"))
             sink_reply(x, 200, "application/json", "{}");

@@ -193,7 +193,7 @@ static bool recognise_otlp(const struct sink_request *r)
 static const char *otlp_encodings(const struct sink_exchange *x)
 {
     (void)x;
-    return "gzip";
+    return "gzip deflate zstd"; /* gzip is what all servers take, and the collector these */
 }
 
 static void check_otlp(struct sink_exchange *x)

@@ -1,7 +1,8 @@
 /* langfuse: the Ingestion API of Langfuse and its OTLP path, towards the service.
  *
  * Two kinds of records, told apart by their partition: events for POST /api/public/ingestion, whose partition
- * is empty, and whole OTLP requests (opaque.h). The answer to events is 207 with results by id, in no order;
+ * is empty, and whole requests (opaque.h): OTLP, and the batches of scores that Python's SDK 5 posts to
+ * /api/public/scores. The answer to events is 207 with results by id, in no order;
  * each event is taken for itself, and since the server overwrites by id, sending again is harmless without a
  * time limit. An id is never twice in a batch (struct api, unique_ids). The server's parser in front of
  * /ingestion never inflates, so only OTLP requests are compressed, where they did not come so. A v4 server
@@ -26,6 +27,7 @@ static const struct api_path paths[] = {
      .auth = AUTH_BASIC_SECRET,
      .opaque = true,
      .tag = LANGFUSE_OTEL},
+    {.method = "POST", .pattern = "/api/public/scores", .auth = AUTH_BASIC_SECRET, .tag = LANGFUSE_SCORES},
     {.method = "GET", .pattern = "/api/public/health", .auth = AUTH_NONE, .tag = LANGFUSE_HEALTH},
     {.method = "HEAD", .pattern = "/api/public/health", .auth = AUTH_NONE, .tag = LANGFUSE_HEALTH},
     {.method = "GET", .pattern = "/api/public/projects", .auth = AUTH_BASIC_SECRET, .tag = LANGFUSE_PROJECTS},
@@ -38,11 +40,11 @@ static bool alone(const struct api_settings *s, struct span partition)
     return opaque_is(partition);
 }
 
-/* The parser in front of /ingestion inflates nothing; what came compressed stays as it came. */
+/* Only the OTLP path inflates; what came compressed stays as it came. */
 static enum api_codec codec(struct span partition, enum api_codec wanted)
 {
-    bool plain = opaque_is(partition) && opaque_header_of(partition, "Content-Encoding").at == NULL;
-    return plain ? wanted : API_IDENTITY;
+    bool otel = opaque_is(partition) && span_starts(opaque_target(partition), SPAN("/api/public/otel/"));
+    return otel && opaque_header_of(partition, "Content-Encoding").at == NULL ? wanted : API_IDENTITY;
 }
 
 static void envelope(const struct api_settings *s, struct span partition, struct api_envelope *ret)
@@ -285,12 +287,33 @@ static void judge_results(const struct api_batch *b, const struct api_reply *rep
         verdict_set(ret, ACT_DELIVERED, DEAD_REFUSED);
 }
 
+/* 202, or 207 with {"accepted":N,"rejected":M,"errors":[…]}, which is never to be sent again. A server that does not
+ * have this path yet holds these requests and nothing else. */
+static void judge_scores(const struct api_reply *reply, struct api_verdict *ret)
+{
+    struct json_member members[8];
+    struct json_value value;
+    size_t count = 0;
+    uint64_t rejected = 0;
+    if (reply->status == 404 || reply->status == 405)
+        verdict_set(ret, ACT_HOLD_PARTITION, DEAD_REFUSED);
+    if (reply->status != 207 || json_check_object(reply->body, members, 8, &count, &value, NULL) != OK)
+        return;
+    const struct json_member *m = json_find(members, count, "rejected");
+    if (m != NULL && m->value.type == JSON_NUMBER && json_uint64(m->value.text, &rejected) && rejected > 0) {
+        ret->noted = 1;
+        ret->result = "skipped";
+    }
+}
+
 void langfuse_judge(const struct api_settings *s, const struct api_batch *b, const struct api_reply *reply,
                     struct arena *arena, struct api_verdict *ret)
 {
     (void)s;
     if (opaque_is(b->partition)) {
         otlp_judge(b, reply, arena, ret);
+        if (span_starts(opaque_target(b->partition), SPAN("/api/public/scores")))
+            judge_scores(reply, ret);
         return;
     }
     judge_status(reply, arena, ret);

@@ -160,6 +160,61 @@ static void read_ingestion(struct api_exchange *x)
         answer_error(x, shape, 400, "InvalidRequestError", "Invalid JSON: %s", why.text);
 }
 
+/* The keys are the output's, and so is the public one. The server inflates gzip and nothing else. */
+static const struct otlp_kept langfuse_kept = {.target = {(const uint8_t *)"/api/public/otel/v1/traces", 26},
+                                               .prefixes = {"x-langfuse-", "x_langfuse_"},
+                                               .except = "x-langfuse-public-key",
+                                               .gzip_only = true};
+
+/* How many scores the body holds: an array of objects, or one object. 0: neither. */
+static unsigned count_scores(struct span body, struct fault *why)
+{
+    struct json_reader r;
+    struct json_value value;
+    unsigned count = 0;
+    json_reader_init(&r, body);
+    enum err err = json_enter_array(&r);
+    if (err == ERR_UNSUPPORTED)
+        return json_check(body, &value, why) == OK && value.type == JSON_OBJECT;
+    while (err == OK && (err = json_next_element(&r)) == OK) {
+        err = json_read_value(&r, &value);
+        if (err != OK || value.type != JSON_OBJECT)
+            return 0;
+        count++;
+    }
+    if (err != ERR_NOT_FOUND || json_finish(&r) != OK)
+        return 0;
+    return count;
+}
+
+/* Scores as Python's SDK 5 posts them: the request is kept whole, the server checks each. */
+static void read_scores(struct api_exchange *x)
+{
+    struct opaque o;
+    struct fault why;
+    unsigned count = body_is_json(x->request) ? count_scores(x->request->body, &why) : 0;
+    x->offered = count == 0 ? 1 : count;
+    if (count == 0) {
+        answer_error(x, shape, 400, "InvalidRequestError", "Invalid JSON: expected an array of scores");
+        return;
+    }
+    if (count > events_max(x)) {
+        too_large(x);
+        return;
+    }
+    opaque_begin(&o, x->arena, "POST", SPAN("/api/public/scores"));
+    opaque_header(&o, "Content-Type", SPAN("application/json"));
+    opaque_header(&o, "User-Agent", x->request->header(x->request->header_ctx, "User-Agent"));
+    otlp_keep_headers(&o, x->request, &langfuse_kept);
+    struct span partition = opaque_partition(&o, x->arena);
+    if (partition.at == NULL || items_new(x, 1) == NULL) {
+        too_large(x);
+        return;
+    }
+    x->items[x->item_count++] = (struct api_item){
+        .body = x->request->body, .partition = partition, .content_hash = hash64(x->request->body, 0), .weight = count};
+}
+
 void langfuse_read(struct api_exchange *x)
 {
     switch ((enum langfuse_tag)x->path->tag) {
@@ -167,11 +222,10 @@ void langfuse_read(struct api_exchange *x)
         read_ingestion(x);
         break;
     case LANGFUSE_OTEL:
-        /* The keys are the output's, and so is the public one. The server inflates gzip and nothing else. */
-        otlp_read_to(x, &(struct otlp_kept){.target = SPAN("/api/public/otel/v1/traces"),
-                                            .prefixes = {"x-langfuse-", "x_langfuse_"},
-                                            .except = "x-langfuse-public-key",
-                                            .gzip_only = true});
+        otlp_read_to(x, &langfuse_kept);
+        break;
+    case LANGFUSE_SCORES:
+        read_scores(x);
         break;
     case LANGFUSE_HEALTH:
         answer_json(&x->answer, 200,
@@ -247,6 +301,14 @@ void langfuse_answer(struct api_exchange *x, enum api_condition condition, struc
     }
     if (condition != COND_STORED) {
         answer_condition(x, rows, shape, condition, text, ret);
+        return;
+    }
+    if (x->path->tag == LANGFUSE_SCORES) {
+        if (x->rejection_count > 0)
+            answer_condition(x, rows, shape, x->rejections[0].reason == REJECT_FULL ? COND_FULL : COND_TOO_LARGE,
+                             (struct span){0}, ret);
+        else
+            answer_json(ret, 202, SPAN("{\"message\":\"Accepted\"}"));
         return;
     }
     struct span body = x->offered == 0 ? SPAN("{\"successes\":[],\"errors\":[]}") : results(x);

@@ -112,11 +112,20 @@ static struct span body_to_send(const struct api_request *r, bool gzip_only, str
     return plain ? r->body_encoded : r->body;
 }
 
+void otlp_keep_headers(struct opaque *o, const struct api_request *r, const struct otlp_kept *kept)
+{
+    struct span name, value;
+    for (unsigned i = 0, cursor = 0; i < 2 && kept->prefixes[i] != NULL; i++, cursor = 0)
+        while (r->header_next(r->header_ctx, kept->prefixes[i], &cursor, &name, &value))
+            if (!span_equal_nocase(name, span_str(kept->except)))
+                opaque_header_span(o, name, value);
+}
+
 void otlp_read_to(struct api_exchange *x, const struct otlp_kept *kept)
 {
     const struct api_request *r = x->request;
     bool json = span_equal_nocase(media_type(r->content_type), SPAN("application/json"));
-    struct span encoding, name, value, body = body_to_send(r, kept->gzip_only, &encoding);
+    struct span encoding, body = body_to_send(r, kept->gzip_only, &encoding);
     struct fault why;
     struct opaque o;
     x->offered = 1;
@@ -132,10 +141,7 @@ void otlp_read_to(struct api_exchange *x, const struct otlp_kept *kept)
     opaque_header(&o, "Content-Type", r->content_type);
     opaque_header(&o, "Content-Encoding", encoding);
     opaque_header(&o, "User-Agent", r->header(r->header_ctx, "User-Agent"));
-    for (unsigned i = 0, cursor = 0; i < 2 && kept->prefixes[i] != NULL; i++, cursor = 0)
-        while (r->header_next(r->header_ctx, kept->prefixes[i], &cursor, &name, &value))
-            if (!span_equal_nocase(name, span_str(kept->except)))
-                opaque_header_span(&o, name, value);
+    otlp_keep_headers(&o, r, kept);
     struct span partition = opaque_partition(&o, x->arena);
     if (partition.at == NULL || items_new(x, 1) == NULL) {
         answer_row_as_sent(x, COND_TOO_LARGE, (struct span){0}, &x->answer);
@@ -217,9 +223,10 @@ void otlp_judge(const struct api_batch *b, const struct api_reply *reply, struct
     case ACT_SPLIT: /* a request is whole or not at all */
         verdict_set(ret, ACT_DEAD, ret->reason);
         break;
-    case ACT_PLAIN_RETRY: /* what came compressed stays so */
+    case ACT_PLAIN_RETRY: /* what came compressed stays so, and holds up nothing that came otherwise */
         if (b->codec == API_IDENTITY)
-            verdict_set(ret, ACT_HOLD, DEAD_REFUSED);
+            verdict_set(ret, opaque_header_of(b->partition, "Content-Encoding").at != NULL ? ACT_HOLD_PARTITION : ACT_HOLD,
+                        DEAD_REFUSED);
         break;
     default:
         break;

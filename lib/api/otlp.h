@@ -12,6 +12,8 @@ struct otlp_kept {
     bool gzip_only;          /* the service inflates nothing else: what came otherwise goes decoded */
 };
 
+/* Those further headers. */
+void otlp_keep_headers(struct opaque *o, const struct api_request *r, const struct otlp_kept *kept);
 /* Reads an export request as one opaque item. Sets x->answer when it cannot be taken. */
 void otlp_read_to(struct api_exchange *x, const struct otlp_kept *kept);
 void otlp_answer(struct api_exchange *x, enum api_condition condition, struct span text,

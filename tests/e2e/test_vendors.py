@@ -162,6 +162,32 @@ def test_langfuse_ingestion_is_never_compressed(world, upstream):
     assert agent.ledger("up")["delivered"] == 20
 
 
+def test_langfuse_scores_as_python_5_posts_them(world, upstream):
+    up = upstream(lambda r: (202, {"message": "Accepted"}))
+    agent = world.agent({"up": output(up, "langfuse")})
+    scores = [{"id": f"s{n}", "name": "helpful", "value": 0.5, "traceId": "t" * 600} for n in range(3)]
+    reply = agent.post(scores, "/api/public/scores", **{"X-Langfuse-Sdk-Name": "python"})
+    assert reply.status == 202 and reply.json() == {"message": "Accepted"}
+    agent.settled()
+    sent = up.requests[0]
+    assert sent.path == "/api/public/scores" and json.loads(sent.body) == scores
+    assert sent.headers["Content-Encoding"] is None and sent.headers["X-Langfuse-Sdk-Name"] == "python"
+    assert sent.headers["Authorization"] == "Basic " + base64.b64encode(b"pk-ours:sk-ours").decode()
+    assert agent.metric("penstock_events_received_total", input="http") == 3
+    for bad in ("[]", "{", "[1]", "7"):
+        assert agent.post(bad, "/api/public/scores").status == 400, bad
+
+
+@pytest.mark.parametrize("answer,state", [((207, {"accepted": 1, "rejected": 1, "errors": []}), "delivered"), (404, "pending"),
+                                          (400, "dead")])
+def test_langfuse_scores_by_answer(world, upstream, answer, state):
+    up = upstream(lambda r: answer)
+    agent = world.agent({"up": output(up, "langfuse")}).explain("up", "dead", "skipped")
+    assert agent.post([{"name": "a", "value": 1, "traceId": "t"}], "/api/public/scores").status == 202
+    until(lambda: agent.ledger("up")[state] == 1 and len(up.requests) >= (2 if state == "pending" else 1), f"it is {state}")
+    assert len(up.requests) == 1 or state == "pending"
+
+
 def test_langfuse_projects_have_what_its_sdks_read(world, upstream):
     up = upstream(lambda r: 200)
     agent = world.agent({"up": output(up, "langfuse")})
@@ -185,6 +211,17 @@ def test_otlp_stays_as_it_came_but_it_must_decode(world, upstream, encoding, squ
     assert agent.request("POST", "/v1/traces", SPANS, {**headers, "Content-Encoding": "br"}).status == 415
     assert agent.ledger("up")["accepted"] == 1
     assert agent.metric("penstock_events_rejected_total", input="http", reason="bad_compression") == 2
+
+
+def test_an_encoding_that_the_collector_refuses_holds_up_nothing_else(world, upstream):
+    up = upstream(lambda r: 415 if r.headers["Content-Encoding"] == "deflate" else (200, "{}"))
+    agent = world.agent({"up": output(up, "otlp")}).explain("note", "held")
+    headers = {"Content-Type": "application/json"}
+    assert agent.request("POST", "/v1/traces", zlib.compress(SPANS), {**headers, "Content-Encoding": "deflate"}).status == 200
+    until(lambda: len(up.requests) >= 1, "it is tried")
+    assert agent.request("POST", "/v1/traces", gzip.compress(SPANS), {**headers, "Content-Encoding": "gzip"}).status == 200
+    until(lambda: agent.ledger("up")["delivered"] == 1, "the other one is delivered")
+    assert agent.ledger("up")["pending"] == 1
 
 
 def test_an_empty_protobuf_export_is_taken(world, upstream):
