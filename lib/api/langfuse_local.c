@@ -212,7 +212,12 @@ static void read_scores(struct api_exchange *x)
         return;
     }
     x->items[x->item_count++] = (struct api_item){
-        .body = x->request->body, .partition = partition, .content_hash = hash64(x->request->body, 0), .weight = count};
+        .body = x->request->body,
+        .partition = partition,
+        .key_hash = id_hash(x, x->request->body), /* each score has its id: the same bytes are a second try */
+        .content_hash = hash64(x->request->body, 0),
+        .weight = count,
+    };
 }
 
 void langfuse_read(struct api_exchange *x)

@@ -28,7 +28,7 @@ MUST_USE enum err ld_read_import_event(struct json_reader *r, struct ld_import_e
 bool ld_split_partition(struct span partition, struct span *ret_project, struct span *ret_environment);
 
 /* The sender's payload id; .at NULL: none. */
-struct span ld_payload_id(const struct api_request *r);
+struct span ld_payload_id(struct api_exchange *x);
 
 /* Makes import items of the custom events in a checked array of `weight` SDK events. False: the output has no
  * partition for them, or the arena is full. */

@@ -91,7 +91,7 @@ static struct span convert(struct arena *arena, const struct json_member *member
 
 static void add_item(struct api_exchange *x, struct span body, unsigned index, uint64_t content)
 {
-    struct span id = ld_payload_id(x->request), place = span_of(&index, sizeof index);
+    struct span id = ld_payload_id(x), place = span_of(&index, sizeof index);
     x->items[x->item_count++] = (struct api_item){
         .body = body,
         .partition = x->settings->partition,

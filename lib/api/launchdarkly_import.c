@@ -29,10 +29,12 @@ static const struct answer_row rows[COND_COUNT] = {
     [COND_CONFLICT] = {400, 0, "conflict", "this payload id was given to other content"},
 };
 
-struct span ld_payload_id(const struct api_request *r)
+struct span ld_payload_id(struct api_exchange *x)
 {
+    const struct api_request *r = x->request;
     struct span id = span_trim(r->header(r->header_ctx, "X-LaunchDarkly-Payload-ID"));
-    return id.len > 0 && id.len <= 200 ? id : (struct span){0};
+    /* Its own copy: a request may wait for room, while its header's memory goes to the next one. */
+    return id.len > 0 && id.len <= 200 ? arena_copy(x->arena, id) : (struct span){0};
 }
 
 /* --- one event ---------------------------------------------------------------------------------- */
@@ -239,7 +241,7 @@ void ld_read_import(struct api_exchange *x)
     } else if (state == NULL || items_new(x, most > events_max(x) ? events_max(x) : (unsigned)most) == NULL) {
         answer_error(x, shape_message, 413, "too_large", "the request is larger than this agent takes");
     } else {
-        state->payload_id = ld_payload_id(r);
+        state->payload_id = ld_payload_id(x);
         x->state = state;
         read_events(x, partition);
     }

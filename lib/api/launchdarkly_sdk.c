@@ -147,7 +147,7 @@ static void store(struct api_exchange *x, struct span target, struct span body, 
                   bool schema_3)
 {
     struct state *state = arena_alloc(x->arena, sizeof *state);
-    struct span given = ld_payload_id(x->request);
+    struct span given = ld_payload_id(x);
     struct span id = given.at != NULL ? given : make_payload_id(x);
     struct span partition = make_partition(x, target, schema_3);
     if (state == NULL || id.at == NULL || partition.at == NULL || items_new(x, 1) == NULL) {

@@ -1,17 +1,18 @@
-"""The vendors' own clients, from the npm registry, against an agent that is well, full, stopping, or killed.
+"""The vendors' own clients, from the npm registry and the Python package index, against an agent that is well, full, stopping, or killed.
 
 Each client's script (sdk/CLIENT.mjs) sends numbered events and says which of them its client believes sent. What it
 believes, the upstream must end up with: each number, under one identity, that by which this vendor tells repeats.
 And no client may be silenced: after the trouble is over, its last event is among those that it believes sent.
 
-The clients' versions are pinned (sdk/package.json, sdk/package-lock.json) and installed into build/sdk. Where node, npm
-or the registry cannot be had, nothing here runs, and says so.
+The clients' versions are pinned (sdk/package.json, sdk/package-lock.json, sdk/requirements.txt) and installed into
+build/sdk and build/sdk-python. Where node, npm, or the registry cannot be had, those clients do not run, and say so.
 """
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 from harness import PATIENCE, ROOT, Process, until
@@ -45,16 +46,41 @@ def clients():
         installed.write_bytes(lock)
     for script in SOURCES.glob("*.mjs"):
         shutil.copy(script, PLACE / script.name)
-    return PLACE
+    return ["node"], PLACE
+
+
+PYTHON_PLACE = ROOT / "build" / "sdk-python"
+
+
+@pytest.fixture(scope="session")
+def python_clients():
+    """The same for the clients in Python, in an environment of their own."""
+    wanted = (SOURCES / "requirements.txt").read_bytes()
+    installed = PYTHON_PLACE / "installed.txt"
+    python = PYTHON_PLACE / "bin" / "python"
+    if not installed.exists() or installed.read_bytes() != wanted:
+        make = [sys.executable, "-m", "venv", "--clear", str(PYTHON_PLACE)]
+        fill = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(SOURCES / "requirements.txt")]
+        try:
+            for argv in (make, fill):
+                done = subprocess.run(argv, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False, stdin=subprocess.DEVNULL)
+                if done.returncode != 0:
+                    pytest.skip(f"not run: the clients in Python could not be installed: {' '.join((done.stderr or done.stdout).split())[-300:]}")
+        except subprocess.TimeoutExpired:
+            pytest.skip(f"not run: the clients in Python could not be installed within {INSTALL_SECONDS} s")
+        installed.write_bytes(wanted)
+    return [str(python)], SOURCES
 
 
 class Client(Process):
     """One run of a client's script."""
 
-    def __init__(self, world, directory, name, address, count=COUNT):
+    def __init__(self, world, clients, name, address, count=COUNT):
         self.count = count
+        interpreter, directory = clients
+        script = directory / (f"{name}.py" if name.startswith("python-") else f"{name}.mjs")
         environment = {"NO_PROXY": "*", "no_proxy": "*", "HTTP_PROXY": "", "HTTPS_PROXY": "", "http_proxy": "", "https_proxy": ""}
-        super().__init__(world, name, ["node", str(directory / f"{name}.mjs"), address, str(count)], env=environment,
+        super().__init__(world, name, [*interpreter, str(script), address, str(count)], env=environment,
                          stdin=subprocess.PIPE)
 
     def handed(self):
@@ -89,7 +115,7 @@ def by_batch(line):
 
 def by_bytes(line):
     """Honeycomb events have no identity, and OTLP requests are opaque: their bytes are all there is."""
-    return json.dumps(line["event"], sort_keys=True)
+    return json.dumps(line["event"], sort_keys=True) if "event" in line else line["opaque"]
 
 
 # client -> the output's type, what the upstream knows a repeat by, a neutral type that the output takes
@@ -99,13 +125,19 @@ KINDS = {
     "langfuse5-scores": ("langfuse", by_id, "langfuse.event-create"),
     "langfuse5-spans": ("langfuse", by_bytes, "langfuse.event-create"),
     "launchdarkly": ("launchdarkly", by_batch, "clients.fill"),
+    "python-libhoney": ("honeycomb", by_bytes, "clients.fill"),
+    "python-langfuse-scores": ("langfuse", by_id, "langfuse.event-create"),
+    "python-langfuse-spans": ("langfuse", by_bytes, "langfuse.event-create"),
+    "python-launchdarkly": ("launchdarkly", by_batch, "clients.fill"),
     "cloudevents": ("http", by_id, "clients.fill"),
     "fluent-logger": ("http", by_id, "clients.fill"),
     "fluent-org-logger": ("http", by_id, "clients.fill"),
 }
 STREAM = ("fluent-logger", "fluent-org-logger")
 # What these send again carries nothing by which the agent could know it: it may arrive once more.
-UNKNOWN_REPEATS = ("langfuse5-spans", "fluent-org-logger")
+UNKNOWN_REPEATS = ("langfuse5-spans", "fluent-org-logger", "python-langfuse-spans", "python-libhoney")
+# A request of these is one event to the agent, and each score in it one to the sink.
+WHOLE_REQUESTS = ("python-langfuse-scores",)
 
 
 def settle(agent, sink, client, calm=False, output="up"):
@@ -127,6 +159,8 @@ def settle(agent, sink, client, calm=False, output="up"):
         assert not twice, f"arrived under several identities: {twice}"
         # The agent has counted what it may have sent twice.
         repeats = sum(len(requests) - 1 for requests in times.values())
+        if client.name in WHOLE_REQUESTS:
+            repeats = max(len(requests) - 1 for requests in times.values())
         assert repeats <= agent.metric("penstock_events_repeated_total", output=output)
     return believed
 
@@ -134,6 +168,11 @@ def settle(agent, sink, client, calm=False, output="up"):
 @pytest.fixture(params=list(KINDS))
 def kind(request):
     return request.param
+
+
+@pytest.fixture
+def client_of(request, kind):
+    return request.getfixturevalue("python_clients" if kind.startswith("python-") else "clients")
 
 
 def make(world, kind, *rules, **more):
@@ -145,25 +184,25 @@ def make(world, kind, *rules, **more):
     return agent.start(), sink
 
 
-def start(world, clients, kind, agent):
-    return Client(world, clients, kind, str(world.dir / "stream.sock") if kind in STREAM else f"http://127.0.0.1:{agent.port}")
+def start(world, client_of, kind, agent):
+    return Client(world, client_of, kind, str(world.dir / "stream.sock") if kind in STREAM else f"http://127.0.0.1:{agent.port}")
 
 
-def test_a_healthy_agent(world, clients, kind):
+def test_a_healthy_agent(world, client_of, kind):
     agent, sink = make(world, kind)
-    client = start(world, clients, kind, agent).go_on()
+    client = start(world, client_of, kind, agent).go_on()
     assert settle(agent, sink, client, calm=True) == list(range(COUNT))
     assert sink.stats()["repeated"] == 0
 
 
-def test_a_full_agent(world, clients, kind):
+def test_a_full_agent(world, client_of, kind):
     """Its upstream is down and its spool full when the client begins; later there is room again."""
     agent, sink = make(world, kind, "status=503", spool={"max_bytes": "4MiB", "segment_bytes": "1MiB", "when_full": "block"})
     agent.explain("up", "full")
     fill(agent, KINDS[kind][2])
     accepted = agent.ledger("up")["accepted"]
     refused = agent.metric("penstock_events_rejected_total", reason="full")
-    client = start(world, clients, kind, agent)
+    client = start(world, client_of, kind, agent)
     if kind in STREAM:  # a stream is not refused, it is left unread
         client.until_handed(COUNT // 4)
         assert agent.ledger("up")["accepted"] <= accepted + 2  # one that is smaller than the last to fill it may fit
@@ -190,11 +229,11 @@ def fill(agent, type_):
             raise AssertionError("the spool never fills")
 
 
-def test_a_stopping_agent(world, clients, kind):
+def test_a_stopping_agent(world, client_of, kind):
     """SIGTERM while the client sends and the upstream takes nothing, then the next agent on the same spool."""
     agent, sink = make(world, kind, "status=503")
     agent.explain("up", "drain")
-    client = start(world, clients, kind, agent)
+    client = start(world, client_of, kind, agent)
     client.until_handed(10)
     agent.stop()
     agent.start()
@@ -203,11 +242,11 @@ def test_a_stopping_agent(world, clients, kind):
     settle(agent, sink, client)
 
 
-def test_a_killed_agent(world, clients, kind):
+def test_a_killed_agent(world, client_of, kind):
     """kill -9 while the client sends and the upstream takes half of it, then the next agent on the same spool."""
     agent, sink = make(world, kind, "status=503,chance=50")
     agent.explain("up", "recover")
-    client = start(world, clients, kind, agent)
+    client = start(world, client_of, kind, agent)
     client.until_handed(10)
     agent.kill()
     agent.start()

@@ -486,3 +486,14 @@ Test(launchdarkly, judges)
     cr_expect_eq(launchdarkly_api.expires_us(SPAN("POST /diagnostic\n")), UINT64_C(3600000000));
     cr_expect_eq(launchdarkly_api.expires_us(SPAN("shop/production")), 0);
 }
+
+Test(launchdarkly, the_payload_id_outlives_its_header)
+{
+    /* A request may wait for room, and by then its header's memory holds the next one. */
+    char id[] = "0a4f3c2e-9d31-4c58-8a8e-5d0f3f7b1c22";
+    const char *headers[] = {"X-LaunchDarkly-Payload-ID", id, NULL};
+    cr_expect_eq(fixture_request("POST", "/bulk", headers, "[{\"kind\":\"custom\"}]", (size_t)-1, COND_STORED), 202);
+    cr_assert_eq(fix.x.item_count, 1);
+    memset(id, 'x', sizeof id - 1);
+    EXPECT_SPAN(fix.x.items[0].id, "0a4f3c2e-9d31-4c58-8a8e-5d0f3f7b1c22");
+}
