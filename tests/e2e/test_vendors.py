@@ -538,3 +538,87 @@ def test_a_listener_for_everybody_needs_a_token_or_the_unsafe_line(world, upstre
         done = run([PENSTOCK, "check", "-c", str(path)])
         assert done.returncode == (0 if good else 78), (more, done.stderr)
         assert good or "i_know_this_is_unsafe" in done.stderr
+
+
+# --- routes -----------------------------------------------------------------------------------------------------
+
+def test_routes_by_type_source_subject_and_input_first_match_wins(world, upstream):
+    got = {name: [] for name in "abcd"}
+    up = upstream(lambda r: got[r.path[1]].extend(e["id"] for e in json.loads(gzip.decompress(r.body) if r.headers["Content-Encoding"] else r.body)) or 200)
+    agent = world.agent({name: output(up, "http", f"/{name}") for name in "abcd"}, start=False)
+    agent.config["inputs"]["other"] = {"type": "http", "listen": "127.0.0.1:0"}
+    agent.config["routes"] = [
+        {"when": {"type": "billing.*", "source": "/shop/*"}, "to": ["a", "b"]},
+        {"when": {"subject": "u-?"}, "to": ["c"]},
+        {"when": {"input": "oth*"}, "to": ["b"]},
+        {"when": {"type": "keep"}, "to": ["d"]},
+    ]
+    agent.start()
+    events = [{"id": "1", "type": "billing.paid", "source": "/shop/eu", "subject": "u-1"},
+              {"id": "2", "type": "billing.paid", "source": "/other", "subject": "u-1"},
+              {"id": "3", "type": "billing", "source": "/shop/eu"},
+              {"id": "4", "type": "keep", "source": "/s", "subject": "u-12"},
+              {"id": "5", "type": "keep", "source": "/s"}]
+    reply = agent.post(events)
+    assert reply.status == 207
+    assert [r["index"] for r in reply.json()["rejected"]] == [2] and "route" in reply.json()["rejected"][0]["error"]
+    agent.settled()
+    assert got == {"a": ["1"], "b": ["1"], "c": ["2"], "d": ["4", "5"]}
+    assert agent.metric("penstock_events_rejected_total", input="http", reason="no_route") == 1
+
+
+def test_a_sampled_route_keeps_one_in_n_and_says_so(world, upstream):
+    rates = []
+    up = upstream(lambda r: rates.extend(e.get("sampledrate") for e in json.loads(gzip.decompress(r.body) if r.headers["Content-Encoding"] else r.body)) or 200)
+    agent = world.agent({"up": output(up, "http", "/in")}, start=False)
+    agent.config["routes"] = [{"when": {"type": "debug"}, "sample": 10, "to": ["up"]}, {"to": ["up"]}]
+    agent.start()
+    reply = agent.post([{"type": "debug", "sampledrate": 3} for _ in range(2000)])
+    assert reply.status == 202 and reply.json() == {"accepted": 2000}
+    agent.settled()
+    assert set(rates) == {30} and 100 < len(rates) < 320  # 200 ± 9 standard deviations
+    assert agent.metric("penstock_events_sampled_total", input="http") == 2000 - len(rates)
+    assert agent.ledger("up")["accepted"] == len(rates)
+
+
+def test_an_event_for_two_outputs_is_taken_by_both_or_by_none(world, upstream):
+    up = upstream(lambda r: (202, {"status": "accepted"}))
+    agent = world.agent({"money": output(up, "monk"), "seen": output(up, "http", "/in")}, start=False)
+    agent.config["routes"] = [{"to": ["seen", "money"]}]
+    agent.start()
+    bad = [{"type": "t"}, {"type": "t", "subject": "u", "sampledrate": 2}, {"type": "t", "subject": "u", "data_base64": "AA=="},
+           {"type": "t", "subject": "u", "time": "2999-01-01T00:00:00Z"}, {"type": "t", "subject": "u", "data": {"a": {"b": 1}, "a.b": 2}},
+           {"type": "t", "subject": "u", "id": "x" * 256}]
+    reply = agent.post([*bad, {"type": "t", "subject": "u"}])
+    assert reply.status == 207 and reply.json()["accepted"] == 1
+    assert [r["index"] for r in reply.json()["rejected"]] == list(range(len(bad)))
+    assert all(len(r["error"]) > 5 for r in reply.json()["rejected"])
+    agent.settled()
+    assert agent.ledger("seen")["accepted"] == agent.ledger("money")["accepted"] == 1
+    assert agent.metric("penstock_events_rejected_total", input="http", reason="unrenderable") == len(bad)
+
+
+MAPPED = {"specversion": "1.0", "id": "o-19", "source": "/shop/eu", "type": "com.acme.OrderPlaced", "subject": "u-7",
+          "time": "2026-05-04T11:12:33.004+02:00", "data": {"total": 89.95, "items": [1, 2], "ship": {"days": 2}}}
+
+
+@pytest.mark.parametrize("type_,more,expected", [
+    ("honeycomb", {"partition": "d"}, {"time": "2026-05-04T09:12:33.004Z", "data": {"type": "com.acme.OrderPlaced", "source": "/shop/eu", "subject": "u-7", "total": 89.95, "items": [1, 2], "ship": {"days": 2}}}),
+    ("honeycomb", {"map": {"dataset": "type", "flatten": True}, "honeycomb": {"id_field": "meta.id"}}, {"time": "2026-05-04T09:12:33.004Z", "data": {"type": "com.acme.OrderPlaced", "source": "/shop/eu", "subject": "u-7", "total": 89.95, "items": [1, 2], "ship.days": 2, "meta.id": "o-19"}}),
+    ("langfuse", {}, {"id": "o-19", "type": "event-create", "timestamp": "2026-05-04T09:12:33.004Z", "body": {"id": "o-19", "name": "com.acme.OrderPlaced", "startTime": "2026-05-04T09:12:33.004Z", "input": {"total": 89.95, "items": [1, 2], "ship": {"days": 2}}, "metadata": {"source": "/shop/eu", "subject": "u-7"}}}),
+    ("launchdarkly", {}, {"kind": "custom", "key": "com.acme.OrderPlaced", "creationDate": 1777885953004, "contextKeys": {"user": "u-7"}, "data": {"total": 89.95, "items": [1, 2], "ship": {"days": 2}}}),
+    ("monk", {}, {"eventName": "com.acme.OrderPlaced", "externalCustomerId": "u-7", "idempotencyKey": "o-19", "timestamp": "2026-05-04T09:12:33.004Z", "properties": {"total": 89.95, "items": "[1,2]", "ship.days": 2}}),
+    ("monk", {"map": {"subject": "customerId", "source": "source"}}, {"eventName": "com.acme.OrderPlaced", "customerId": "u-7", "idempotencyKey": "o-19", "timestamp": "2026-05-04T09:12:33.004Z", "properties": {"source": "/shop/eu", "total": 89.95, "items": "[1,2]", "ship.days": 2}}),
+    ("segops", {}, {"user_id": "u-7", "event_type": "com_acme_order_placed", "occurred_at": "2026-05-04T09:12:33.004Z", "payload": {"total": 89.95, "items": [1, 2], "ship": {"days": 2}}}),
+    ("segops", {"map": {"type_prefix": "com.acme.", "source": "src"}, "segops": {"id_field": "pid"}}, {"user_id": "u-7", "event_type": "order_placed", "occurred_at": "2026-05-04T09:12:33.004Z", "payload": {"src": "/shop/eu", "pid": "o-19", "total": 89.95, "items": [1, 2], "ship": {"days": 2}}}),
+])
+def test_a_neutral_event_in_each_vendors_words(world, upstream, type_, more, expected):
+    up = upstream(lambda r: 503)
+    agent = world.agent({"up": {**output(up, type_, compression="none") , **more}}).explain("up")
+    assert agent.post(MAPPED, **{"Content-Type": "application/cloudevents+json"}).status == 202
+    until(lambda: up.requests, "it is sent")
+    sent = json.loads(up.requests[0].body)
+    element = sent[0] if isinstance(sent, list) else sent.get("events", sent.get("batch"))[0]
+    assert element == expected
+    if type_ == "honeycomb":
+        assert up.requests[0].path == "/1/batch/" + ("d" if "partition" in more else "com.acme.OrderPlaced")
