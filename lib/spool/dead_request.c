@@ -168,6 +168,13 @@ static enum err replay(struct spool *s, const struct spool_letter *letter, uint1
     return OK;
 }
 
+/* Since the chunk was read its file may have been deleted, and with it the memory of who is gone. */
+static bool living(const struct letters *l, uint64_t id)
+{
+    const struct dead_file *f = letters_file_from(l, id);
+    return f != NULL && f->first <= id && !intervals_has(&l->gone, id);
+}
+
 /* Hands on the letters of the chunk; ERR_AGAIN when it has to wait, OK when the chunk is used up. */
 static enum err use_chunk(struct spool *s)
 {
@@ -178,7 +185,7 @@ static enum err use_chunk(struct spool *s)
         struct spool_letter letter;
         uint16_t api_version;
         uint64_t id = frame_seq(frame);
-        if (!intervals_has(&d->letters.gone, id) && selected(r, id) &&
+        if (living(&d->letters, id) && selected(r, id) &&
             letter_get(frame, &letter, &api_version)) {
             if (r->kind == DEAD_REPLAY) {
                 enum err err = replay(s, &letter, api_version);
