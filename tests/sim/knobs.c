@@ -43,7 +43,7 @@ static void draw_dangers(struct world *w)
     k->rot = kind == 11 || kind == 12;
     k->vandal = kind == 13;
     k->lying = kind == 14;
-    k->one_in_fault = k->faults ? ONE_OF(w, 200, 50, 1000) : 0;
+    k->one_in_fault = k->faults ? ONE_OF(w, 100, 25, 500) : 0;
     k->one_in_squeeze = k->faults || kind == 5 ? ONE_OF(w, 0, 3000) : 0;
     k->one_in_rot = k->rot ? ONE_OF(w, 2000, 10000, 400) : 0;
     k->one_in_rest = ONE_OF(w, 0, 8, 2);

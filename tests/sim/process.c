@@ -39,7 +39,7 @@ static int draw_fault(struct world *w, const struct disk_call *call)
         return DISK_GO;
     if (!writes(call->op)) {
         /* A read that fails again when it is repeated is damage, and those runs are others. */
-        if (w->calls < w->read_fault_call + 16)
+        if (w->calls < w->read_fault_call + 16 || decide(&w->luck, 4) != 0)
             return DISK_GO;
         w->read_fault_call = w->calls;
         world_met(w, MET_EIO);
@@ -106,6 +106,8 @@ static int gate_enter(void *ctx, const struct disk_call *call)
     maybe_die(w);
     if (call->op == DISK_FDATASYNC)
         floor_sync_begins(w, call);
+    if (call->op == DISK_FDATASYNC && w->knobs.lying)
+        world_met(w, MET_LYING);
     if (w->quiet)
         return DISK_GO;
     if (decide_rarely(&w->luck, w->knobs.one_in_rest))

@@ -451,7 +451,7 @@ static void step(struct world *w)
 static bool drained(struct world *w)
 {
     struct spool_ledger l;
-    if (!world_open(w) || w->flight_count != 0 || spool_acked(w->spool) != w->model.last_seq)
+    if (!world_open(w) || w->dead_busy || w->flight_count != 0 || spool_acked(w->spool) != w->model.last_seq)
         return false;
     spool_ledger(w->spool, &l);
     return l.pending == 0;
@@ -533,8 +533,6 @@ static void begin(struct world *w)
     disk_set_gate(w->disk, &gate);
     disk_set_ordered(w->disk, decide(&w->luck, 4) != 1);
     disk_set_lying(w->disk, w->knobs.lying);
-    if (w->knobs.lying)
-        world_met(w, MET_LYING);
     world_at(w, 1, EV_START, 0, 0, 0, NULL);
     world_at(w, 10, EV_PRODUCE, 0, 0, 0, NULL);
 }
