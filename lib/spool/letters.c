@@ -245,7 +245,7 @@ static bool scan_content(struct scan_state *s, int fd, const struct segment_head
 }
 
 /* Header, size, and for the newest ones the content. *ret_good is false when the file cannot be used. */
-static enum err scan_file(struct scan_state *s, struct dead_file *f, bool *ret_good)
+static enum err scan_file(struct scan_state *s, struct dead_file *f, bool *ret_good, bool *ret_empty)
 {
     uint8_t *area = must_alloc(SEGMENT_HEADER_AREA);
     char name[SEGMENT_NAME_MAX];
@@ -264,6 +264,7 @@ static enum err scan_file(struct scan_state *s, struct dead_file *f, bool *ret_g
     size_t n = scan_pread(s->vfs, fd, area, SEGMENT_HEADER_AREA, 0, &unreadable);
     enum segment_kind kind = segment_header_decode(span_of(area, n), &header, s->why);
     free(area);
+    *ret_empty = kind == SEGMENT_PREPARED && unreadable == 0;
     if (kind == SEGMENT_VALID && memcmp(header.uuid, s->uuid, sizeof header.uuid) == 0 &&
         header.id == f->id) {
         f->first = f->next = header.first_seq;
@@ -293,13 +294,17 @@ enum err letters_scan(struct letters *l, const struct spool_vfs *vfs, const uint
     uint64_t next_first = 0;
     for (size_t i = l->file_count; i-- > 0;) {
         struct dead_file f = l->files[i];
-        bool good;
-        enum err e = scan_file(&s, &f, &good);
+        bool good, empty = false;
+        enum err e = scan_file(&s, &f, &good, &empty);
         if (e != OK)
             return e;
         if (good && next_first != 0 && f.first > next_first)
             good = false;
         if (!good) {
+            if (l->damaged < LETTERS_UNUSABLE) {
+                l->unusable[l->damaged].id = f.id;
+                l->unusable[l->damaged].empty = empty;
+            }
             l->damaged++;
             continue;
         }

@@ -17,6 +17,7 @@
 #include "lib/spool/vfs.h"
 
 #define LETTER_ANSWER_MAX 1024
+#define LETTERS_UNUSABLE 8
 #define DEAD_FILE_CAPACITY \
     (UINT64_C(4) * FRAME_PAYLOAD_MAX) /* allows letters of any event; files end far earlier */
 
@@ -32,7 +33,11 @@ struct letters {
     uint64_t next_file;
     uint64_t next_letter;
     struct intervals gone; /* letters in these files that do not count */
-    unsigned damaged;      /* files that could not be used */
+    unsigned damaged;      /* files that could not be used; the first of them: */
+    struct {
+        uint64_t id;
+        bool empty; /* nothing was ever in it: a power loss while it was made */
+    } unusable[LETTERS_UNUSABLE];
 };
 
 void letters_deinit(struct letters *l);

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define NAME_MAX_BYTES 80
 
@@ -52,7 +53,8 @@ void quarantine_range(const struct spool_vfs *vfs, int fd, uint64_t segment, uin
 void quarantine_file(const struct spool_vfs *vfs, const char *name)
 {
     char to[NAME_MAX_BYTES];
-    (void)snprintf(to, sizeof to, QUARANTINE_DIR "/%.60s", name);
+    const char *slash = strrchr(name, '/');
+    (void)snprintf(to, sizeof to, QUARANTINE_DIR "/%.60s", slash == NULL ? name : slash + 1);
     if (!has_room(vfs) || vfs->rename(vfs->ctx, name, to) < 0)
         return;
     (void)vfs->fsync_dir(vfs->ctx, QUARANTINE_DIR); /* Found and moved again at the next start otherwise. */

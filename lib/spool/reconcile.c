@@ -162,6 +162,21 @@ void recovery_recent(struct recovery *r)
 /* --- damage -----------------------------------------------------------------------------------------------
  */
 
+/* Files of dead letters that hold nothing or that nobody can read would be met at each start for ever. */
+static void clear_unusable_letters(struct recovery *r)
+{
+    char name[SEGMENT_NAME_MAX];
+    for (unsigned i = 0; i < r->letters.damaged && i < LETTERS_UNUSABLE; i++) {
+        dead_name(r->letters.unusable[i].id, name);
+        if (r->letters.unusable[i].empty)
+            (void)r->vfs.unlink(r->vfs.ctx, name); /* Tried again at the next start. */
+        else
+            quarantine_file(&r->vfs, name);
+    }
+    if (r->letters.damaged > 0)
+        (void)r->vfs.fsync_dir(r->vfs.ctx, DEAD_DIR); /* As before. */
+}
+
 void recovery_quarantine(struct recovery *r)
 {
     char name[SEGMENT_NAME_MAX];
@@ -179,4 +194,5 @@ void recovery_quarantine(struct recovery *r)
         segment_name(r->found[i].id, name);
         quarantine_file(&r->vfs, name);
     }
+    clear_unusable_letters(r);
 }
