@@ -40,6 +40,7 @@ void change_note(struct world *w)
         w->allowed.segment_bytes = segment;
     if (c->dead_max_bytes > w->allowed.dead_max_bytes)
         w->allowed.dead_max_bytes = c->dead_max_bytes;
+    w->allowed.weak = w->allowed.weak || c->durability != SPOOL_FSYNC;
     w->weak_life = w->weak_life || c->durability != SPOOL_FSYNC;
 }
 

@@ -68,8 +68,12 @@ static void draw_traffic(struct world *w)
     k->concurrency = ONE_OF(w, 1, 2, 4);
     k->whole_batch_refusals = decide(&w->luck, 2) == 1;
     k->one_in_outage = ONE_OF(w, 0, 0, 2000);
-    if (k->rot)
-        k->one_in_outage = ONE_OF(w, 0, 2000, 500); /* damage needs something to damage */
+    if (k->rot) {
+        k->one_in_outage = ONE_OF(w, 0, 2000, 500); /* damage needs something to damage, */
+        k->big_one_in = ONE_OF(w, 0, 0, 40);        /* and what it costs must be known */
+        k->spool.max_age_us = 0;
+        k->rots_max = ONE_OF(w, 1000, 1, 2);
+    }
     k->one_in_request_lost = ONE_OF(w, 0, 20, 4);
     k->one_in_reply_lost = ONE_OF(w, 0, 20, 4);
     k->one_in_busy = ONE_OF(w, 0, 10, 3);

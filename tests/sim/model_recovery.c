@@ -315,7 +315,7 @@ void model_check(struct world *w)
 static void check_blast(struct world *w, const struct spool_ledger *l, uint64_t missing_bytes)
 {
     const struct knobs *k = &w->knobs;
-    if (!k->rot || k->spool.durability != SPOOL_FSYNC || change_may_drop(w) || k->big_one_in != 0 ||
+    if (!k->rot || w->allowed.weak || change_may_drop(w) || k->big_one_in != 0 ||
         l->dropped[SPOOL_DROP_PURGED] != 0)
         return;
     uint64_t most = w->rots * (uint64_t)(80 * 1024 + 2 * k->append_max * k->body_max);

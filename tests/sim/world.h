@@ -29,7 +29,8 @@ struct knobs {
     uint32_t body_max, append_max, big_one_in;
     uint32_t partitions, batch_events, batch_bytes, too_many, concurrency;
     bool whole_batch_refusals; /* a bad event spoils its batch (400) instead of being named */
-    bool aimed;                /* crashes follow acks and sends closely */
+    uint32_t rots_max;
+    bool aimed; /* crashes follow acks and sends closely */
 };
 
 enum happening {
@@ -167,7 +168,7 @@ struct world {
     bool spacious;          /* there has been plenty of room at all times */
     bool weak_life;  /* something may have been answered for in a mode weaker than fsync, and not synced */
     struct allowed { /* at any time so far */
-        bool drop_oldest, drop_newest;
+        bool drop_oldest, drop_newest, weak;
         uint64_t least_age_us; /* 0: nothing expires */
         uint64_t max_bytes, segment_bytes, dead_max_bytes;
     } allowed;
