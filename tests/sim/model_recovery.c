@@ -210,8 +210,9 @@ void model_opened(struct world *w)
     struct spool_ledger l;
     spool_ledger(w->spool, &l);
     uint64_t last = spool_acked(w->spool);
-    if (w->knobs.lying && last > m->last_seq && last <= m->max_seq)
-        m->last_seq = last; /* what an earlier life had lost is back */
+    /* What an earlier life had lost is back: from such a disk, or behind a file that somebody took away. */
+    if ((w->knobs.lying || w->knobs.vandal) && last > m->last_seq && last <= m->max_seq)
+        m->last_seq = last;
     if (last > m->last_seq)
         world_fail(w, "recovered up to seq %" PRIu64 ", but only %zu were given out", last, m->last_seq);
     forget_counts(m, &l);
