@@ -182,7 +182,7 @@ static void process(struct world *w, struct flight *f, struct known_batch *k)
     }
     for (unsigned i = 0; i < k->count; i++)
         if (k->fates[i] == 't' || k->fates[i] == 'U')
-            oracle_taken(w, k, i, f->life);
+            oracle_taken(w, k, i, f->carry != NULL ? f->life : 0); /* 0: a cancelled one, late */
 }
 
 static void answer_honeycomb(struct world *w, struct flight *f, const struct known_batch *k)
