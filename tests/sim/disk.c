@@ -110,7 +110,8 @@ void inode_drop_if_unused(struct disk *d, struct inode *i)
         d->spares = i->pages[k];
         i->pages[k] = NULL;
     }
-    memset(i->allocated, 0, (i->page_cap + 63) / 64 * sizeof(*i->allocated));
+    if (i->page_cap > 0)
+        memset(i->allocated, 0, (i->page_cap + 63) / 64 * sizeof(*i->allocated));
     d->pages_used -= i->allocated_pages;
     i->allocated_pages = i->size = i->platter_size = 0;
     i->touched_count = 0;
