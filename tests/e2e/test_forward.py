@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import random
 import shutil
 import socket
 import struct
@@ -418,3 +419,65 @@ def test_halves_of_large_messages_have_one_bound_and_all_arrive(world):
     assert agent.metric("penstock_input_paused_total", input="in") > 0
     for s in socks:
         s.close()
+
+
+# --- hostile senders ------------------------------------------------------------------------------------------------
+
+def test_mutated_messages_end_at_most_their_own_connection(world):
+    """Bytes changed, cut out and put in at random, in both encodings and in lines: each connection is answered or
+    closed, none hangs, and a decent sender's events arrive."""
+    sink = world.sink()
+    agent = agent_with(world, sink)
+    r = random.Random(7)
+    decent = [pack(["t", 5, {"n": 1}, {"chunk": "a"}]), pack(["t", packed(entries(3)), {"chunk": "b"}]),
+              pack(["t", entries(2), {"chunk": "c"}]), b'["t",1,{"n":5},{"chunk":"x"}]',
+              pack(["t", gzip.compress(packed(entries(5))), {"chunk": "d", "compressed": "gzip"}]),
+              b'{"type":"a","data":{"n":1}}\n{"penstock":"ack"}\n']
+    for _ in range(400):
+        data = bytearray(r.choice(decent) * r.randint(1, 3))
+        for _ in range(r.randint(1, 4)):
+            at = r.randrange(len(data))
+            way = r.randrange(4)
+            if way == 0:
+                data[at] = r.randrange(256)
+            elif way == 1:
+                data[at:at + r.randint(1, 20)] = b"["
+            elif way == 2:
+                data[at:at] = bytes(r.randrange(256) for _ in range(r.randint(1, 9)))
+            else:
+                del data[at + 1:]
+        with agent.connect() as c:
+            try:
+                c.say(bytes(data))
+                c.sock.shutdown(socket.SHUT_WR)
+                while c.sock.recv(65536):
+                    pass
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+    with agent.connect() as c:
+        c.send("t", 5, {"n": 424_242}, {"chunk": "last"}).ack("last")
+    agent.settled()
+    assert 424_242 in [e["data"]["n"] for e in events_of(sink) if isinstance(e["data"], dict) and "n" in e["data"]]
+
+
+def test_a_tag_that_is_not_utf8_is_counted_and_acknowledged(world):
+    sink = world.sink()
+    agent = agent_with(world, sink)
+    with agent.connect() as c:
+        c.send(Str(b"\xf0"), 5, {"n": 1}, {"chunk": "k"}).ack("k")
+        c.send("t", 5, {"n": 2}, {"chunk": "l"}).ack("l")
+    agent.settled()
+    assert numbers(sink) == [2] and agent.rejected("malformed") == 1
+
+
+def test_metadata_counts_as_a_level_of_the_event(world):
+    sink = world.sink()
+    agent = agent_with(world, sink)
+    deep = {"x": 1}
+    for _ in range(63):
+        deep = {"a": deep}
+    with agent.connect() as c:
+        c.send("t", 5, {"n": 1}, {"chunk": "k", "metadata": deep}).ack("k")
+        c.send("t", 5, {"n": 2}, {"chunk": "l", "metadata": deep["a"]}).ack("l")
+    agent.settled()
+    assert numbers(sink) == [2] and agent.rejected("malformed") == 1
