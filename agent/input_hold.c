@@ -58,13 +58,26 @@ static void let_read(struct input_hold *h, const struct stream_conn *without)
     }
 }
 
+/* Who was let go and found the room taken before it could read keeps its place: else the unlucky wait for ever. */
+static void wait_in_turn(struct input_hold *h, struct stream_conn *c)
+{
+    if (c->hold_ticket == 0)
+        c->hold_ticket = ++h->tickets;
+    struct list *node = h->waiting.prev;
+    while (node != &h->waiting && CONTAINER_OF(node, struct stream_conn, paused)->hold_ticket > c->hold_ticket)
+        node = node->prev;
+    list_insert_before(node->next, &c->paused);
+}
+
 bool input_hold_may_read(struct stream_conn *c)
 {
     struct input_hold *h = hold_of(c);
-    if (allows(h, c))
+    if (allows(h, c)) {
+        c->hold_ticket = 0;
         return true;
+    }
     c->input->input.counters.paused++;
-    list_append(&h->waiting, &c->paused);
+    wait_in_turn(h, c);
     return false;
 }
 

@@ -33,6 +33,7 @@ struct input_hold {
     uint64_t parked; /* by those of them whose message came whole */
     struct stream_conn *favoured;
     uint64_t progress_us; /* when it was chosen, or last sent more than a little */
+    uint64_t tickets;     /* drawn so far */
     struct list waiting;  /* connections, by `paused`, that are not read; longest waiting first */
 };
 

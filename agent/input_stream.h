@@ -87,6 +87,7 @@ struct stream_conn {
     struct list paused; /* in input->paused, or in the agent's hold.waiting */
     size_t held;        /* as counted in the agent's hold */
     bool held_parked;
+    uint64_t hold_ticket; /* its place in hold.waiting; 0: none was drawn */
     uv_poll_t poll;     /* .data == this connection */
     int fd, events;     /* what is polled for */
     struct flusher flusher;
