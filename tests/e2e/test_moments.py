@@ -95,7 +95,7 @@ def test_a_kill_at_any_moment_of_a_batch_changes_nothing_for_the_upstream(world,
     front = Front(world, sink.port)
     # One request at a time; the sender is answered well before the batch is closed.
     more = {"mode": "batch"} if api == "cloudevents" else {}
-    output = front.output(sink, api, concurrency=1, batch={"max_wait": "200ms"},
+    output = front.output(sink, api, concurrency=1, batch={"max_wait": "100ms"},
                           retry={"initial": "10ms", "max": "50ms"}, **({} if api == "otlp" else {"compression": "none"}), **more)
     agent = world.agent({"up": output}).explain("up", "note: an otlp output")
     events = Events(agent, api)
