@@ -94,4 +94,7 @@ void change_at_start(struct world *w)
         change_policies(w);
     }
     change_note(w);
+    /* A weaker mode keeps what stands behind a torn place, whoever wrote it, and counts the hole. */
+    if (w->power_lost && c->durability != SPOOL_FSYNC)
+        w->model.loose = true;
 }

@@ -10,7 +10,7 @@ void model_died(struct world *w, bool power)
 {
     if (power && (w->weak_life || w->knobs.lying))
         w->model.loose_tail = w->model.loose = true;
-    if (power && w->weak_life)
+    if (power)
         floor_power_lost(w);
     w->model.tail_was_lost = false;
 }

@@ -251,6 +251,7 @@ void process_die(struct world *w, bool power, struct disk_fate fate)
         errands[k] = (struct errand){0};
     }
     world_met(w, power ? MET_POWER_LOSS : MET_KILL);
+    w->power_lost = w->power_lost || power;
     if (!w->opened)
         world_met(w, MET_CRASH_IN_START);
     w->starts_crashed = w->opened ? 0 : w->starts_crashed + 1;

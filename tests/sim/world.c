@@ -151,6 +151,7 @@ static void on_opened(struct world *w)
     model_opened(w);
     client_opened(w);
     floor_opened(w);
+    w->power_lost = false;
     w->weak_life = w->knobs.spool.durability != SPOOL_FSYNC; /* what was written is synced now */
     recent_check(w);
     struct span user = spool_user(w->spool);

@@ -166,6 +166,7 @@ struct world {
     unsigned rots;          /* places damaged so far */
     uint64_t start_wall_ns; /* when the process began to open the spool */
     bool spacious;          /* there has been plenty of room at all times */
+    bool power_lost;        /* since it was last open */
     bool weak_life;  /* something may have been answered for in a mode weaker than fsync, and not synced */
     struct allowed { /* at any time so far */
         bool drop_oldest, drop_newest, weak;
