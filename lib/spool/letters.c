@@ -259,8 +259,12 @@ static enum err scan_file(struct scan_state *s, struct dead_file *f, bool *ret_g
         free(area);
         return fault_sys(s->why, fd, "open %s", name);
     }
-    if (s->vfs->stat(s->vfs->ctx, name, &st) < 0)
-        st = (struct spool_stat){0};
+    int err = s->vfs->stat(s->vfs->ctx, name, &st);
+    if (err < 0) {
+        (void)s->vfs->close(s->vfs->ctx, fd); /* Nothing was written. */
+        free(area);
+        return fault_sys(s->why, err, "stat %s", name); /* Not as if it were empty: its letters would count as lost. */
+    }
     size_t n = scan_pread(s->vfs, fd, area, SEGMENT_HEADER_AREA, 0, &unreadable);
     enum segment_kind kind = segment_header_decode(span_of(area, n), &header, s->why);
     free(area);

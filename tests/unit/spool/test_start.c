@@ -1,0 +1,285 @@
+/* Starts over a disk that says no: whatever call fails, nothing that was answered for is lost, and the next start
+ * finds all of it. And what else a start may meet. */
+#include "lib/base/le.h"
+#include "lib/spool/format.h"
+#include "lib/spool/frame.h"
+#include "lib/spool/letters.h"
+#include "lib/spool/tail.h"
+#include "tests/unit/spool/bench.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SECOND_US UINT64_C(1000000)
+
+static struct bench b, sound;
+
+static void setup(void)
+{
+    bench_init(&b);
+}
+
+static void teardown(void)
+{
+    bench_deinit(&b);
+}
+
+TestSuite(spool_start, .init = setup, .fini = teardown, .timeout = 180);
+
+/* Several segments, an open batch, letters of which some are purged, events that no later commit attests. */
+static void make_spool(void)
+{
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 260, 5000);
+    for (unsigned i = 0; i < 3; i++) {
+        struct spool_open_batch open;
+        uint64_t no = bench_assign(&b, 4);
+        cr_assert(spool_open_batch_next(b.spool, no - 1, &open));
+        uint64_t first = open.assignment.runs[0].first;
+        struct spool_death deaths[2] = {{.seq = first, .answer = SPAN("no")}, {.seq = first + 1}};
+        struct spool_run rest = {first + 2, 2};
+        struct spool_outcome o = {.dead = deaths, .dead_count = 2, .delivered = &rest, .delivered_count = 1};
+        cr_assert_eq(spool_settle(b.spool, no, &o), OK);
+        bench_sleep(&b, 2 * SECOND_US);
+    }
+    (void)bench_assign(&b, 10);
+    bench_fill(&b, 30, 3000);
+    for (uint64_t i = 0; i < 5; i++)
+        (void)bench_append(&b, i);
+    bench_sleep(&b, 1000);
+}
+
+static void begin_again(void)
+{
+    b = sound;
+    memfs_init(&b.fs);
+    b.vfs = memfs_vfs(&b.fs);
+    memfs_copy(&b.fs, &sound.fs);
+}
+
+/* What every start must find, however many before it have failed. */
+static struct {
+    uint64_t accepted, pending, dead, acked, batch_no;
+} known;
+
+static void learn(void)
+{
+    struct spool_open_batch open;
+    struct spool_ledger l = bench_ledger(&b);
+    known.accepted = l.accepted;
+    known.pending = l.pending;
+    known.dead = l.dead;
+    known.acked = spool_acked(b.spool);
+    cr_assert(spool_open_batch_next(b.spool, 0, &open));
+    known.batch_no = open.id.batch_no;
+}
+
+static void is_as_known(const char *what, long n)
+{
+    struct spool_open_batch open;
+    struct spool_ledger l = bench_ledger(&b);
+    cr_assert_eq(l.accepted, known.accepted, "%s %ld: %lu accepted, not %lu", what, n, (unsigned long)l.accepted, (unsigned long)known.accepted);
+    cr_assert_eq(l.pending, known.pending, "%s %ld: %lu pending, not %lu; %s", what, n, (unsigned long)l.pending, (unsigned long)known.pending, b.last_warning.text);
+    cr_assert_eq(l.dead, known.dead, "%s %ld", what, n);
+    cr_assert_eq(spool_acked(b.spool), known.acked, "%s %ld", what, n);
+    cr_assert(spool_open_batch_next(b.spool, 0, &open), "%s %ld", what, n);
+    cr_assert_eq(open.id.batch_no, known.batch_no, "%s %ld", what, n);
+}
+
+/* The n-th call of a kind fails while the spool is being opened, for every n that there is; then the process dies,
+ * with the power or without. */
+static void start_matrix(enum memfs_call call, int error, const char *what)
+{
+    make_spool();
+    learn();
+    bench_crash(&b, false);
+    sound = b;
+    for (long n = 1; n < 400; n += n < 40 ? 1 : 7) {
+        begin_again();
+        b.fs.fail_call = call;
+        b.fs.fail_at = n;
+        b.fs.fail_errno = error;
+        bool failed = bench_open(&b) != SPOOL_OK;
+        bool reached = b.fs.fail_at == 0;
+        if (failed) {
+            cr_assert_neq(b.last_fault.text[0], 0, "%s %ld: without a word", what, n);
+            cr_assert_eq(b.notes[NOTE_FAILED], 1);
+            spool_free(b.spool);
+            b.spool = NULL;
+            cr_assert_eq(memfs_open_files(&b.fs), 0, "%s %ld: descriptors leak", what, n);
+            if (n % 2 == 0)
+                memfs_crash(&b.fs);
+        } else {
+            is_as_known(what, n);
+            bench_crash(&b, n % 2 == 0);
+        }
+        b.fs.fail_at = 0;
+        cr_assert_eq(bench_open(&b), SPOOL_OK, "%s %ld: %s", what, n, b.last_fault.text);
+        is_as_known(what, n);
+        cr_assert_eq(bench_drain(&b), known.pending, "%s %ld", what, n);
+        bench_crash(&b, false);
+        memfs_deinit(&b.fs);
+        if (!reached)
+            break;
+    }
+    b = sound;
+    b.spool = NULL;
+}
+
+#define START_MATRIX(name, call, error) \
+    Test(spool_start, name) \
+    { \
+        start_matrix(call, error, #name); \
+    }
+
+START_MATRIX(open_emfile, MEMFS_OPEN, EMFILE)
+START_MATRIX(pwritev_eio, MEMFS_PWRITEV, EIO)
+START_MATRIX(pwritev_enospc, MEMFS_PWRITEV, ENOSPC)
+START_MATRIX(pwritev_is_short, MEMFS_PWRITEV, 0)
+START_MATRIX(fdatasync_eio, MEMFS_FDATASYNC, EIO)
+START_MATRIX(fallocate_enospc, MEMFS_FALLOCATE, ENOSPC)
+START_MATRIX(fallocate_eopnotsupp, MEMFS_FALLOCATE, EOPNOTSUPP)
+START_MATRIX(fsync_dir_eio, MEMFS_FSYNC_DIR, EIO)
+START_MATRIX(list_eio, MEMFS_LIST, EIO)
+START_MATRIX(stat_eio, MEMFS_STAT, EIO)
+START_MATRIX(pread_eio, MEMFS_PREAD, EIO)
+START_MATRIX(pread_eintr, MEMFS_PREAD, EINTR)
+
+/* --- what else lies in the directory ---------------------------------------------------------------------------- */
+
+Test(spool_start, strange_names_are_left_alone_and_told_once)
+{
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 3, 100);
+    bench_close(&b);
+    memfs_put(&b.fs, "seg-notes.txt", "x", 1);
+    memfs_put(&b.fs, "seg-000000000000000G.wal", "x", 1);
+    memfs_put(&b.fs, "seg-0000000000000000.wal", "x", 1);
+    memfs_put(&b.fs, "dead/readme", "x", 1);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(b.notes[NOTE_WARNING], 1, "%s", b.last_warning.text);
+    size_t size;
+    cr_assert_not_null(memfs_file(&b.fs, "seg-notes.txt", &size));
+    cr_assert_not_null(memfs_file(&b.fs, "dead/readme", &size));
+    cr_assert_eq(bench_drain(&b), 3);
+}
+
+Test(spool_start, empty_and_zeroed_files_are_a_normal_state)
+{
+    static unsigned char zeros[20000];
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 3, 100);
+    bench_close(&b);
+    memfs_put(&b.fs, "seg-0000000000000007.wal", zeros, 0);
+    memfs_put(&b.fs, "seg-0000000000000008.wal", zeros, 100);
+    memfs_put(&b.fs, "seg-0000000000000009.wal", zeros, sizeof zeros);
+    memfs_put(&b.fs, "dead/dlq-0000000000000001.wal", zeros, 0);
+    memfs_put(&b.fs, "FORMAT.tmp", zeros, 10);
+    cr_assert_eq(bench_open(&b), SPOOL_OK, "%s", b.last_fault.text);
+    cr_assert_eq(bench_ledger(&b).gaps, 0);
+    cr_assert_eq(bench_drain(&b), 3);
+    bench_sleep(&b, 5 * SECOND_US);
+    size_t size;
+    cr_assert_null(memfs_file(&b.fs, "seg-0000000000000008.wal", &size), "files that hold nothing go");
+}
+
+Test(spool_start, two_files_that_both_claim_a_place_are_told_apart)
+{
+    size_t size;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 300, 10000);
+    bench_crash(&b, true);
+    /* A copy of an old segment under a new name: a recycle that was cut short looks like that. */
+    const unsigned char *file = memfs_file(&b.fs, "seg-0000000000000001.wal", &size);
+    unsigned char *copy = must_alloc(size);
+    memcpy(copy, file, size);
+    memfs_put(&b.fs, "seg-0000000000000009.wal", copy, size);
+    free(copy);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(bench_ledger(&b).pending, 300);
+    cr_assert_eq(bench_drain(&b), 300);
+}
+
+/* --- frames of events and letters -------------------------------------------------------------------------------- */
+
+Test(spool_start, partitions_versions_and_sizes_come_back_as_they_were)
+{
+    static char big[200000];
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    memset(big, 'b', sizeof big);
+    for (unsigned i = 0; i < 120; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "part-%u", i % 40);
+        struct spool_record r = {.partition = i % 7 == 0 ? (struct span){0} : span_str(name),
+                                 .id = i % 3 == 0 ? (struct span){0} : SPAN("id"),
+                                 .body = span_of(big, i % 10 == 9 ? sizeof big : i * 10),
+                                 .wall_ns = b.wall_ns - i * UINT64_C(1000000000)};
+        uint64_t seq;
+        cr_assert_eq(spool_append(b.spool, &r, 1, &seq), OK);
+        if (i == 60) {
+            b.config.api_version = 8;
+            spool_reconfigure(b.spool, &b.config);
+        }
+        if (i % 5 == 0)
+            bench_sleep(&b, 1000);
+    }
+    bench_sleep(&b, 1000);
+    uint64_t wall_ns = b.wall_ns;
+    for (unsigned life = 0; life < 2; life++) {
+        struct spool_item item;
+        for (unsigned i = 0; i < 120; i++) {
+            char name[16];
+            (void)snprintf(name, sizeof name, "part-%u", i % 40);
+            cr_assert(bench_next(&b, &item), "event %u", i);
+            cr_assert_eq(item.seq, i + 1);
+            cr_assert(i % 7 == 0 ? item.partition.len == 0 : span_is(item.partition, name), "event %u", i);
+            cr_assert_eq(item.id.len, i % 3 == 0 ? 0 : 2);
+            cr_assert_eq(item.body.len, i % 10 == 9 ? sizeof big : i * 10);
+            cr_assert_eq(item.api_version, i <= 60 ? 7 : 8, "event %u", i);
+            cr_assert_leq(item.wall_ns, wall_ns);
+        }
+        if (life == 0) {
+            bench_crash(&b, true);
+            cr_assert_eq(bench_open(&b), SPOOL_OK);
+        }
+    }
+}
+
+Test(spool_start, a_letter_that_is_not_one_is_refused)
+{
+    struct bytes frame;
+    struct spool_letter letter;
+    uint16_t version;
+    struct spool_item item = {.seq = 5, .wall_ns = 6, .api_version = 7, .partition = SPAN("p"), .id = SPAN("i"),
+                              .body = SPAN("the body")};
+    struct spool_death death = {.seq = 5, .reason = 2, .status = 400, .attempts = 3, .answer = SPAN("words")};
+    struct spool_batch_id batch = {.epoch = 1, .batch_no = 2};
+    bytes_init(&frame, 65536);
+    letter_put(&frame, 77, &item, &death, &batch, 99);
+    cr_assert(letter_get(frame.at, &letter, &version));
+    cr_assert_eq(letter.letter_id, 77);
+    cr_assert(span_is(letter.answer, "words"));
+    cr_assert(span_is(letter.body, "the body"));
+    /* One byte less, again and again: never a letter, never beyond the frame. */
+    uint32_t whole = frame_payload_len(frame.at), taken = 0;
+    for (uint32_t len = 0; len < whole; len++) {
+        le32_put(frame.at + 8, len);
+        taken += letter_get(frame.at, &letter, &version);
+    }
+    cr_assert_leq(taken, 16, "only padding may be missing");
+    le32_put(frame.at + 8, whole);
+    for (size_t at = FRAME_HEADER_BYTES; at < frame.len; at++) {
+        uint8_t was = frame.at[at];
+        frame.at[at] = 0xFF;
+        if (letter_get(frame.at, &letter, &version)) {
+            cr_assert_leq(letter.answer.at + letter.answer.len, frame.at + frame.len);
+            cr_assert_lt(letter.reason, SPOOL_DEAD_REASONS);
+        }
+        frame.at[at] = was;
+    }
+    le16_put(frame.at + 6, 2);
+    cr_assert_not(letter_get(frame.at, &letter, &version), "a letter is one event");
+    bytes_deinit(&frame);
+}
