@@ -2,7 +2,8 @@
  *
  * All outputs' disk work, name lookups and compression share libuv's threads. When a disk is stuck, its work
  * must not take them all: of each kind so many jobs run at the same time in the whole process, and further
- * ones wait their turn. On one disk more syncs at once would share the file system's journal commit anyway. */
+ * ones wait their turn. On one disk more syncs at once would share the file system's journal commit anyway.
+ */
 #ifndef PENSTOCK_AGENT_DISK_LANES_H
 #define PENSTOCK_AGENT_DISK_LANES_H
 

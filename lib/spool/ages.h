@@ -17,8 +17,8 @@ struct ages {
     unsigned len;
 };
 
-/* The event `seq` was received then. What was noted for it before is forgotten. Everything before `pending` is
- * settled. */
+/* The event `seq` was received then. What was noted for it before is forgotten. Everything before `pending`
+ * is settled. */
 void ages_note(struct ages *a, uint64_t seq, uint64_t wall_ns, uint64_t pending);
 /* 0: not known. */
 uint64_t ages_of(const struct ages *a, uint64_t seq);

@@ -61,9 +61,10 @@ int house_create(const struct spool_vfs *vfs, const char *name, uint64_t bytes, 
     return err;
 }
 
-/* A finished segment's file under the next name, its header area (or, to be wiped, all of it) zeroed: its blocks are written already, so
- * that syncs over them need no journal commit of the file system. In this order a crash leaves either the old
- * name, whose segment was released, or a header under another name, which counts as nothing. */
+/* A finished segment's file under the next name, its header area (or, to be wiped, all of it) zeroed: its
+ * blocks are written already, so that syncs over them need no journal commit of the file system. In this
+ * order a crash leaves either the old name, whose segment was released, or a header under another name, which
+ * counts as nothing. */
 static int recycle(const struct spool_vfs *vfs, uint64_t old_id, const char *name, uint64_t bytes)
 {
     char old_name[SEGMENT_NAME_MAX];
@@ -161,8 +162,8 @@ static bool kept_as_recent(const struct spool *s, const struct segment *seg, uin
     if (s->config.recent_us == 0 || s->config.recent_max == 0 || seg->next_seq == seg->header.first_seq)
         return false;
     return seg->sealed_us != 0 && seg->sealed_us + s->config.recent_us > now &&
-           spool_quota_used(s) <= plenty && spool_quota_used(s) <= s->config.max_bytes / 2 && !s->room_wanted &&
-           s->state == SPOOL_OK;
+           spool_quota_used(s) <= plenty && spool_quota_used(s) <= s->config.max_bytes / 2 &&
+           !s->room_wanted && s->state == SPOOL_OK;
 }
 
 /* One finished file waits to be used again, unless room is short. */

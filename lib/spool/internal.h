@@ -192,11 +192,11 @@ struct spool {
 
     /* Control ops on their way; both have room for a frame header in front. */
     struct bytes ctrl, ctrl_flight;
-    bool forced, flush;     /* commit without waiting for events; without pacing */
-    bool strict;            /* an identity waits that must be synced, whatever the mode */
-    uint64_t lazy_since_us; /* 0: no lazy op waits */
-    uint64_t counts_shed;   /* shed as last written */
-    bool user_changed, user_due; /* since they were written; to be written now */
+    bool forced, flush;                    /* commit without waiting for events; without pacing */
+    bool strict;                           /* an identity waits that must be synced, whatever the mode */
+    uint64_t lazy_since_us;                /* 0: no lazy op waits */
+    uint64_t counts_shed;                  /* shed as last written */
+    bool user_changed, user_due;           /* since they were written; to be written now */
     uint64_t user_written_us, user_ticket; /* ticket of what spool_save_user() asked for; 0: told */
 
     struct commit_job commit;

@@ -263,7 +263,8 @@ static enum err scan_file(struct scan_state *s, struct dead_file *f, bool *ret_g
     if (err < 0) {
         (void)s->vfs->close(s->vfs->ctx, fd); /* Nothing was written. */
         free(area);
-        return fault_sys(s->why, err, "stat %s", name); /* Not as if it were empty: its letters would count as lost. */
+        return fault_sys(s->why, err, "stat %s",
+                         name); /* Not as if it were empty: its letters would count as lost. */
     }
     size_t n = scan_pread(s->vfs, fd, area, SEGMENT_HEADER_AREA, 0, &unreadable);
     enum segment_kind kind = segment_header_decode(span_of(area, n), &header, s->why);

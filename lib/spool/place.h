@@ -8,7 +8,7 @@
 struct place {
     const char *name; /* of the file system */
     const char *lost; /* which promise does not hold there */
-    bool local;       /* good enough for require_local_fs: only space is in doubt, not what was answered for */
+    bool local; /* good enough for require_local_fs: only space is in doubt, not what was answered for */
 };
 
 /* `type` is f_type of statfs(2). NULL: nothing speaks against it, as far as is known. */

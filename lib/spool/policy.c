@@ -56,9 +56,9 @@ static bool older_than(uint64_t wall_ns, uint64_t now_ns, uint64_t age_us)
     return wall_ns < now_ns && (now_ns - wall_ns) / 1000 > age_us;
 }
 
-/* With little traffic a segment takes long to fill, and nothing in it would expire before its successor is old
- * too: one that holds pending events is closed after an eighth of the age, as long as that does not eat up the
- * quota with half-empty files. */
+/* With little traffic a segment takes long to fill, and nothing in it would expire before its successor is
+ * old too: one that holds pending events is closed after an eighth of the age, as long as that does not eat
+ * up the quota with half-empty files. */
 static bool closes_by_age(const struct spool *s, uint64_t wall_ns)
 {
     const struct segment *seg = active_segment(s);

@@ -105,7 +105,8 @@ static void advise(const struct read_job *r, const struct spool_vfs *vfs, int fd
     if (done > 0 && r->synced)
         (void)vfs->dont_need(vfs->ctx, fd, r->offset, done); /* Only advice, as the next one. */
     if (left > 0 && r->ahead)
-        (void)vfs->will_need(vfs->ctx, fd, r->next_offset, left < SCAN_BUFFER_BYTES ? left : SCAN_BUFFER_BYTES);
+        (void)vfs->will_need(vfs->ctx, fd, r->next_offset,
+                             left < SCAN_BUFFER_BYTES ? left : SCAN_BUFFER_BYTES);
 }
 
 static void run_read(struct spool_job *job, const struct spool_vfs *vfs)
@@ -228,7 +229,8 @@ static void note_ages(struct spool *s, const struct chunk *c)
 {
     for (uint32_t at = 0; c != NULL && at < c->used;) {
         const uint8_t *frame = c->data + at;
-        ages_note(&s->ages, frame_seq(frame), le64_get(frame + FRAME_HEADER_BYTES), s->accounts.low_water + 1);
+        ages_note(&s->ages, frame_seq(frame), le64_get(frame + FRAME_HEADER_BYTES),
+                  s->accounts.low_water + 1);
         at += (uint32_t)frame_bytes(frame_payload_len(frame));
     }
 }

@@ -226,10 +226,11 @@ static void put_in_order(struct recovery *r)
                             "segment header: it belongs to another spool"); /* For the text. */
         }
         if (f->kind == SEGMENT_DAMAGED)
-            recovery_warn(r, "segment %llu: %s%s", (unsigned long long)f->id, f->why.text,
-                          i + 1 < r->found_count
-                              ? ""
-                              : " (it is the newest: if the power failed while it was begun, nothing is missing)");
+            recovery_warn(
+                r, "segment %llu: %s%s", (unsigned long long)f->id, f->why.text,
+                i + 1 < r->found_count
+                    ? ""
+                    : " (it is the newest: if the power failed while it was begun, nothing is missing)");
         if (f->kind != SEGMENT_VALID)
             continue;
         /* Numbers never go back: a header that says so is not to be believed. */
@@ -265,8 +266,8 @@ static enum err check_place(struct recovery *r)
     if (place == NULL)
         return OK;
     if (r->require_local_fs && !place->local)
-        return fault_set(&r->fault, ERR_CONFIG, "the spool is on %s, which require_local_fs refuses: %s", place->name,
-                         place->lost);
+        return fault_set(&r->fault, ERR_CONFIG, "the spool is on %s, which require_local_fs refuses: %s",
+                         place->name, place->lost);
     recovery_warn(r, "the spool is on %s: %s", place->name, place->lost);
     return OK;
 }

@@ -155,7 +155,8 @@ static enum scan_result look(struct scan *s, struct frame *ret, const uint8_t **
 }
 
 /* A reading that does not check out is done once more before it counts as damage; from the disk, and not from
- * the page cache, when that is known to hold nothing else. A file that is bad all over is believed in the end. */
+ * the page cache, when that is known to hold nothing else. A file that is bad all over is believed in the
+ * end. */
 enum scan_result scan_next(struct scan *s, struct frame *ret, const uint8_t **ret_payload)
 {
     struct scan before = *s;

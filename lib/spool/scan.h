@@ -27,8 +27,8 @@ struct scan {
     uint32_t bad_bytes;  /* and the frame this long */
     unsigned unreadable; /* blocks that pread failed on */
     unsigned doubts;     /* bad bytes that have been read twice */
-    /* All of it has been synced with success: the page cache may be told to forget it. Else it may hold what the
-     * disk has not got, and never will have after a failed sync. Set behind scan_init(). */
+    /* All of it has been synced with success: the page cache may be told to forget it. Else it may hold what
+     * the disk has not got, and never will have after a failed sync. Set behind scan_init(). */
     bool synced;
     uint8_t *buffer;
     size_t buffer_cap, buffer_len;

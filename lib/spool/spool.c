@@ -211,7 +211,8 @@ static bool jobs_out(const struct spool *s)
 
 static void finish_close(struct spool *s)
 {
-    /* What comes up once the files are closed (damage that a last read met) is found again at the next start. */
+    /* What comes up once the files are closed (damage that a last read met) is found again at the next start.
+     */
     bool written = s->state == SPOOL_FAILED || s->commit_retry || s->files_closed ||
                    (s->close_written && !s->commit_busy && !s->forced && s->tail.fill_events == 0);
     if (!s->closing || s->state == SPOOL_CLOSED || s->state == SPOOL_OPENING || !written || jobs_out(s))

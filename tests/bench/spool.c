@@ -1,12 +1,11 @@
-/* bench_spool: what the spool alone costs, on a real directory. Jobs run on the one thread, between appends, so
- * that the figures are those of one core with the disk's waiting in them.
+/* bench_spool: what the spool alone costs, on a real directory. Jobs run on the one thread, between appends,
+ * so that the figures are those of one core with the disk's waiting in them.
  *
- *   bench_spool append  DIR EVENTS [BYTES]   appends with fdatasync, fifty at a time: events a second, processor
- *                                            time, commits, bytes written per byte of event
- *   bench_spool recover DIR MIB              a backlog of so many MiB, then the time from spool_open() to
- *                                            NOTE_OPENED, from a warm page cache, three times
- *   bench_spool backlog DIR GIB              a sparse backlog of so many GiB, opened under an address space of
- *                                            256 MiB; fails when that is not enough
+ *   bench_spool append  DIR EVENTS [BYTES]   appends with fdatasync, fifty at a time: events a second,
+ * processor time, commits, bytes written per byte of event bench_spool recover DIR MIB              a backlog
+ * of so many MiB, then the time from spool_open() to NOTE_OPENED, from a warm page cache, three times
+ *   bench_spool backlog DIR GIB              a sparse backlog of so many GiB, opened under an address space
+ * of 256 MiB; fails when that is not enough
  *
  * DIR must be there and empty. Prints one JSON object. */
 #include "agent/disk_uv.h"
@@ -139,8 +138,9 @@ static void append(uint64_t events, size_t bytes)
     uint64_t seq = 0;
     for (uint64_t done = 0; done < events;) {
         for (unsigned i = 0; i < TOGETHER; i++)
-            records[i] = (struct spool_record){
-                .id = SPAN("0190c3f2-0000-7000-8000-000000000000"), .body = span_of(body, bytes), .wall_ns = on_wall(NULL)};
+            records[i] = (struct spool_record){.id = SPAN("0190c3f2-0000-7000-8000-000000000000"),
+                                               .body = span_of(body, bytes),
+                                               .wall_ns = on_wall(NULL)};
         enum err err = spool_append(b.spool, records, TOGETHER, &seq);
         ensure(err == OK || err == ERR_AGAIN || err == ERR_FULL);
         ensure(err != ERR_FULL);
@@ -165,10 +165,12 @@ static int bench_append(uint64_t events, size_t bytes)
     cpu = now_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
     spool_ledger(b.spool, &after);
     uint64_t commits = after.commits - before.commits, written = after.commit_bytes - before.commit_bytes;
-    printf("{\"events\":%llu,\"bytes\":%zu,\"events_per_second\":%.0f,\"cpu_us_per_event\":%.3f,\"commits\":%llu,"
+    printf("{\"events\":%llu,\"bytes\":%zu,\"events_per_second\":%.0f,\"cpu_us_per_event\":%.3f,\"commits\":%"
+           "llu,"
            "\"written_per_byte\":%.3f}\n",
-           (unsigned long long)events, bytes, (double)events * 1e9 / (double)wall, (double)cpu / 1e3 / (double)events,
-           (unsigned long long)commits, (double)written / (double)(events * bytes));
+           (unsigned long long)events, bytes, (double)events * 1e9 / (double)wall,
+           (double)cpu / 1e3 / (double)events, (unsigned long long)commits,
+           (double)written / (double)(events * bytes));
     close_spool();
     return 0;
 }
@@ -194,7 +196,8 @@ static int bench_recover(uint64_t mib)
 }
 
 /* A sealed segment as recovery sees it: header and STATE are there, events are a hole in the file. */
-static void make_segment(uint64_t id, uint64_t first_seq, uint64_t end_seq, uint32_t *prev_hcrc, const uint8_t uuid[16])
+static void make_segment(uint64_t id, uint64_t first_seq, uint64_t end_seq, uint32_t *prev_hcrc,
+                         const uint8_t uuid[16])
 {
     char name[SEGMENT_NAME_MAX];
     struct segment_header header = {.major = SPOOL_FORMAT_MAJOR,

@@ -29,16 +29,17 @@ static void spool_config(const char *text, struct spool_config *ret)
 Test(output_config, every_option_of_a_spool_reaches_it)
 {
     struct spool_config c;
-    spool_config("agent: { min_free: 3MiB }\n"
-                 "outputs:\n"
-                 "  o:\n"
-                 "    type: http\n"
-                 "    endpoint: https://h/\n"
-                 "    spool: { max_bytes: 64MiB, segment_bytes: 2MiB, durability: interval, when_full: drop_oldest,\n"
-                 "             max_age: 1h, strict_identity: true, wipe_recycled: true, require_local_fs: true,\n"
-                 "             scrub: 1MiB }\n"
-                 "    dead_letter: { max_bytes: 5MiB, when_full: drop_newest }\n",
-                 &c);
+    spool_config(
+        "agent: { min_free: 3MiB }\n"
+        "outputs:\n"
+        "  o:\n"
+        "    type: http\n"
+        "    endpoint: https://h/\n"
+        "    spool: { max_bytes: 64MiB, segment_bytes: 2MiB, durability: interval, when_full: drop_oldest,\n"
+        "             max_age: 1h, strict_identity: true, wipe_recycled: true, require_local_fs: true,\n"
+        "             scrub: 1MiB }\n"
+        "    dead_letter: { max_bytes: 5MiB, when_full: drop_newest }\n",
+        &c);
     cr_expect_eq(c.min_free, 3 * MIB);
     cr_expect_eq(c.max_bytes, 64 * MIB);
     cr_expect_eq(c.segment_bytes, 2 * MIB);

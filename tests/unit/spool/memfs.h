@@ -43,8 +43,9 @@ struct memfs {
     unsigned syncs_after_failure;
     long calls[MEMFS_CALLS];
     uint64_t free_bytes, allocated_max;
-    uint64_t type; /* of the file system, as statfs() says */
-    long flip_read; /* the n-th pread from now on brings one wrong bit, which the next reading does not; 0: none */
+    uint64_t type;  /* of the file system, as statfs() says */
+    long flip_read; /* the n-th pread from now on brings one wrong bit, which the next reading does not; 0:
+                       none */
     uint64_t dont_need_bytes, dont_need_end, will_need_bytes;
     long power_left; /* calls until the power fails; < 0: never */
     bool dead;       /* it failed: every call answers EIO and does nothing */

@@ -29,7 +29,8 @@ static void teardown(void)
 
 TestSuite(spool_edges, .init = setup, .fini = teardown, .timeout = 120);
 
-/* --- no allocation per event ---------------------------------------------------------------------------------- */
+/* --- no allocation per event
+ * ---------------------------------------------------------------------------------- */
 
 #if !defined(__SANITIZE_ADDRESS__) && defined(__GLIBC__) && !defined(__clang__)
 #define COUNTS_ALLOCATIONS 1
@@ -60,8 +61,10 @@ Test(spool_edges, append_commit_and_answer_allocate_nothing)
     static const char body[300] = "an event of three hundred bytes";
     struct spool_record records[50];
     for (unsigned i = 0; i < 50; i++)
-        records[i] = (struct spool_record){
-            .partition = SPAN("p"), .id = SPAN("id"), .body = span_of(body, sizeof body), .wall_ns = b.wall_ns};
+        records[i] = (struct spool_record){.partition = SPAN("p"),
+                                           .id = SPAN("id"),
+                                           .body = span_of(body, sizeof body),
+                                           .wall_ns = b.wall_ns};
     b.config.max_bytes = 256 * BENCH_MIB;
     b.config.segment_bytes = 16 * BENCH_MIB;
     b.config.cache_bytes = BENCH_MIB;
@@ -79,11 +82,13 @@ Test(spool_edges, append_commit_and_answer_allocate_nothing)
     }
     counting = false;
     /* The sparse index of the segment grows now and then; nothing else does. */
-    cr_assert_leq(allocations, 4, "%lu allocations for %lu events", allocations, (unsigned long)(seq - first));
+    cr_assert_leq(allocations, 4, "%lu allocations for %lu events", allocations,
+                  (unsigned long)(seq - first));
 }
 #endif
 
-/* --- calls at the wrong moment --------------------------------------------------------------------------------- */
+/* --- calls at the wrong moment
+ * --------------------------------------------------------------------------------- */
 
 static void on_request_done(void *ctx, enum err err, uint64_t count, const struct fault *why)
 {
@@ -171,7 +176,8 @@ Test(spool_edges, a_request_for_letters_ends_when_the_spool_does)
     b.spool = NULL;
 }
 
-/* --- limits ----------------------------------------------------------------------------------------------------- */
+/* --- limits
+ * ----------------------------------------------------------------------------------------------------- */
 
 /* STATE must have room for all that is open: beyond that no batch is cut until one has ended. */
 Test(spool_edges, batches_are_refused_when_state_could_not_hold_them)
@@ -233,7 +239,8 @@ Test(spool_edges, too_large_names_are_refused)
     cr_assert_eq(spool_append(b.spool, &r, 1, &seq), ERR_TOO_BIG);
     r = (struct spool_record){.id = span_of(long_one, 1101), .body = SPAN("x")};
     cr_assert_eq(spool_append(b.spool, &r, 1, &seq), ERR_TOO_BIG);
-    r = (struct spool_record){.partition = span_of(long_one, 1024), .id = span_of(long_one, 1100), .body = SPAN("x")};
+    r = (struct spool_record){
+        .partition = span_of(long_one, 1024), .id = span_of(long_one, 1100), .body = SPAN("x")};
     cr_assert_eq(spool_append(b.spool, &r, 1, &seq), OK);
     cr_assert_eq(spool_room(b.spool, 200000, BENCH_MIB), ERR_TOO_BIG, "more than a commit may hold");
 }
@@ -244,8 +251,10 @@ Test(spool_edges, odd_settings_are_made_usable)
         uint64_t segment, max;
         uint32_t align;
         enum spool_durability durability;
-    } cases[] = {{1, 1, 16, SPOOL_FSYNC},      {BENCH_MIB + 5, 64 * BENCH_MIB, 512, SPOOL_INTERVAL},
-                 {0, UINT64_MAX / 2, 7, SPOOL_NO_SYNC}, {UINT64_MAX, 16 * BENCH_MIB, 4096, SPOOL_FSYNC},
+    } cases[] = {{1, 1, 16, SPOOL_FSYNC},
+                 {BENCH_MIB + 5, 64 * BENCH_MIB, 512, SPOOL_INTERVAL},
+                 {0, UINT64_MAX / 2, 7, SPOOL_NO_SYNC},
+                 {UINT64_MAX, 16 * BENCH_MIB, 4096, SPOOL_FSYNC},
                  {BENCH_MIB, 4 * BENCH_MIB, 0, SPOOL_INTERVAL}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         bench_deinit(&b);
@@ -285,7 +294,8 @@ Test(spool_edges, many_segments_are_found_again_in_order)
     cr_assert_leq(bench_ledger(&b).segments, 3);
 }
 
-/* --- damage where it is rare ------------------------------------------------------------------------------------ */
+/* --- damage where it is rare
+ * ------------------------------------------------------------------------------------ */
 
 static struct {
     unsigned damages;
@@ -594,4 +604,26 @@ Test(spool_edges, quarantine_is_bounded_and_best_effort)
     for (size_t i = 0; i < b.fs.cache_count; i++)
         kept += strncmp(b.fs.cache[i].name, "quarantine/", 11) == 0;
     cr_assert(kept > 10 && kept <= 64, "%u files", kept);
+}
+
+/* A later STATE never knows less than an earlier one; one that does was not written by us. */
+Test(spool_edges, verify_tells_of_states_that_contradict_each_other)
+{
+    size_t size;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 150, 10000);
+    bench_deliver(&b, bench_assign(&b, 30));
+    bench_fill(&b, 150, 10000);
+    bench_close(&b);
+    cr_assert_eq(verify().damages, 0, "%s", seen.text);
+    unsigned char *file = memfs_file(&b.fs, "seg-0000000000000003.wal", &size);
+    cr_assert_not_null(file);
+    uint64_t salt = le64_get(file + 40);
+    uint32_t tag = (uint32_t)salt ^ (uint32_t)(salt >> 32);
+    unsigned char *state = file + SEGMENT_HEADER_AREA;
+    le64_put(state + FRAME_HEADER_BYTES + 8 + 48, 0); /* low water */
+    le32_put(state + 40, crc32c(tag, state + FRAME_HEADER_BYTES, frame_payload_len(state)));
+    uint32_t hcrc = crc32c(tag, state, 44);
+    le32_put(state + 44, hcrc);
+    cr_assert_gt(verify().damages, 0);
 }

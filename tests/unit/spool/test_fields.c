@@ -13,18 +13,25 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-static const uint64_t edges[] = {0, 1, 2, 7, 200, 65535, SEQ_MAX - 1, SEQ_MAX, SEQ_MAX + 1, UINT64_MAX - 1, UINT64_MAX};
+static const uint64_t edges[] = {
+    0, 1, 2, 7, 200, 65535, SEQ_MAX - 1, SEQ_MAX, SEQ_MAX + 1, UINT64_MAX - 1, UINT64_MAX};
 #define EDGES (sizeof edges / sizeof edges[0])
 
-/* --- ops ------------------------------------------------------------------------------------------------------ */
+/* --- ops
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void put_op(unsigned kind, struct bytes *to)
 {
     static const struct spool_run runs[2] = {{50, 3}, {60, 2}}, letters[1] = {{1, 2}};
     struct spool_assignment a = {.partition = SPAN("p"), .runs = runs, .run_count = 2};
     struct op_dead dead = {.reason = 3, .epoch = 2, .batch_no = 9, .letter = 7};
-    struct op_state state = {.next_seq = 101, .base_seq = 1, .low_water = 10, .epoch = 2, .next_batch_no = 3,
-                             .next_letter = 7, .delivered = 10};
+    struct op_state state = {.next_seq = 101,
+                             .base_seq = 1,
+                             .low_water = 10,
+                             .epoch = 2,
+                             .next_batch_no = 3,
+                             .next_letter = 7,
+                             .delivered = 10};
     struct op_gap gap = {.segment = 1, .offset = 8192, .length = 100, .first = 70, .count = 5};
     enum err err = OK;
     switch (kind) {
@@ -193,7 +200,8 @@ Test(spool_fields, a_number_longer_than_its_type_is_none)
     cr_assert_eq(at, over);
 }
 
-/* --- frames --------------------------------------------------------------------------------------------------- */
+/* --- frames
+ * --------------------------------------------------------------------------------------------------- */
 
 static uint8_t frame_buffer[4096];
 
@@ -282,7 +290,8 @@ Test(spool_fields, events_never_reach_beyond_their_frame)
     cr_assert_not(frame_events_check(span_of(payload, len), 10, 3, NULL), "too many partitions");
 }
 
-/* --- headers -------------------------------------------------------------------------------------------------- */
+/* --- headers
+ * -------------------------------------------------------------------------------------------------- */
 
 Test(spool_fields, segment_headers_are_held_to_their_bounds)
 {
@@ -291,15 +300,31 @@ Test(spool_fields, segment_headers_are_held_to_their_bounds)
         unsigned bytes;
         uint64_t value;
         enum segment_kind kind;
-    } cases[] = {
-        {0, 1, 'T', SEGMENT_DAMAGED},           {6, 1, '2', SEGMENT_UNSUPPORTED},      {8, 2, 2, SEGMENT_UNSUPPORTED},
-        {10, 2, 9, SEGMENT_VALID},              {12, 4, 1, SEGMENT_UNSUPPORTED},       {32, 8, 0, SEGMENT_DAMAGED},
-        {32, 8, SEQ_MAX + 1, SEGMENT_DAMAGED},  {48, 8, 0, SEGMENT_DAMAGED},           {48, 8, SEQ_MAX + 1, SEGMENT_DAMAGED},
-        {56, 8, SEQ_MAX + 1, SEGMENT_DAMAGED},  {80, 8, SEQ_MAX + 1, SEGMENT_DAMAGED}, {92, 4, 16, SEGMENT_VALID},
-        {92, 4, 512, SEGMENT_VALID},            {92, 4, 0, SEGMENT_DAMAGED},           {92, 4, 4095, SEGMENT_DAMAGED},
-        {96, 8, 8191, SEGMENT_DAMAGED},         {96, 8, UINT64_C(1) << 41, SEGMENT_DAMAGED},
-        {104, 8, UINT64_MAX, SEGMENT_VALID},    {112, 4, UINT32_MAX, SEGMENT_VALID}};
-    struct segment_header h = {.major = 1, .id = 3, .salt = 4, .first_seq = 5, .epoch = 6, .commit_align = 4096,
+    } cases[] = {{0, 1, 'T', SEGMENT_DAMAGED},
+                 {6, 1, '2', SEGMENT_UNSUPPORTED},
+                 {8, 2, 2, SEGMENT_UNSUPPORTED},
+                 {10, 2, 9, SEGMENT_VALID},
+                 {12, 4, 1, SEGMENT_UNSUPPORTED},
+                 {32, 8, 0, SEGMENT_DAMAGED},
+                 {32, 8, SEQ_MAX + 1, SEGMENT_DAMAGED},
+                 {48, 8, 0, SEGMENT_DAMAGED},
+                 {48, 8, SEQ_MAX + 1, SEGMENT_DAMAGED},
+                 {56, 8, SEQ_MAX + 1, SEGMENT_DAMAGED},
+                 {80, 8, SEQ_MAX + 1, SEGMENT_DAMAGED},
+                 {92, 4, 16, SEGMENT_VALID},
+                 {92, 4, 512, SEGMENT_VALID},
+                 {92, 4, 0, SEGMENT_DAMAGED},
+                 {92, 4, 4095, SEGMENT_DAMAGED},
+                 {96, 8, 8191, SEGMENT_DAMAGED},
+                 {96, 8, UINT64_C(1) << 41, SEGMENT_DAMAGED},
+                 {104, 8, UINT64_MAX, SEGMENT_VALID},
+                 {112, 4, UINT32_MAX, SEGMENT_VALID}};
+    struct segment_header h = {.major = 1,
+                               .id = 3,
+                               .salt = 4,
+                               .first_seq = 5,
+                               .epoch = 6,
+                               .commit_align = 4096,
                                .capacity = 1 << 20};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         static uint8_t area[SEGMENT_HEADER_AREA];
@@ -313,9 +338,10 @@ Test(spool_fields, segment_headers_are_held_to_their_bounds)
                 at[cases[i].at + k] = (uint8_t)(cases[i].value >> (8 * k));
             le32_put(at + 124, crc32c(0, at, 124));
         }
-        cr_expect_eq(segment_header_decode(span_of(area, sizeof area), &back, &why), cases[i].kind, "case %zu: %s", i,
-                     why.text);
-        cr_expect_eq(segment_header_decode(span_of(area, 100), &back, &why), SEGMENT_DAMAGED, "a file cut short");
+        cr_expect_eq(segment_header_decode(span_of(area, sizeof area), &back, &why), cases[i].kind,
+                     "case %zu: %s", i, why.text);
+        cr_expect_eq(segment_header_decode(span_of(area, 100), &back, &why), SEGMENT_DAMAGED,
+                     "a file cut short");
     }
 }
 
@@ -333,13 +359,15 @@ Test(spool_fields, format_files_are_held_to_their_bounds)
         cr_assert_neq(format_decode(span_of(raw, sizeof raw), &back, &why), OK, "byte %zu", at);
         le32_put(raw + 60, crc32c(0, raw, 60)); /* on purpose, then */
         enum err err = format_decode(span_of(raw, sizeof raw), &back, &why);
-        cr_assert(err == OK || err == ERR_CORRUPT || err == ERR_UNSUPPORTED, "byte %zu: %s", at, err_name(err));
+        cr_assert(err == OK || err == ERR_CORRUPT || err == ERR_UNSUPPORTED, "byte %zu: %s", at,
+                  err_name(err));
     }
     memset(raw, 0, sizeof raw);
     cr_assert_eq(format_decode(span_of(raw, sizeof raw), &back, &why), ERR_CORRUPT, "zeros");
 }
 
-/* --- a whole spool -------------------------------------------------------------------------------------------- */
+/* --- a whole spool
+ * -------------------------------------------------------------------------------------------- */
 
 static struct bench b;
 
@@ -445,4 +473,27 @@ Test(spool_fields, dead_letters_that_lie_are_survived, .timeout = 120)
     b = sound;
     b.spool = NULL;
     memfs_deinit(&b.fs);
+}
+
+/* Whatever the bound of the buffer: a STATE that does not fit says so, and one that fits is whole. */
+Test(spool_fields, a_state_fits_or_says_that_it_does_not)
+{
+    struct accounts a;
+    struct bytes whole;
+    bytes_init(&whole, 65536);
+    some_accounts(&a);
+    (void)intervals_add(&a.marks, 1, 2);
+    memcpy(a.user, "counters", 8);
+    a.user_len = 8;
+    cr_assert_eq(accounts_put_state(&a, a.next_seq, 0, &whole), OK);
+    for (size_t max = 0; max <= whole.len; max++) {
+        struct bytes part;
+        bytes_init(&part, max);
+        enum err err = accounts_put_state(&a, a.next_seq, 0, &part);
+        cr_assert_eq(err == OK, max == whole.len, "%zu of %zu bytes", max, whole.len);
+        cr_assert_leq(part.len, max);
+        bytes_deinit(&part);
+    }
+    accounts_deinit(&a);
+    bytes_deinit(&whole);
 }

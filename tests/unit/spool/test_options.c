@@ -24,7 +24,8 @@ static void teardown(void)
 
 TestSuite(spool_options, .init = setup, .fini = teardown);
 
-/* --- wipe_recycled ------------------------------------------------------------------------------------------ */
+/* --- wipe_recycled
+ * ------------------------------------------------------------------------------------------ */
 
 /* Bytes of events that an unused file still holds, after enough traffic for files to be used again. */
 static unsigned old_bytes(bool wipe)
@@ -63,7 +64,8 @@ Test(spool_options, files_are_not_wiped_unasked)
     cr_assert_gt(old_bytes(false), 10000);
 }
 
-/* --- strict_identity ---------------------------------------------------------------------------------------- */
+/* --- strict_identity
+ * ---------------------------------------------------------------------------------------- */
 
 /* The number of open batches that a power failure leaves, right after one was said to be ready to be sent. */
 static unsigned identities_kept(enum spool_durability mode, bool strict)
@@ -105,14 +107,18 @@ Test(spool_options, an_identity_that_is_not_strict_may_go_with_the_power)
     cr_assert_eq(identities_kept(SPOOL_INTERVAL, false), 0);
 }
 
-/* --- require_local_fs --------------------------------------------------------------------------------------- */
+/* --- require_local_fs
+ * --------------------------------------------------------------------------------------- */
 
 Test(spool_options, a_file_system_that_keeps_no_promises_is_warned_of)
 {
     static const struct {
         uint64_t type;
         const char *name;
-    } cases[] = {{0x01021994, "tmpfs"}, {0x6969, "NFS"}, {0x794C7630, "overlay"}, {0x9123683E, "btrfs"},
+    } cases[] = {{0x01021994, "tmpfs"},
+                 {0x6969, "NFS"},
+                 {0x794C7630, "overlay"},
+                 {0x9123683E, "btrfs"},
                  {0xFFFFFFFFFF534D42, "CIFS"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         b.fs.type = cases[i].type;
@@ -164,7 +170,8 @@ Test(spool_options, an_unknown_file_system_is_no_reason_to_stop)
     cr_assert_eq(bench_open(&b), SPOOL_OK);
 }
 
-/* --- scrub ---------------------------------------------------------------------------------------------------- */
+/* --- scrub
+ * ---------------------------------------------------------------------------------------------------- */
 
 /* A backlog of three segments, of which only the newest bytes are in memory. */
 static void backlog(void)
@@ -252,7 +259,8 @@ Test(spool_options, nobody_scrubs_unasked)
     cr_assert_eq(bench_ledger(&b).gaps, 0);
 }
 
-/* --- reading a backlog ---------------------------------------------------------------------------------------- */
+/* --- reading a backlog
+ * ---------------------------------------------------------------------------------------- */
 
 Test(spool_options, a_cold_reader_reads_ahead_and_leaves_nothing_behind)
 {
@@ -288,7 +296,8 @@ Test(spool_options, a_reading_that_does_not_check_out_is_done_again)
     }
 }
 
-/* --- how old the oldest is ------------------------------------------------------------------------------------ */
+/* --- how old the oldest is
+ * ------------------------------------------------------------------------------------ */
 
 Test(spool_options, the_oldest_event_is_as_old_as_it_is)
 {
@@ -331,13 +340,15 @@ Test(spool_options, ages_are_right_to_a_second_or_a_part_of_the_backlog)
         ages_note(&a, ++seq, ms * 1000000, 1);
     cr_assert_leq(a.len, AGES_MAX);
     for (uint64_t s = 1; s <= seq; s++)
-        cr_assert_leq(distance(ages_of(&a, s), (s - 1) * 250000000), UINT64_C(3000000000), "event %lu", (unsigned long)s);
+        cr_assert_leq(distance(ages_of(&a, s), (s - 1) * 250000000), UINT64_C(3000000000), "event %lu",
+                      (unsigned long)s);
     cr_assert_eq(ages_of(&a, 0), 0);
     /* When what was noted is settled, the new ones have all the room. */
     for (uint64_t ms = 100000; ms < 110000; ms += 250)
         ages_note(&a, ++seq, ms * 1000000, 400);
     for (uint64_t s = 402; s <= seq; s++)
-        cr_assert_leq(distance(ages_of(&a, s), (s - 1) * 250000000), UINT64_C(1000000000), "event %lu", (unsigned long)s);
+        cr_assert_leq(distance(ages_of(&a, s), (s - 1) * 250000000), UINT64_C(1000000000), "event %lu",
+                      (unsigned long)s);
 }
 
 Test(spool_options, ages_may_be_learnt_later_and_go_back)
@@ -356,7 +367,8 @@ Test(spool_options, ages_may_be_learnt_later_and_go_back)
     cr_assert_eq(ages_of(&a, 5000), 3 * HOUR_NS);
 }
 
-/* --- max_age -------------------------------------------------------------------------------------------------- */
+/* --- max_age
+ * -------------------------------------------------------------------------------------------------- */
 
 Test(spool_options, a_trickle_expires_too)
 {
@@ -402,7 +414,8 @@ Test(spool_options, ages_never_fill_the_quota_with_empty_files)
     cr_assert_leq(b.fs.allocated_max, 4 * BENCH_MIB);
 }
 
-/* --- whose directory is it ------------------------------------------------------------------------------------ */
+/* --- whose directory is it
+ * ------------------------------------------------------------------------------------ */
 
 Test(spool_options, a_format_file_of_another_spool_is_not_believed)
 {
@@ -423,7 +436,8 @@ Test(spool_options, a_format_file_of_another_spool_is_not_believed)
     cr_assert_eq(bench_drain(&b), 5);
 }
 
-/* --- quotas --------------------------------------------------------------------------------------------------- */
+/* --- quotas
+ * --------------------------------------------------------------------------------------------------- */
 
 /* Letters, one by one, until there is no room for another. */
 static unsigned letters_that_fit(uint64_t max_bytes)

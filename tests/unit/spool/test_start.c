@@ -1,5 +1,5 @@
-/* Starts over a disk that says no: whatever call fails, nothing that was answered for is lost, and the next start
- * finds all of it. And what else a start may meet. */
+/* Starts over a disk that says no: whatever call fails, nothing that was answered for is lost, and the next
+ * start finds all of it. And what else a start may meet. */
 #include "lib/base/le.h"
 #include "lib/spool/format.h"
 #include "lib/spool/frame.h"
@@ -80,16 +80,18 @@ static void is_as_known(const char *what, long n)
 {
     struct spool_open_batch open;
     struct spool_ledger l = bench_ledger(&b);
-    cr_assert_eq(l.accepted, known.accepted, "%s %ld: %lu accepted, not %lu", what, n, (unsigned long)l.accepted, (unsigned long)known.accepted);
-    cr_assert_eq(l.pending, known.pending, "%s %ld: %lu pending, not %lu; %s", what, n, (unsigned long)l.pending, (unsigned long)known.pending, b.last_warning.text);
+    cr_assert_eq(l.accepted, known.accepted, "%s %ld: %lu accepted, not %lu", what, n,
+                 (unsigned long)l.accepted, (unsigned long)known.accepted);
+    cr_assert_eq(l.pending, known.pending, "%s %ld: %lu pending, not %lu; %s", what, n,
+                 (unsigned long)l.pending, (unsigned long)known.pending, b.last_warning.text);
     cr_assert_eq(l.dead, known.dead, "%s %ld", what, n);
     cr_assert_eq(spool_acked(b.spool), known.acked, "%s %ld", what, n);
     cr_assert(spool_open_batch_next(b.spool, 0, &open), "%s %ld", what, n);
     cr_assert_eq(open.id.batch_no, known.batch_no, "%s %ld", what, n);
 }
 
-/* The n-th call of a kind fails while the spool is being opened, for every n that there is; then the process dies,
- * with the power or without. */
+/* The n-th call of a kind fails while the spool is being opened, for every n that there is; then the process
+ * dies, with the power or without. */
 static void start_matrix(enum memfs_call call, int error, const char *what)
 {
     make_spool();
@@ -147,7 +149,8 @@ START_MATRIX(stat_eio, MEMFS_STAT, EIO)
 START_MATRIX(pread_eio, MEMFS_PREAD, EIO)
 START_MATRIX(pread_eintr, MEMFS_PREAD, EINTR)
 
-/* --- what else lies in the directory ---------------------------------------------------------------------------- */
+/* --- what else lies in the directory
+ * ---------------------------------------------------------------------------- */
 
 Test(spool_start, strange_names_are_left_alone_and_told_once)
 {
@@ -202,7 +205,8 @@ Test(spool_start, two_files_that_both_claim_a_place_are_told_apart)
     cr_assert_eq(bench_drain(&b), 300);
 }
 
-/* --- frames of events and letters -------------------------------------------------------------------------------- */
+/* --- frames of events and letters
+ * -------------------------------------------------------------------------------- */
 
 Test(spool_start, partitions_versions_and_sizes_come_back_as_they_were)
 {
@@ -252,7 +256,11 @@ Test(spool_start, a_letter_that_is_not_one_is_refused)
     struct bytes frame;
     struct spool_letter letter;
     uint16_t version;
-    struct spool_item item = {.seq = 5, .wall_ns = 6, .api_version = 7, .partition = SPAN("p"), .id = SPAN("i"),
+    struct spool_item item = {.seq = 5,
+                              .wall_ns = 6,
+                              .api_version = 7,
+                              .partition = SPAN("p"),
+                              .id = SPAN("i"),
                               .body = SPAN("the body")};
     struct spool_death death = {.seq = 5, .reason = 2, .status = 400, .attempts = 3, .answer = SPAN("words")};
     struct spool_batch_id batch = {.epoch = 1, .batch_no = 2};
