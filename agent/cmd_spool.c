@@ -104,8 +104,9 @@ static int verify_one(const struct options *o, int parent, const char *path, con
     struct fault why;
     int fd = openat(parent, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
-        (void)fprintf(stderr, "penstock spool: %s: %s\n", name, strerror(errno));
-        return errno == EACCES ? EXIT_NO_PERMISSION : EXIT_USAGE_ERROR;
+        int sys = errno;
+        (void)fprintf(stderr, "penstock spool: %s: %s\n", path, strerror(sys));
+        return sys == EACCES ? EXIT_NO_PERMISSION : EXIT_USAGE_ERROR;
     }
     struct look look = {.options = o, .name = name};
     bytes_init(&look.line, LINE_BYTES_MAX);
@@ -137,8 +138,8 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Every spool in a data directory; the worst verdict counts. */
-static int verify_all(const struct options *o, int dir_fd)
+/* Every spool in a data directory; the worst verdict counts. One that an agent has served (`locked`) may have none. */
+static int verify_all(const struct options *o, int dir_fd, bool locked)
 {
     char *names[NAMES_MAX];
     unsigned count = 0, spools = 0;
@@ -162,6 +163,10 @@ static int verify_all(const struct options *o, int dir_fd)
         if (one > 0 && code != EXIT_BAD_CONFIG)
             code = one;
         free(names[i]);
+    }
+    if (spools == 0 && !locked) {
+        (void)fprintf(stderr, "penstock spool: %s: neither a data directory nor an output's directory in one\n", o->dir);
+        return EXIT_USAGE_ERROR;
     }
     if (spools == 0 && !o->dump)
         printf("no spools in %s\n", o->dir);
@@ -206,7 +211,7 @@ static int verify_dir(const struct options *o)
     if (whole) {
         code = lock(o->dir, &dir_fd, &lock_fd);
         if (code == 0)
-            code = verify_all(o, dir_fd);
+            code = verify_all(o, dir_fd, true);
     } else {
         /* One output's directory; a copy of one that stands elsewhere has no lock, and needs none. */
         if (has_lock(o->dir, "../"))
@@ -215,7 +220,7 @@ static int verify_dir(const struct options *o)
             code = verify_one(o, AT_FDCWD, o->dir, name_of(copy));
         if (code == -1) { /* a copy of a whole data directory */
             int fd = open(o->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-            code = verify_all(o, fd);
+            code = verify_all(o, fd, false);
             (void)close(fd); /* only read from */
         }
     }

@@ -272,3 +272,23 @@ def test_inherited_sockets_outlive_reloads(world):
     assert os.path.exists(stream_path) and os.path.exists(dgram_path)
     agent.stop()
     assert os.path.exists(stream_path) and os.path.exists(dgram_path), "inherited sockets are never removed"
+
+
+def test_an_inherited_socket_that_nobody_names_is_ignored_with_a_warning(world):
+    sink = world.sink()
+    path, other_path = str(world.dir / "s.sock"), str(world.dir / "o.sock")
+    stream, other = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    for s, p in ((stream, path), (other, other_path)):
+        s.bind(p)
+        s.listen(10)
+    agent = world.agent({"up": sink.output("http")}, inputs={"stream": {"type": "unix", "path": "/nonesuch/s"}}, start=False)
+    agent.explain('inherited socket "nobody"')
+    Activated(world, agent, {"nobody": other, "stream": stream}).start()
+    assert 'inherited socket "nobody": no input or admin has this name' in agent.process.err()
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(20)
+        s.connect(path)
+        s.sendall(line(1) + b'\n{"penstock":"ack"}\n')
+        assert json.loads(s.recv(4096)) == {"accepted": 1, "rejected": 0}
+    agent.stop()
+    assert os.path.exists(other_path)

@@ -239,3 +239,56 @@ def test_the_loudest_senders_are_named(world):
     assert f"app: loudest senders: {me}, " in shown and f"http: loudest senders: 127.0.0.1:{port}, " in shown
     for s in (quiet, loud, *web):
         s.close()
+
+
+@pytest.fixture
+def manager(world):
+    """A service manager's ear."""
+    path = str(world.dir / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(path)
+        s.settimeout(20)
+        yield s
+
+
+def hear_until(manager, beginning):
+    heard = []
+    while not heard or not heard[-1].startswith(beginning):
+        heard.append(manager.recv(4096).decode())
+    return heard
+
+
+def test_the_watchdog_is_fed_from_the_loop(world, manager):
+    agent = world.agent({"up": world.sink().output("http")}, env={"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "200000"})
+    hear_until(manager, "READY=1\nSTATUS=ready")
+    for _ in range(5):
+        assert manager.recv(4096) == b"WATCHDOG=1"
+    agent.process.signal(signal.SIGSTOP)
+    try:
+        manager.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            while True:
+                manager.recv(4096)
+    finally:
+        agent.process.signal(signal.SIGCONT)
+    manager.settimeout(20)
+    assert manager.recv(4096) == b"WATCHDOG=1"
+    agent.process.signal(signal.SIGTERM)
+    assert "STOPPING=1\nSTATUS=" in hear_until(manager, "STOPPING=1")[-1]
+
+
+def test_somebody_elses_watchdog_is_not_fed(world, manager):
+    agent = world.agent({"up": world.sink().output("http")}, start=False,
+                        env={"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "100000", "WATCHDOG_PID": "1"})
+    agent.start()
+    agent.stop()
+    heard = hear_until(manager, "STOPPING=1")
+    assert not any("WATCHDOG" in h for h in heard) and heard[0].startswith("READY=1\n"), heard
+
+
+def test_spool_commands_on_what_is_no_spool(world):
+    for verb in ("verify", "dump"):
+        done = run([PENSTOCK, "spool", verb, str(world.dir)])
+        assert done.returncode == 64 and str(world.dir) in done.stderr and done.stdout == "", done
+        done = run([PENSTOCK, "spool", verb, str(world.dir / "nonesuch")])
+        assert done.returncode == 64 and str(world.dir / "nonesuch") in done.stderr, done
