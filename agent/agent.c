@@ -332,11 +332,22 @@ static void on_drained(uv_timer_t *timer)
     a->drained = true;
 }
 
+/* Paused by a person: it would not send before it is resumed. */
+static bool is_paused(const struct output_host *h)
+{
+    struct output_status s;
+    output_host_status(h, &s);
+    return s.state == OUT_PAUSED && s.in_flight == 0;
+}
+
+/* Is there nothing that waiting would help? */
 static bool outputs_settled(const struct agent *a)
 {
     for (unsigned i = 0; i < a->output_count; i++) {
         struct output_host *h = a->outputs[i];
-        if (h->phase == HOST_OPEN && (!output_settled_to(h->core, output_mark(h->core)) || !list_empty(&h->waiting)))
+        if (h->phase != HOST_OPEN || (output_settled_to(h->core, output_mark(h->core)) && list_empty(&h->waiting)))
+            continue;
+        if (!list_empty(&h->waiting) || !is_paused(h))
             return false;
     }
     return true;

@@ -292,3 +292,15 @@ def test_spool_commands_on_what_is_no_spool(world):
         assert done.returncode == 64 and str(world.dir) in done.stderr and done.stdout == "", done
         done = run([PENSTOCK, "spool", verb, str(world.dir / "nonesuch")])
         assert done.returncode == 64 and str(world.dir / "nonesuch") in done.stderr, done
+
+
+def test_a_stop_does_not_wait_for_a_paused_output(world):
+    sink = world.sink()
+    agent = world.agent({"up": sink.output("http")}, agent={"drain_timeout": "60s"})
+    assert agent.admin("POST", "/outputs/up/pause").status == 200
+    assert agent.post(event(1)).status == 202
+    agent.stop(timeout=20)
+    assert "drain_timeout is over" not in agent.process.err()
+    agent.start()
+    agent.settled()
+    sink.check(unique=1)
