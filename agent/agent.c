@@ -367,9 +367,10 @@ void agent_stop(struct agent *a)
         return;
     }
     systemd_notify("STOPPING=1\nSTATUS=stopping: sending what is pending");
-    log_info(NULL, "stopping: no new events are taken, what is pending is sent for at most %.1f s",
-             (double)a->config->agent.drain_timeout_us / US_PER_S);
     bool was_running = a->phase == AGENT_RUNNING;
+    if (was_running)
+        log_info(NULL, "stopping: no new events are taken, what is pending is sent for at most %.1f s",
+                 (double)a->config->agent.drain_timeout_us / US_PER_S);
     a->phase = AGENT_STOPPING;
     tap_end(a);
     intake_fail(&a->intake, NULL, COND_STOPPING, "the agent is stopping");
