@@ -1,9 +1,13 @@
-/* cmd_check: `penstock check -c FILE` judges a configuration without touching any spool. Faults go to standard error; what follows from a good configuration, its bounds
- * on memory and disk, and remarks on it go to standard output. `run` judges with the same code. */
+/* cmd_check: `penstock check -c FILE` judges a configuration without touching any spool. Faults go to standard error;
+ * what follows from a good configuration, its bounds on memory and disk, and remarks on it go to standard output.
+ * `run` judges with the same code. */
 #include "agent/cmd.h"
 
 #include "agent/config_load.h"
 #include "agent/exit.h"
+#include "agent/input_hold.h"
+#include "agent/input_http.h"
+#include "agent/input_stream.h"
 #include "lib/config/bounds.h"
 
 #include <getopt.h>
@@ -20,7 +24,12 @@ static const struct bounds_costs costs = {
     .tls_bytes = 40 * KIB,
     .stream_bytes = 2 * KIB,
     .datagram_bytes = 20 * 64 * KIB,
-    .intake_bytes = 16 * MIB,
+    .arriving_bytes = HTTP_ARRIVING_BYTES,
+    .answering_bytes = HTTP_ANSWERING_BYTES,
+    .answering_factor = HTTP_ANSWERING_FACTOR,
+    .underway_bytes = STREAM_UNDERWAY_BYTES,
+    .held_bytes = HOLD_BYTES + HOLD_PARKED,
+    .inflated_bytes = STREAM_INFLATED_BYTES,
     .spool_bytes = 6 * MIB,
     .payload_bytes = 4 * MIB,
     .upstream_bytes = 64 * KIB,
@@ -34,7 +43,7 @@ static void print_memory(const struct config *c, const struct bounds *b)
     char text[32];
     (void)printf("memory: at most %s\n", bounds_text(b->memory_bytes, text, sizeof text));
     (void)printf("  %-32s %10s\n", "process and threads", bounds_text(b->process_bytes, text, sizeof text));
-    (void)printf("  %-32s %10s\n", "requests being taken in",
+    (void)printf("  %-32s %10s\n", "requests and messages taken in",
                  bounds_text(b->intake_bytes, text, sizeof text));
     for (unsigned i = 0; i < c->input_count; i++)
         (void)printf("  input  %-25s %10s\n", c->inputs[i].name,

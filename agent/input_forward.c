@@ -21,7 +21,6 @@
 #include <stdlib.h>
 
 #define ENTRIES_MAX 100000
-#define INFLATED_MAX (32u << 20)
 #define USERS_MAX 64
 #define MEMBERS_MAX 256
 #define SCRATCH_KEPT (1u << 20)
@@ -52,7 +51,7 @@ static void forward_make(struct stream_conn *c)
 {
     const struct config_input *config = c->input->input.config;
     const struct forward_limits limits = {.message_bytes_max = (size_t)config->max_body,
-                                          .inflated_bytes_max = INFLATED_MAX,
+                                          .inflated_bytes_max = STREAM_INFLATED_BYTES,
                                           .entries_max = ENTRIES_MAX};
     c->forward = forward_new(&limits, c->input->input.agent->decoder, c->json);
 }

@@ -18,10 +18,7 @@
 #define SPARE_LARGE_BYTES (32 * 1024) /* what an emptied exchange took before, and keeps */
 #define SPARE_LARGE_MAX 8
 #define ARENA_BLOCK_BYTES (8 * 1024)
-#define HELD_BYTES_MAX (12 * 1024 * 1024)    /* requests that are still arriving, all connections of the input */
-#define REQUEST_BYTES_MAX (12 * 1024 * 1024) /* requests that wait for their answer, all inputs */
 #define REQUEST_BYTES_BASE 2048
-#define REQUEST_BYTES_FACTOR 3               /* a body, what is known of its events, and what they are rendered into */
 /* A body of events shrinks to a tenth, of very dull ones to a fiftieth; a bomb to a thousandth. */
 #define INFLATE_RATIO_MAX 200
 #define INFLATE_RATIO_FREE_BYTES (1024 * 1024)
@@ -80,8 +77,8 @@ static void exchange_free(struct http_exchange *e)
 static bool claim_memory(struct http_exchange *e)
 {
     struct agent *a = e->input->input.agent;
-    uint64_t bytes = REQUEST_BYTES_BASE + e->request.body.len * REQUEST_BYTES_FACTOR;
-    if (a->request_bytes > 0 && a->request_bytes + bytes > REQUEST_BYTES_MAX)
+    uint64_t bytes = REQUEST_BYTES_BASE + e->request.body.len * HTTP_ANSWERING_FACTOR;
+    if (a->request_bytes > 0 && a->request_bytes + bytes > HTTP_ANSWERING_BYTES)
         return false;
     e->claimed = bytes;
     a->request_bytes += bytes;
@@ -513,7 +510,8 @@ static enum err bind_http(struct agent *a, const struct config_input *config, st
     apply_settings(in, config);
     struct http_limits limits = http_limits_default;
     limits.body_bytes_max = config->max_body;
-    limits.held_bytes_max = config->max_body + (2 << 20) > HELD_BYTES_MAX ? config->max_body + (2 << 20) : HELD_BYTES_MAX;
+    limits.held_bytes_max =
+        config->max_body + (2 << 20) > HTTP_ARRIVING_BYTES ? config->max_body + (2 << 20) : HTTP_ARRIVING_BYTES;
     if (tls_server_load(&config->tls, &in->front.tls, &in->tls_looks, why) != OK) {
         free(in);
         return why->err = ERR_CONFIG;

@@ -38,6 +38,7 @@
 #define STREAM_UNREAD_BYTES (64 * 1024)              /* answers that the peer has not taken */
 #define STREAM_CONN_UNDERWAY_BYTES (2 * 1024 * 1024) /* arenas of a connection's batches */
 #define STREAM_UNDERWAY_BYTES (6 * 1024 * 1024)      /* and of all connections' */
+#define STREAM_INFLATED_BYTES (32u << 20) /* what a compressed forward message may become */
 #define STREAM_BLOCKED_MAX 32 /* connections that wait for room and keep what they read */
 
 struct stream_conn;

@@ -3,17 +3,39 @@
 
 #include <stdio.h>
 
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 uint64_t bounds_input_memory(const struct config_input *in, const struct bounds_costs *costs)
 {
     switch (in->type) {
     case CONFIG_INPUT_HTTP:
         return in->max_connections *
-               (costs->connection_bytes + (in->tls.cert_file != NULL ? costs->tls_bytes : 0));
+                   (costs->connection_bytes + (in->tls.cert_file != NULL ? costs->tls_bytes : 0)) +
+               larger(costs->arriving_bytes, in->max_body);
     case CONFIG_INPUT_UNIX:
-        return in->max_connections * costs->stream_bytes;
+        return in->max_connections * costs->stream_bytes + costs->underway_bytes;
     default:
         return costs->datagram_bytes;
     }
+}
+
+/* What inputs of a kind share: a bound, which one request or message alone may pass. */
+static uint64_t shared_intake(const struct config *c, const struct bounds_costs *costs)
+{
+    uint64_t answering = 0, held = 0;
+    for (unsigned i = 0; i < c->input_count; i++) {
+        const struct config_input *in = &c->inputs[i];
+        if (in->type == CONFIG_INPUT_HTTP)
+            answering =
+                larger(answering, larger(costs->answering_bytes, in->max_body * costs->answering_factor));
+        else if (in->type == CONFIG_INPUT_UNIX)
+            held =
+                larger(held, costs->held_bytes + larger(in->max_event, in->max_body) + costs->inflated_bytes);
+    }
+    return answering + held;
 }
 
 uint64_t bounds_output_memory(const struct config_output *out, const struct bounds_costs *costs)
@@ -30,7 +52,7 @@ struct bounds bounds_of(const struct config *c, const struct bounds_costs *costs
 {
     struct bounds b = {
         .process_bytes = costs->process_bytes + costs->threads * costs->thread_bytes,
-        .intake_bytes = costs->intake_bytes,
+        .intake_bytes = shared_intake(c, costs),
         .min_free = c->agent.min_free,
         .descriptors = costs->descriptors,
     };

@@ -15,7 +15,14 @@ struct bounds_costs {
     uint64_t tls_bytes;        /* more, when it speaks TLS */
     uint64_t stream_bytes;     /* an idle connection of a unix input */
     uint64_t datagram_bytes;   /* receive slots of a unix_dgram or udp input */
-    uint64_t intake_bytes;     /* bodies and lines being read or waiting to be durable, all inputs together */
+    uint64_t
+        arriving_bytes; /* requests that are still arriving at one http input; more if one alone is larger */
+    uint64_t answering_bytes;  /* requests that wait to be durable, all inputs together; more if one alone
+                                  takes it */
+    unsigned answering_factor; /* a request's body and all that is made of it, in bodies */
+    uint64_t underway_bytes;   /* events of one unix input that wait to be durable */
+    uint64_t held_bytes;       /* lines and messages that are not used up, all unix inputs together */
+    uint64_t inflated_bytes;   /* what one compressed message may become */
     uint64_t spool_bytes;      /* fill buffer, indices and tail cache of a spool */
     uint64_t payload_bytes;    /* payloads of an output's open batches */
     uint64_t upstream_bytes;   /* one connection to an upstream, with TLS */

@@ -220,22 +220,30 @@ Test(bounds, are_the_sums_of_what_is_configured)
                                               .thread_bytes = 10,
                                               .connection_bytes = 7,
                                               .datagram_bytes = 300,
-                                              .intake_bytes = 5000,
+                                              .arriving_bytes = 5000,
+                                              .answering_bytes = 40000,
+                                              .answering_factor = 3,
+                                              .underway_bytes = 600,
+                                              .held_bytes = 8000,
+                                              .inflated_bytes = 900,
                                               .spool_bytes = 100000,
                                               .payload_bytes = 200000,
                                               .upstream_bytes = 1000000,
                                               .descriptors = 10,
                                               .spool_descriptors = 3};
-    struct config *c = good("agent: { min_free: 1MiB }\ninputs: { h: { max_connections: 11 }, u: { type: "
-                            "udp, receive_buffer: 1MiB } }\n"
-                            "outputs: { a: { type: otlp, concurrency: 3, spool: { max_bytes: 5MiB }, "
-                            "dead_letter: { max_bytes: 1MiB } } }\n");
+    struct config *c =
+        good("agent: { min_free: 1MiB }\ninputs: { h: { max_connections: 11 }, u: { type: "
+             "udp, receive_buffer: 1MiB }, s: { type: unix, path: /s, max_event: 64KiB, max_body: 1MiB } }\n"
+             "outputs: { a: { type: otlp, concurrency: 3, spool: { max_bytes: 5MiB }, "
+             "dead_letter: { max_bytes: 1MiB } } }\n");
     struct bounds b = bounds_of(c, &costs);
-    cr_expect_eq(b.memory_bytes, 1000 + 20 + 5000 + 77 + 300 + 300000 + 3000000);
+    uint64_t http = 77 + (10 << 20), answering = 3 * (10 << 20), stream = 600, held = 8000 + (1 << 20) + 900;
+    cr_expect_eq(b.intake_bytes, answering + held);
+    cr_expect_eq(b.memory_bytes, 1000 + 20 + http + answering + stream + held + 300 + 300000 + 3000000);
     cr_expect_eq(b.kernel_bytes, 1 << 20);
     cr_expect_eq(b.disk_bytes, 6 << 20);
     cr_expect_eq(b.min_free, 1 << 20);
-    cr_expect_eq(b.descriptors, 10 + 12 + 1 + 3 + 3);
+    cr_expect_eq(b.descriptors, 10 + 12 + 1 + (1 + c->inputs[2].max_connections) + 3 + 3);
     config_free(c);
 }
 
