@@ -84,8 +84,10 @@ static void read_frames(struct read_job *r, struct scan *scan)
         }
         if (f.type != FRAME_DATA || f.seq + f.count <= r->want)
             continue;
-        note_lost(r, f.seq);
-        if (r->lost_count > 0)
+        /* No frame of this segment goes beyond it, however good its checksum: it is damage, too. */
+        bool beyond = f.seq >= r->next_seq;
+        note_lost(r, beyond ? r->next_seq : f.seq);
+        if (beyond || r->lost_count > 0)
             return;
         if (r->chunk != NULL && f.seq != r->chunk->end_seq)
             return;

@@ -333,7 +333,8 @@ static int fs_dont_need(void *ctx, int fd, uint64_t offset, uint64_t len)
 static int fs_will_need(void *ctx, int fd, uint64_t offset, uint64_t len)
 {
     struct memfs *fs = ctx;
-    ensure(fs->fds[fd] != NULL && offset + len <= fs->fds[fd]->size);
+    ensure(fs->fds[fd] != NULL);
+    (void)offset; /* a file that was cut short ends before what is asked for, which is harmless */
     fs->will_need_bytes += len;
     return 0;
 }
