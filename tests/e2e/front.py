@@ -16,7 +16,7 @@ import socket
 import ssl
 import threading
 
-from harness import PATIENCE, Wire, reset
+from harness import PATIENCE, Wire, abort, reset
 
 
 class Gone(Exception):
@@ -95,6 +95,11 @@ class Request:
             pass
         self.sock.close()
 
+    def half_close(self):
+        """Says that no more comes, and reads no more either: what is not yet read never will be."""
+        self.over = True
+        socket.socket.shutdown(self.sock, socket.SHUT_WR)
+
     def leave_it(self):
         """Neither reads nor says anything more, and keeps the connection."""
         self.over = True
@@ -150,7 +155,7 @@ class Front:
         with self.lock:
             sockets, self.open = self.open, []
         for s in sockets:
-            reset(s)
+            abort(s)
 
     def close_idle(self):
         """Ends every connection in order, as a server does that has waited long enough."""
@@ -158,7 +163,7 @@ class Front:
             sockets, self.open = self.open, []
         for s in sockets:
             try:
-                s.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(s, socket.SHUT_RDWR)  # of TCP; TLS is its own thread's
             except OSError:
                 pass
 

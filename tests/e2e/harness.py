@@ -13,6 +13,7 @@ Everything here is a real process or a real socket on the loopback. A test reads
 end of each test: its ledger balances, and there is nothing on its standard error that the test has not explained.
 Nothing sleeps to be safe: until() asks again and again, with a deadline.
 """
+import ctypes
 import http.client
 import json
 import os
@@ -33,6 +34,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PENSTOCK = os.environ.get("PENSTOCK", str(ROOT / "build" / "penstock"))
 # Slow machines and sanitizers: every deadline is multiplied.
 PATIENCE = float(os.environ.get("PENSTOCK_PATIENCE", "1"))
+LIBC = ctypes.CDLL(None)
 
 
 class Ended(Exception):
@@ -390,7 +392,8 @@ class Agent:
         lines = []
         for line in self.all_said():
             # A change of an output's state is no complaint by itself: tests ask for the state.
-            calm = re.match(r"\S+Z (info |debug|\w+ +output \S+: (retrying|held|full|quota|partition \".*\" is held): )", line)
+            # So is what the tracer, which shares the stream, says of itself.
+            calm = re.match(r"strace: |\S+Z (info |debug|\w+ +output \S+: (retrying|held|full|quota|partition \".*\" is held): )", line)
             if line and not calm and not any(re.search(p, line) for p in self.expected):
                 lines.append(line)
         return lines
@@ -608,7 +611,7 @@ class Proxy:
         with self.lock:
             sockets, self.open = self.open, []
         for s in sockets:
-            reset(s)
+            abort(s)
 
     def accept(self):
         while not self.closing:
@@ -654,15 +657,15 @@ class Proxy:
                     target.shutdown(socket.SHUT_WR)
                     return
                 if mode == "no_reply":
-                    reset(target)
-                    reset(source)
+                    abort(target)
+                    abort(source)
                     return
                 if mode == "slow":
                     time.sleep(0.02)
                 if mode == "cut" and carried + len(data) >= self.cut_after:
                     target.sendall(data[:self.cut_after - carried])
-                    reset(target)
-                    reset(source)
+                    abort(target)
+                    abort(source)
                     return
                 carried += len(data)
                 target.sendall(data)
@@ -670,15 +673,22 @@ class Proxy:
             pass
 
 
-def reset(s):
-    """Closes with RST."""
+def abort(s):
+    """Ends a connection with RST and leaves its descriptor open, since another thread may be about to read from it:
+    a closed number is given to the next socket, and that thread would take what belongs to it. Whoever reads finds the
+    end and lets go of it."""
     try:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        s.shutdown(socket.SHUT_RDWR)
+        # connect() to no address at all: TCP's disconnect.
+        LIBC.connect(s.fileno(), struct.pack("=H14x", socket.AF_UNSPEC), 16)
     except OSError:
         pass
-    finally:
-        s.close()
+
+
+def reset(s):
+    """Closes with RST. Only for the one thread that reads from it."""
+    abort(s)
+    s.close()
 
 
 # --- all of it -----------------------------------------------------------------------------------------------

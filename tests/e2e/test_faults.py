@@ -82,7 +82,7 @@ def test_death_in_the_nth_call_loses_nothing_that_was_acknowledged(world, calls,
 @pytest.mark.parametrize("calls, fault", [
     ("fdatasync", "error=EIO:when=6"), ("fdatasync", "error=EIO:when=6+7"), ("fdatasync", "error=ENOSPC:when=6..7"),
     (WRITES, "error=EIO:when=6"), (WRITES, "error=ENOSPC:when=6..7"), (WRITES, "error=EDQUOT:when=6..7"),
-    (WRITES, "retval=100:when=6"), ("fallocate", "error=EOPNOTSUPP"),
+    (WRITES, "retval=0:when=6"), ("fallocate", "error=EOPNOTSUPP"),
     ("fdatasync", "delay_exit=200000:when=4+3"),
 ])
 def test_a_disk_that_fails_for_a_while_costs_nothing_that_was_acknowledged(world, calls, fault):
