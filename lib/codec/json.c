@@ -307,26 +307,6 @@ unfinished:
     return broken(r, at, open[depth - 1] == '{' ? "text ends inside an object" : "text ends inside an array");
 }
 
-static ALWAYS_INLINE enum json_type type_of(uint8_t first)
-{
-    switch (first) {
-    case '{':
-        return JSON_OBJECT;
-    case '[':
-        return JSON_ARRAY;
-    case '"':
-        return JSON_STRING;
-    case 't':
-        return JSON_TRUE;
-    case 'f':
-        return JSON_FALSE;
-    case 'n':
-        return JSON_NULL;
-    default:
-        return JSON_NUMBER;
-    }
-}
-
 /* Reads the value at `at`, which is before the end, `above` levels inside the value that was asked for. */
 static ALWAYS_INLINE const uint8_t *scan_value(struct json_reader *r, const uint8_t *at, unsigned above,
                                                struct json_value *ret)
@@ -346,7 +326,7 @@ static ALWAYS_INLINE const uint8_t *scan_value(struct json_reader *r, const uint
     if (at == NULL)
         return NULL;
     ret->text = span_of(from, (size_t)(at - from));
-    ret->type = type_of(*from);
+    ret->type = json_type_of(*from);
     ret->escaped = escaped;
     return at;
 }
@@ -384,7 +364,7 @@ enum err json_peek(struct json_reader *r, enum json_type *ret_type)
         broken(r, r->at, "not a JSON value");
         return ERR_MALFORMED;
     }
-    *ret_type = type_of(*r->at);
+    *ret_type = json_type_of(*r->at);
     return OK;
 }
 

@@ -31,6 +31,27 @@ enum { JSON_DEPTH_MAX = 64, JSON_DEPTH_READABLE = 512 };
 
 enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
+/* By the first byte of a value, which is known to be valid or is still to be checked. */
+static inline enum json_type json_type_of(uint8_t first)
+{
+    switch (first) {
+    case '{':
+        return JSON_OBJECT;
+    case '[':
+        return JSON_ARRAY;
+    case '"':
+        return JSON_STRING;
+    case 't':
+        return JSON_TRUE;
+    case 'f':
+        return JSON_FALSE;
+    case 'n':
+        return JSON_NULL;
+    default:
+        return JSON_NUMBER;
+    }
+}
+
 struct json_value {
     struct span text; /* the whole value as it stands, strings with their quotes */
     enum json_type type;

@@ -446,33 +446,12 @@ enum err event_read_line(struct event_reading *in, struct span line, struct even
 
 /* --- from parts --------------------------------------------------------------------------------- */
 
-/* Of checked JSON. */
-static enum json_type type_of(struct span json)
-{
-    ensure(json.len > 0);
-    switch (json.at[0]) {
-    case '{':
-        return JSON_OBJECT;
-    case '[':
-        return JSON_ARRAY;
-    case '"':
-        return JSON_STRING;
-    case 't':
-        return JSON_TRUE;
-    case 'f':
-        return JSON_FALSE;
-    case 'n':
-        return JSON_NULL;
-    default:
-        return JSON_NUMBER;
-    }
-}
-
 enum err event_make(struct event_reading *in, struct span id, struct span type, struct span data,
                     const struct instant *time, struct event *ret, struct fault *why)
 {
     struct scan s = {.in = in, .e = ret, .why = why};
-    struct json_value value = {.text = data, .type = type_of(data)};
+    ensure(data.len > 0);
+    struct json_value value = {.text = data, .type = json_type_of(data.at[0])};
     *ret = (struct event){.id = id, .id_given = id.at != NULL, .type = type};
     if (type.len == 0)
         return fault_set(why, ERR_MALFORMED, "type: must not be empty");
