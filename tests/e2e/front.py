@@ -16,7 +16,7 @@ import socket
 import ssl
 import threading
 
-from harness import PATIENCE, Wire, abort, reset
+from harness import PATIENCE, Doorman, Wire, reset
 
 
 class Gone(Exception):
@@ -118,7 +118,7 @@ def carry(request):
     request.read().say(request.ask_sink())
 
 
-class Front:
+class Front(Doorman):
     def __init__(self, world, port_up, tls=None, mode=carry):
         """tls: (certificate, key), or a context of one's own."""
         self.port_up, self.mode, self.script, self.gates = port_up, mode, [], []
@@ -126,12 +126,8 @@ class Front:
         if isinstance(tls, tuple):
             self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.context.load_cert_chain(*map(str, tls))
-        self.lock = threading.Lock()
-        self.seen, self.open, self.connections, self.closing, self.errors = [], [], 0, False, []
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-        world.proxies.append(self)
+        self.seen, self.errors = [], []
+        super().__init__(world, backlog=64)
 
     def output(self, sink, api="http", **more):
         """The sink's output, by way of us."""
@@ -146,38 +142,16 @@ class Front:
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         return self
 
-    def close(self):
-        self.closing = True
-        self.listener.close()
-        self.reset_all()
-
-    def reset_all(self):
-        with self.lock:
-            sockets, self.open = self.open, []
-        for s in sockets:
-            abort(s)
-
     def close_idle(self):
         """Ends every connection in order, as a server does that has waited long enough."""
-        with self.lock:
-            sockets, self.open = self.open, []
-        for s in sockets:
+        for s in self.take_open():
             try:
                 socket.socket.shutdown(s, socket.SHUT_RDWR)  # of TCP; TLS is its own thread's
             except OSError:
                 pass
 
-    def accept(self):
-        while not self.closing:
-            try:
-                sock, _ = self.listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            gate = self.gates.pop(0) if self.gates else None
-            with self.lock:
-                self.open.append(sock)
-            threading.Thread(target=self.serve, args=(sock, gate), daemon=True).start()
+    def next_plan(self):
+        return self.gates.pop(0) if self.gates else None
 
     def serve(self, sock, gate):
         try:

@@ -581,7 +581,48 @@ basicConstraints = CA:FALSE
 
 # --- a bad line ----------------------------------------------------------------------------------------------
 
-class Proxy:
+class Doorman:
+    """A listener whose every connection has a thread: what a proxy and a scripted upstream have in common. Whoever
+    derives from it serves a connection in serve(socket, what next_plan() said when it came)."""
+
+    def __init__(self, world, backlog=None):
+        self.open, self.connections, self.closing = [], 0, False
+        self.lock = threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+        world.proxies.append(self)
+
+    def close(self):
+        self.closing = True
+        self.listener.close()
+        self.reset_all()
+
+    def take_open(self):
+        """The connections of now, which are the caller's to end."""
+        with self.lock:
+            sockets, self.open = self.open, []
+        return sockets
+
+    def reset_all(self):
+        """Breaks every connection that is open now."""
+        for s in self.take_open():
+            abort(s)
+
+    def accept(self):
+        while not self.closing:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            plan = self.next_plan()
+            with self.lock:
+                self.open.append(sock)
+            threading.Thread(target=self.serve, args=(sock, plan), daemon=True).start()
+
+
+class Proxy(Doorman):
     """A TCP line that can be told to misbehave: what it does with each new connection, in order, then `mode`.
 
     pass        carries bytes both ways              refuse     resets at once
@@ -592,38 +633,10 @@ class Proxy:
 
     def __init__(self, world, port, mode="pass"):
         self.port_up, self.mode, self.script, self.cut_after = port, mode, [], 10
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.connections = 0
-        self.open = []
-        self.closing = False
-        self.lock = threading.Lock()
-        threading.Thread(target=self.accept, daemon=True).start()
-        world.proxies.append(self)
+        super().__init__(world)
 
-    def close(self):
-        self.closing = True
-        self.listener.close()
-        self.reset_all()
-
-    def reset_all(self):
-        """Breaks every connection that is open now."""
-        with self.lock:
-            sockets, self.open = self.open, []
-        for s in sockets:
-            abort(s)
-
-    def accept(self):
-        while not self.closing:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            mode = self.script.pop(0) if self.script else self.mode
-            with self.lock:
-                self.open.append(client)
-            threading.Thread(target=self.serve, args=(client, mode), daemon=True).start()
+    def next_plan(self):
+        return self.script.pop(0) if self.script else self.mode
 
     def serve(self, client, mode):
         try:
