@@ -167,7 +167,8 @@ static void print_whole(struct span letter)
 /* --- commands -------------------------------------------------------------------------------------------------------- */
 
 struct options {
-    const char *admin, *config, *verb, *output;
+    struct cmd_http_where where;
+    const char *verb, *output;
     bool json, all;
     uint64_t *ids;
     unsigned id_count;
@@ -297,13 +298,13 @@ static int find_and_run(const struct options *o, const struct config *config)
     struct cmd_http c;
     struct fault why;
     int code;
-    enum err err = cmd_http_init(&c, o->admin, config, &why);
+    enum err err = cmd_http_init(&c, o->where.admin, config, &why);
     if (err == OK)
         err = cmd_http_ask(&c, "GET", "/healthz", (struct span){0}, &why);
     if (err == OK) {
         s.http = &c;
         code = carry_out(&s, o);
-    } else if (config != NULL && o->admin == NULL) {
+    } else if (config != NULL && o->where.admin == NULL) {
         code = run_offline(&s, o, config);
     } else if (err == ERR_CONFIG) {
         (void)fprintf(stderr, "penstock dead: %s\n", why.text);
@@ -357,7 +358,7 @@ static int carry_on(const struct options *o)
     const char *wrong = misunderstood(o);
     if (wrong != NULL)
         return command_mistake(&cmd_dead, "%s", wrong);
-    if (o->config != NULL && (config = cmd_load_config(o->config)) == NULL)
+    if (o->where.config != NULL && (config = cmd_load_config(o->where.config)) == NULL)
         return EXIT_BAD_CONFIG;
     int code = find_and_run(o, config);
     config_free(config);
@@ -372,10 +373,7 @@ static int run(int argc, char **argv)
     while ((key = command_next(&cmd_dead, argc, argv, &value)) >= 0) {
         o.json |= key == 'j';
         o.all |= key == 'a';
-        if (key == CMD_HTTP_OPTION_ADMIN)
-            o.admin = value;
-        if (key == 'c')
-            o.config = value;
+        (void)cmd_http_option(&o.where, key, value);
     }
     if (key != COMMAND_END)
         return command_left(key);

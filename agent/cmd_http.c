@@ -169,17 +169,28 @@ struct config *cmd_load_config(const char *path)
     return config;
 }
 
-int cmd_http_find(const struct command *command, struct cmd_http *c, const char *admin, const char *config_path,
+bool cmd_http_option(struct cmd_http_where *where, int key, const char *value)
+{
+    if (key == CMD_HTTP_OPTION_ADMIN)
+        where->admin = value;
+    else if (key == 'c')
+        where->config = value;
+    else
+        return false;
+    return true;
+}
+
+int cmd_http_find(const struct command *command, struct cmd_http *c, const struct cmd_http_where *where,
                   struct config **ret_config)
 {
     struct fault why;
     *c = (struct cmd_http){.fd = -1};
     *ret_config = NULL;
-    if (config_path != NULL && (*ret_config = cmd_load_config(config_path)) == NULL)
+    if (where->config != NULL && (*ret_config = cmd_load_config(where->config)) == NULL)
         return EXIT_BAD_CONFIG;
-    if (cmd_http_init(c, admin, *ret_config, &why) == OK)
+    if (cmd_http_init(c, where->admin, *ret_config, &why) == OK)
         return 0;
-    if (*ret_config == NULL || admin != NULL)
+    if (*ret_config == NULL || where->admin != NULL)
         return command_mistake(command, "--admin: %s", why.text);
     (void)fprintf(stderr, "penstock %s: %s\n", command->name, why.text);
     return EXIT_UNREACHABLE;

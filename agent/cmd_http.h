@@ -44,9 +44,16 @@ MUST_USE enum err cmd_http_stream(struct cmd_http *c, const char *target, bool (
     }
 #define CMD_HTTP_MORE "An admin's token is taken from the configuration, or from the variable PENSTOCK_ADMIN_TOKEN."
 
-/* What --admin and -c say. 0, or an exit code when it was said what is wrong; cmd_http_deinit() and config_free()
+/* What they said; NULL where they were not given. */
+struct cmd_http_where {
+    const char *admin, *config;
+};
+/* Takes one of CMD_HTTP_OPTIONS. False: it is an option of the command's own. */
+bool cmd_http_option(struct cmd_http_where *where, int key, const char *value);
+
+/* The agent that they name. 0, or an exit code when it was said what is wrong; cmd_http_deinit() and config_free()
  * either way. */
-int cmd_http_find(const struct command *command, struct cmd_http *c, const char *admin, const char *config_path,
+int cmd_http_find(const struct command *command, struct cmd_http *c, const struct cmd_http_where *where,
                   struct config **ret_config);
 /* Reads the configuration, with its faults on standard error. NULL: exit 78. */
 struct config *cmd_load_config(const char *path);

@@ -331,7 +331,7 @@ static void put_page(struct bytes *out, struct span status, struct span before)
 /* --- the command ---------------------------------------------------------------------------------------------------- */
 
 struct options {
-    const char *admin, *config;
+    struct cmd_http_where where;
     bool json, watch;
 };
 
@@ -413,10 +413,7 @@ static int run(int argc, char **argv)
     while ((key = command_next(&cmd_status, argc, argv, &value)) >= 0) {
         o.json |= key == 'j';
         o.watch |= key == 'w';
-        if (key == CMD_HTTP_OPTION_ADMIN)
-            o.admin = value;
-        if (key == 'c')
-            o.config = value;
+        (void)cmd_http_option(&o.where, key, value);
     }
     if (key != COMMAND_END)
         return command_left(key);
@@ -424,7 +421,7 @@ static int run(int argc, char **argv)
         return command_mistake(&cmd_status, "unexpected '%s'", argv[optind]);
     struct cmd_http c;
     struct config *config;
-    int code = cmd_http_find(&cmd_status, &c, o.admin, o.config, &config);
+    int code = cmd_http_find(&cmd_status, &c, &o.where, &config);
     if (code == 0)
         code = show(&c, &o);
     cmd_http_deinit(&c);

@@ -8,7 +8,8 @@
 #include <stdio.h>
 
 struct options {
-    const char *admin, *config, *output, *type, *limit;
+    struct cmd_http_where where;
+    const char *output, *type, *limit;
 };
 
 static bool print(void *ctx, struct span bytes)
@@ -64,13 +65,9 @@ static int run(int argc, char **argv)
     uint64_t limit;
     int key;
     while ((key = command_next(&cmd_tap, argc, argv, &value)) >= 0) {
+        if (cmd_http_option(&o.where, key, value))
+            continue;
         switch (key) {
-        case CMD_HTTP_OPTION_ADMIN:
-            o.admin = value;
-            break;
-        case 'c':
-            o.config = value;
-            break;
         case 'o':
             o.output = value;
             break;
@@ -90,7 +87,7 @@ static int run(int argc, char **argv)
         return command_mistake(&cmd_tap, "--limit takes a count, not '%s'", o.limit);
     struct cmd_http c;
     struct config *config;
-    int code = cmd_http_find(&cmd_tap, &c, o.admin, o.config, &config);
+    int code = cmd_http_find(&cmd_tap, &c, &o.where, &config);
     if (code == 0)
         code = show(&c, &o);
     cmd_http_deinit(&c);
