@@ -313,12 +313,19 @@ unsigned http_client_header_count(const struct http_client *c)
     return (unsigned)(c->table.len / sizeof(struct http_header));
 }
 
+/* A part of the head. The head has no memory yet while all that came was empty (": " alone), and nothing may be
+ * added to a null pointer, not even 0. A field without a value is there all the same: its span is not null. */
+static struct span head_part(const struct http_client *c, size_t at, size_t len)
+{
+    return len > 0 ? span_of(c->head.at + at, len) : SPAN("");
+}
+
 struct http_field http_client_field(const struct http_client *c, unsigned i)
 {
     ensure(i < http_client_header_count(c));
     const struct http_header *h = (const struct http_header *)(const void *)c->table.at + i;
-    return (struct http_field){span_of(c->head.at + h->name_at, h->name_len),
-                               span_trim(span_of(c->head.at + h->value_at, h->value_len))};
+    return (struct http_field){head_part(c, h->name_at, h->name_len),
+                               span_trim(head_part(c, h->value_at, h->value_len))};
 }
 
 struct span http_client_header(const struct http_client *c, struct span name)
