@@ -138,6 +138,36 @@ enum err fixture_render(const struct api *api, const char *event, struct api_ite
     return api->render(&fix.settings, &e, &fix.arena, ret, why);
 }
 
+void expect_rendered(const char *event, const char *expected)
+{
+    struct fault why = {.err = OK};
+    cr_expect_eq(fixture_render(fix.settings.api, event, &fix.item, &why), OK, "%s: %s", event, why.text);
+    EXPECT_SPAN(fix.item.body, expected);
+}
+
+void expect_refused(const char *event, const char *reason)
+{
+    struct fault why = {.err = OK};
+    cr_expect_neq(fixture_render(fix.settings.api, event, &fix.item, &why), OK, "%s", event);
+    cr_expect_str_eq(why.text, reason);
+}
+
+void expect_answers(const char *path, const char *type, const char *body, const char *prefix,
+                    const struct expected_answer *rows, size_t count)
+{
+    const char *headers[] = {type == NULL ? NULL : "Content-Type", type, NULL};
+    for (size_t i = 0; i < count; i++) {
+        uint64_t seconds;
+        unsigned status = fixture_request("POST", path, headers, body, (size_t)-1, rows[i].condition);
+        struct span wait = fixture_answer_header("Retry-After");
+        cr_expect_eq(status, rows[i].status, "%s, condition %d: %u", path, (int)rows[i].condition, status);
+        cr_expect_eq(wait.at != NULL, rows[i].passing, "%s, condition %d", path, (int)rows[i].condition);
+        if (wait.at != NULL)
+            cr_expect(span_u64(wait, &seconds) && seconds >= 1 && seconds <= 5);
+        cr_expect(span_starts(fix.answer.body, span_str(prefix)), "got \"%.*s\"", SPAN_FMT(fix.answer.body));
+    }
+}
+
 struct api_verdict fixture_judge_reply(const struct api *api, const struct api_batch *batch,
                                        const struct api_reply *reply)
 {

@@ -22,6 +22,7 @@ struct fixture {
     struct api_answer answer;
     struct api_settings settings;
     struct api_option options[8];
+    struct api_item item; /* what was rendered last */
 };
 
 extern struct fixture
@@ -44,6 +45,26 @@ void fixture_clear_options(void);
 
 /* Renders one bare or whole event; `why` may be NULL. */
 enum err fixture_render(const struct api *api, const char *event, struct api_item *ret, struct fault *why);
+
+/* An event of the specification's kind, rendered by every api's suite. */
+#define ORDER \
+    "{\"specversion\":\"1.0\",\"id\":\"o-19\",\"source\":\"/shop/eu\",\"type\":\"com.acme.OrderPlaced\"," \
+    "\"subject\":\"u-7\",\"time\":\"2026-05-04T11:12:33.004+02:00\",\"sampledrate\":1,\"data\":{\"total\":" \
+    "89.95," \
+    "\"items\":[1,2],\"ship\":{\"days\":2}}}"
+/* Renders `event` by the settings' api into fix.item, and compares the body, or the reason of the refusal. */
+void expect_rendered(const char *event, const char *expected);
+void expect_refused(const char *event, const char *reason);
+
+/* Each condition's answer to one POST: its status, whether Retry-After (1 to 5 s) tells the client to come
+ * back, and how the body begins. */
+struct expected_answer {
+    enum api_condition condition;
+    unsigned status;
+    bool passing;
+};
+void expect_answers(const char *path, const char *type, const char *body, const char *prefix,
+                    const struct expected_answer *rows, size_t count);
 
 /* The verdict on an answer to a batch of `count` members with ids "e0", "e1", … and bodies {}. */
 struct api_verdict fixture_judge(const struct api *api, unsigned count, unsigned status, const char *body);

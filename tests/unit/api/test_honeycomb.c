@@ -4,39 +4,14 @@
 
 #include <stdio.h>
 
-TestSuite(honeycomb, .init = fixture_init, .fini = fixture_deinit);
-
-#define ORDER \
-    "{\"specversion\":\"1.0\",\"id\":\"o-19\",\"source\":\"/shop/eu\",\"type\":\"com.acme.OrderPlaced\"," \
-    "\"subject\":\"u-7\",\"time\":\"2026-05-04T11:12:33.004+02:00\",\"sampledrate\":1,\"data\":{\"total\":" \
-    "89.95," \
-    "\"items\":[1,2],\"ship\":{\"days\":2}}}"
-
-static void setup(void)
+static void begin(void)
 {
+    fixture_init();
     fixture_settings(&honeycomb_api);
     fix.settings.partition = SPAN("shop");
 }
 
-static void expect_rendered(const char *event, const char *expected)
-{
-    struct api_item item = {.index = 0};
-    struct fault why = {.err = OK};
-    if (fix.settings.api != &honeycomb_api)
-        setup();
-    cr_expect_eq(fixture_render(&honeycomb_api, event, &item, &why), OK, "%s: %s", event, why.text);
-    EXPECT_SPAN(item.body, expected);
-}
-
-static void expect_refused(const char *event, const char *reason)
-{
-    struct api_item item;
-    struct fault why = {.err = OK};
-    if (fix.settings.api != &honeycomb_api)
-        setup();
-    cr_expect_neq(fixture_render(&honeycomb_api, event, &item, &why), OK, "%s", event);
-    cr_expect_str_eq(why.text, reason);
-}
+TestSuite(honeycomb, .init = begin, .fini = fixture_deinit);
 
 Test(honeycomb, renders_the_example)
 {
@@ -81,15 +56,13 @@ Test(honeycomb, renders_each_row_of_the_table)
 
 Test(honeycomb, dataset_from_extension_type_or_output)
 {
-    struct api_item item;
-    setup();
-    cr_assert_eq(fixture_render(&honeycomb_api, BARE(",\"dataset\":\"d\""), &item, NULL), OK);
-    EXPECT_SPAN(item.partition, "d");
-    cr_assert_eq(fixture_render(&honeycomb_api, BARE(""), &item, NULL), OK);
-    EXPECT_SPAN(item.partition, "shop");
+    cr_assert_eq(fixture_render(&honeycomb_api, BARE(",\"dataset\":\"d\""), &fix.item, NULL), OK);
+    EXPECT_SPAN(fix.item.partition, "d");
+    cr_assert_eq(fixture_render(&honeycomb_api, BARE(""), &fix.item, NULL), OK);
+    EXPECT_SPAN(fix.item.partition, "shop");
     fixture_option("map.dataset", "type");
-    cr_assert_eq(fixture_render(&honeycomb_api, BARE(""), &item, NULL), OK);
-    EXPECT_SPAN(item.partition, "t");
+    cr_assert_eq(fixture_render(&honeycomb_api, BARE(""), &fix.item, NULL), OK);
+    EXPECT_SPAN(fix.item.partition, "t");
     fixture_clear_options();
     fix.settings.partition = (struct span){0};
     expect_refused(BARE(""), "dataset: none in the event, and output out has no partition");
@@ -99,7 +72,6 @@ Test(honeycomb, dataset_from_extension_type_or_output)
 
 Test(honeycomb, options_id_field_and_flatten)
 {
-    setup();
     fixture_option("honeycomb.id_field", "meta.penstock_id");
     expect_rendered(BARE(""), HEAD ",\"meta.penstock_id\":\"1\"}}");
     fixture_clear_options();
@@ -112,23 +84,20 @@ Test(honeycomb, options_id_field_and_flatten)
 
 Test(honeycomb, columns_and_bytes_at_their_limits)
 {
-    setup();
     for (int columns = 1999; columns <= 2001; columns++) {
         char *text = must_alloc(40000);
         int n = snprintf(text, 40000, "{\"type\":\"t\",\"data\":{");
         for (int i = 0; i < columns - 2; i++) /* type and source are two */
             n += snprintf(text + n, 40000 - (size_t)n, "%s\"f%d\":0", i == 0 ? "" : ",", i);
         snprintf(text + n, 40000 - (size_t)n, "}}");
-        struct api_item item;
-        cr_expect_eq(fixture_render(&honeycomb_api, text, &item, NULL), columns <= 2000 ? OK : ERR_MALFORMED,
-                     "%d", columns);
+        cr_expect_eq(fixture_render(&honeycomb_api, text, &fix.item, NULL),
+                     columns <= 2000 ? OK : ERR_MALFORMED, "%d", columns);
         free(text);
     }
-    struct api_item item;
-    cr_assert_eq(fixture_render(&honeycomb_api, BARE(""), &item, NULL), OK);
+    cr_assert_eq(fixture_render(&honeycomb_api, BARE(""), &fix.item, NULL), OK);
     for (int extra = -1; extra <= 1; extra++) {
         struct api_item again;
-        fix.settings.limits.event_bytes = item.body.len + (size_t)extra;
+        fix.settings.limits.event_bytes = fix.item.body.len + (size_t)extra;
         cr_expect_eq(fixture_render(&honeycomb_api, BARE(""), &again, NULL), extra >= 0 ? OK : ERR_TOO_BIG);
     }
 }
@@ -277,27 +246,13 @@ Test(honeycomb, msgpack_becomes_json)
 
 Test(honeycomb, conditions_that_libhoney_survives)
 {
-    static const struct {
-        enum api_condition condition;
-        unsigned status;
-        bool passing;
-    } rows[] = {
+    static const struct expected_answer rows[] = {
         {COND_FULL, 429, true},       {COND_BUSY, 429, true},          {COND_STOPPING, 503, true},
         {COND_FAILED, 503, true},     {COND_NO_OUTPUT, 503, true},     {COND_UNAUTHORIZED, 401, false},
         {COND_TOO_LARGE, 413, false}, {COND_BAD_ENCODING, 415, false}, {COND_BAD_COMPRESSION, 400, false},
     };
-    const char *headers[] = {NULL};
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        unsigned status = fixture_request("POST", "/1/batch/web", headers, "[{\"data\":{\"a\":1}}]",
-                                          (size_t)-1, rows[i].condition);
-        cr_expect_eq(status, rows[i].status);
-        uint64_t seconds;
-        struct span value = fixture_answer_header("Retry-After");
-        cr_expect_eq(value.at != NULL, rows[i].passing);
-        if (value.at != NULL)
-            cr_expect(span_u64(value, &seconds) && seconds >= 1 && seconds <= 5);
-        cr_expect(span_starts(fix.answer.body, SPAN("{\"error\":\"")));
-    }
+    expect_answers("/1/batch/web", NULL, "[{\"data\":{\"a\":1}}]", "{\"error\":\"", rows,
+                   sizeof rows / sizeof rows[0]);
 }
 
 /* --- upstream ----------------------------------------------------------------------------------- */
@@ -307,7 +262,6 @@ Test(honeycomb, request_line_and_headers)
     struct api_member m = {.body = SPAN("{}")};
     struct api_batch b = {.members = &m, .count = 1, .partition = SPAN("check out/\xc3\xa9")};
     struct api_send send;
-    setup();
     fix.settings.base_path = SPAN("/prefix");
     fix.settings.api_key = SPAN("hcaik");
     cr_assert_eq(honeycomb_api.request(&fix.settings, &b, &fix.arena, &send), OK);

@@ -5,13 +5,14 @@
 
 #include <stdio.h>
 
-TestSuite(langfuse, .init = fixture_init, .fini = fixture_deinit);
+static void begin(void)
+{
+    fixture_init();
+    fixture_settings(&langfuse_api);
+}
 
-#define ORDER \
-    "{\"specversion\":\"1.0\",\"id\":\"o-19\",\"source\":\"/shop/eu\",\"type\":\"com.acme.OrderPlaced\"," \
-    "\"subject\":\"u-7\",\"time\":\"2026-05-04T11:12:33.004+02:00\",\"sampledrate\":1,\"data\":{\"total\":" \
-    "89.95," \
-    "\"items\":[1,2],\"ship\":{\"days\":2}}}"
+TestSuite(langfuse, .init = begin, .fini = fixture_deinit);
+
 #define EVENT(type, rest) \
     "{\"id\":\"1\",\"source\":\"/s\",\"type\":\"" type "\",\"time\":\"2026-05-04T09:12:33Z\"" rest "}"
 #define BARE(rest) EVENT("t", rest)
@@ -21,30 +22,6 @@ TestSuite(langfuse, .init = fixture_init, .fini = fixture_deinit);
     ",\"body\":{\"id\":\"1\",\"name\":\"t\",\"startTime\":" T
 #define META ",\"metadata\":{\"source\":\"/s\""
 
-static struct api_item item;
-
-static void setup(void)
-{
-    if (fix.settings.api != &langfuse_api)
-        fixture_settings(&langfuse_api);
-}
-
-static void expect_rendered(const char *event, const char *expected)
-{
-    struct fault why = {.err = OK};
-    setup();
-    cr_expect_eq(fixture_render(&langfuse_api, event, &item, &why), OK, "%s: %s", event, why.text);
-    EXPECT_SPAN(item.body, expected);
-}
-
-static void expect_refused(const char *event, const char *reason)
-{
-    struct fault why = {.err = OK};
-    setup();
-    cr_expect_neq(fixture_render(&langfuse_api, event, &item, &why), OK, "%s", event);
-    cr_expect_str_eq(why.text, reason);
-}
-
 Test(langfuse, renders_the_example)
 {
     expect_rendered(
@@ -53,7 +30,7 @@ Test(langfuse, renders_the_example)
         "\"id\":\"o-19\",\"name\":\"com.acme.OrderPlaced\",\"startTime\":\"2026-05-04T09:12:33.004Z\","
         "\"input\":{\"total\":89.95,\"items\":[1,2],\"ship\":{\"days\":2}},\"metadata\":{"
         "\"source\":\"/shop/eu\",\"subject\":\"u-7\"}}}");
-    EXPECT_SPAN(item.id, "o-19");
+    EXPECT_SPAN(fix.item.id, "o-19");
 }
 
 Test(langfuse, renders_each_row_of_the_table)
@@ -107,8 +84,7 @@ Test(langfuse, refuses_what_the_server_would_lose)
     for (int extra = -1; extra <= 1; extra++) {
         char text[1000];
         snprintf(text, sizeof text, "{\"type\":\"t\",\"id\":\"%0*d\"}", 800 + extra, 1);
-        setup();
-        cr_expect_eq(fixture_render(&langfuse_api, text, &item, NULL), extra <= 0 ? OK : ERR_MALFORMED);
+        cr_expect_eq(fixture_render(&langfuse_api, text, &fix.item, NULL), extra <= 0 ? OK : ERR_MALFORMED);
     }
 }
 
@@ -249,10 +225,17 @@ Test(langfuse, the_other_paths)
 
 Test(langfuse, otel_requests_are_opaque)
 {
-    const char *headers[] = {"Content-Type",        "application/json", "Authorization",
-                             "Basic c2VjcmV0",      "User-Agent",       "x/1",
-                             "x-langfuse-sdk-name", "javascript",       "X-Langfuse-Public-Key",
-                             "pk-theirs",           NULL};
+    const char *headers[] = {"Content-Type",
+                             "application/json",
+                             "Authorization",
+                             "Basic c2VjcmV0",
+                             "User-Agent",
+                             "x/1",
+                             "x-langfuse-sdk-name",
+                             "javascript",
+                             "X-Langfuse-Public-Key",
+                             "pk-theirs",
+                             NULL};
     cr_expect_eq(fixture_request("POST", "/api/public/otel/v1/traces", headers, "{\"resourceSpans\":[]}",
                                  (size_t)-1, COND_STORED),
                  200);
@@ -297,31 +280,17 @@ Test(langfuse, otel_requests_are_compressed_unless_they_came_so)
 
 Test(langfuse, conditions_that_its_sdks_survive)
 {
-    static const struct {
-        enum api_condition condition;
-        unsigned status;
-        bool passing;
-    } rows[] = {
+    static const struct expected_answer rows[] = {
         {COND_FULL, 429, true},       {COND_BUSY, 429, true},      {COND_STOPPING, 503, true},
         {COND_FAILED, 503, true},     {COND_NO_OUTPUT, 503, true}, {COND_UNAUTHORIZED, 401, false},
         {COND_TOO_LARGE, 413, false},
     };
-    const char *json[] = {"Content-Type", "application/json", NULL};
-    const char *protobuf[] = {"Content-Type", "application/x-protobuf", NULL};
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        cr_expect_eq(fixture_request("POST", INGEST, json, "{\"batch\":[]}", (size_t)-1, rows[i].condition),
-                     rows[i].status);
-        cr_expect_eq(fixture_answer_header("Retry-After").at != NULL, rows[i].passing);
-        cr_expect_eq(json_check(fix.answer.body, NULL, NULL), OK);
-        cr_expect_eq(fixture_request("POST", "/api/public/otel/v1/traces", json, "{}", 2, rows[i].condition),
-                     rows[i].status);
-        cr_expect_eq(fixture_answer_header("Retry-After").at != NULL, rows[i].passing);
-        cr_expect_eq(
-            fixture_request("POST", "/api/public/otel/v1/traces", protobuf, "", 0, rows[i].condition),
-            rows[i].status);
-        EXPECT_SPAN(fix.answer.content_type, "application/x-protobuf");
-        cr_expect_eq(fix.answer.body.at[0], 8);
-    }
+    expect_answers(INGEST, "application/json", "{\"batch\":[]}", "{", rows, sizeof rows / sizeof rows[0]);
+    expect_answers("/api/public/otel/v1/traces", "application/json", "{}", "{", rows,
+                   sizeof rows / sizeof rows[0]);
+    expect_answers("/api/public/otel/v1/traces", "application/x-protobuf", "", "\x08", rows,
+                   sizeof rows / sizeof rows[0]);
+    EXPECT_SPAN(fix.answer.content_type, "application/x-protobuf");
 }
 
 /* --- upstream ----------------------------------------------------------------------------------- */

@@ -4,13 +4,14 @@
 
 #include <stdio.h>
 
-TestSuite(monk, .init = fixture_init, .fini = fixture_deinit);
+static void begin(void)
+{
+    fixture_init();
+    fixture_settings(&monk_api);
+}
 
-#define ORDER \
-    "{\"specversion\":\"1.0\",\"id\":\"o-19\",\"source\":\"/shop/eu\",\"type\":\"com.acme.OrderPlaced\"," \
-    "\"subject\":\"u-7\",\"time\":\"2026-05-04T11:12:33.004+02:00\",\"sampledrate\":1,\"data\":{\"total\":" \
-    "89.95," \
-    "\"items\":[1,2],\"ship\":{\"days\":2}}}"
+TestSuite(monk, .init = begin, .fini = fixture_deinit);
+
 #define BARE(rest) \
     "{\"id\":\"1\",\"source\":\"/" \
     "s\",\"type\":\"t\",\"subject\":\"u\",\"time\":\"2026-05-04T09:12:33Z\"" rest "}"
@@ -18,38 +19,14 @@ TestSuite(monk, .init = fixture_init, .fini = fixture_deinit);
     "{\"eventName\":\"t\",\"externalCustomerId\":\"u\",\"idempotencyKey\":\"1\",\"timestamp\":" \
     "\"2026-05-04T09:12:33.000Z\""
 
-static void setup(void)
-{
-    if (fix.settings.api != &monk_api)
-        fixture_settings(&monk_api);
-}
-
-static struct api_item item;
-
-static void expect_rendered(const char *event, const char *expected)
-{
-    struct fault why = {.err = OK};
-    setup();
-    cr_expect_eq(fixture_render(&monk_api, event, &item, &why), OK, "%s: %s", event, why.text);
-    EXPECT_SPAN(item.body, expected);
-}
-
-static void expect_refused(const char *event, const char *reason)
-{
-    struct fault why = {.err = OK};
-    setup();
-    cr_expect_neq(fixture_render(&monk_api, event, &item, &why), OK, "%s", event);
-    cr_expect_str_eq(why.text, reason);
-}
-
 Test(monk, renders_the_example)
 {
     expect_rendered(
         ORDER, "{\"eventName\":\"com.acme.OrderPlaced\",\"externalCustomerId\":\"u-7\",\"idempotencyKey\":"
                "\"o-19\",\"timestamp\":\"2026-05-04T09:12:33.004Z\",\"properties\":{\"total\":89.95,"
                "\"items\":\"[1,2]\",\"ship.days\":2}}");
-    EXPECT_SPAN(item.id, "o-19");
-    cr_expect_neq(item.key_hash, 0);
+    EXPECT_SPAN(fix.item.id, "o-19");
+    cr_expect_neq(fix.item.key_hash, 0);
 }
 
 Test(monk, renders_each_row_of_the_table)
@@ -64,7 +41,7 @@ Test(monk, renders_each_row_of_the_table)
     expect_rendered(BARE(",\"data\":{\"a\":{\"b\":{\"c\":true}},\"n\":18446744073709551615}"),
                     HEAD ",\"properties\":{\"a.b.c\":true,\"n\":18446744073709551615}}");
     expect_rendered(BARE(",\"x\":1,\"expirytime\":\"2026-05-04T09:12:34Z\""), HEAD "}");
-    cr_expect_eq(item.expires_ns, 0, "a bill does not expire");
+    cr_expect_eq(fix.item.expires_ns, 0, "a bill does not expire");
     fixture_option("map.source", "from");
     fixture_option("map.extensions", "properties");
     fixture_option("map.subject", "customerId");
@@ -94,8 +71,7 @@ Test(monk, refuses_what_could_bill_wrongly)
     for (int extra = -1; extra <= 1; extra++) {
         char text[400];
         snprintf(text, sizeof text, "{\"type\":\"t\",\"subject\":\"u\",\"id\":\"%0*d\"}", 255 + extra, 1);
-        setup();
-        cr_expect_eq(fixture_render(&monk_api, text, &item, NULL), extra <= 0 ? OK : ERR_MALFORMED);
+        cr_expect_eq(fixture_render(&monk_api, text, &fix.item, NULL), extra <= 0 ? OK : ERR_MALFORMED);
     }
 }
 
@@ -107,14 +83,13 @@ Test(monk, flattening_that_outgrows_its_event)
     for (int i = 0; i < 50; i++)
         n += snprintf(text + n, sizeof text - (size_t)n, "%s\"m%d\":%d", i == 0 ? "" : ",", i, i);
     snprintf(text + n, sizeof text - (size_t)n, "}}}");
-    setup();
-    cr_expect_eq(fixture_render(&monk_api, text, &item, NULL), OK);
-    cr_expect_gt(item.body.len, 50000);
+    cr_expect_eq(fixture_render(&monk_api, text, &fix.item, NULL), OK);
+    cr_expect_gt(fix.item.body.len, 50000);
     struct fault why;
-    fix.settings.limits.event_bytes = item.body.len;
-    cr_expect_eq(fixture_render(&monk_api, text, &item, NULL), OK);
-    fix.settings.limits.event_bytes = item.body.len - 1;
-    cr_expect_eq(fixture_render(&monk_api, text, &item, &why), ERR_TOO_BIG);
+    fix.settings.limits.event_bytes = fix.item.body.len;
+    cr_expect_eq(fixture_render(&monk_api, text, &fix.item, NULL), OK);
+    fix.settings.limits.event_bytes = fix.item.body.len - 1;
+    cr_expect_eq(fixture_render(&monk_api, text, &fix.item, &why), ERR_TOO_BIG);
 }
 
 /* --- local -------------------------------------------------------------------------------------- */
@@ -221,7 +196,6 @@ Test(monk, one_bad_event_refuses_the_request)
 
 Test(monk, lenient_takes_the_good_ones)
 {
-    setup();
     fixture_option("monk.lenient", "true");
     fix.x.settings = &fix.settings;
     cr_expect_eq(fixture_post("/v1/events/batch", NULL,
@@ -229,7 +203,8 @@ Test(monk, lenient_takes_the_good_ones)
                  202);
     cr_expect_eq(fix.x.item_count, 2);
     cr_expect_eq(fix.x.rejection_count, 0);
-    EXPECT_SPAN(monk_api.stillborn(fix.x.items[0].partition), "eventName: required (CloudEvents go to POST /events)");
+    EXPECT_SPAN(monk_api.stillborn(fix.x.items[0].partition),
+                "eventName: required (CloudEvents go to POST /events)");
     EXPECT_SPAN(fix.x.items[0].body, "{}");
     cr_expect_null(monk_api.stillborn(fix.x.items[1].partition).at);
     cr_expect(
@@ -270,24 +245,13 @@ Test(monk, events_at_the_limit_of_a_request)
 
 Test(monk, conditions_that_its_client_survives)
 {
-    static const struct {
-        enum api_condition condition;
-        unsigned status;
-        bool passing;
-    } rows[] = {
+    static const struct expected_answer rows[] = {
         {COND_FULL, 429, true},       {COND_BUSY, 429, true},      {COND_STOPPING, 503, true},
         {COND_FAILED, 503, true},     {COND_NO_OUTPUT, 503, true}, {COND_UNAUTHORIZED, 401, false},
         {COND_TOO_LARGE, 413, false},
     };
-    const char *headers[] = {NULL};
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        unsigned status =
-            fixture_request("POST", "/v1/events", headers, "{\"eventName\":\"e\",\"customerId\":\"c\"}",
-                            (size_t)-1, rows[i].condition);
-        cr_expect_eq(status, rows[i].status);
-        cr_expect_eq(fixture_answer_header("Retry-After").at != NULL, rows[i].passing);
-        cr_expect(span_starts(fix.answer.body, SPAN("{\"error\":{\"message\":\"")));
-    }
+    expect_answers("/v1/events", NULL, "{\"eventName\":\"e\",\"customerId\":\"c\"}",
+                   "{\"error\":{\"message\":\"", rows, sizeof rows / sizeof rows[0]);
 }
 
 /* --- upstream ----------------------------------------------------------------------------------- */
@@ -347,7 +311,6 @@ Test(monk, the_last_single_event_of_a_split_goes_to_the_path_for_one)
     struct api_member m = {.body = SPAN("{\"eventName\":\"e\"}")};
     struct api_batch b = {.partition = SPAN(""), .members = &m, .count = 1, .split = true};
     struct api_send send;
-    setup();
     cr_assert_eq(monk_api.request(&fix.settings, &b, &fix.arena, &send), OK);
     EXPECT_SPAN(send.target, "/v1/events");
     cr_expect(send.own_body);

@@ -4,42 +4,19 @@
 
 #include <stdio.h>
 
-TestSuite(segops, .init = fixture_init, .fini = fixture_deinit);
+static void begin(void)
+{
+    fixture_init();
+    fixture_settings(&segops_api);
+}
 
-#define ORDER \
-    "{\"specversion\":\"1.0\",\"id\":\"o-19\",\"source\":\"/shop/eu\",\"type\":\"com.acme.OrderPlaced\"," \
-    "\"subject\":\"u-7\",\"time\":\"2026-05-04T11:12:33.004+02:00\",\"sampledrate\":1,\"data\":{\"total\":" \
-    "89.95," \
-    "\"items\":[1,2],\"ship\":{\"days\":2}}}"
+TestSuite(segops, .init = begin, .fini = fixture_deinit);
+
 #define BARE(rest) \
     "{\"id\":\"1\",\"source\":\"/" \
     "s\",\"type\":\"t\",\"subject\":\"u\",\"time\":\"2026-05-04T09:12:33Z\"" rest "}"
 #define HEAD \
     "{\"user_id\":\"u\",\"event_type\":\"t\",\"occurred_at\":\"2026-05-04T09:12:33.000Z\",\"payload\":"
-
-static void setup(void)
-{
-    if (fix.settings.api != &segops_api)
-        fixture_settings(&segops_api);
-}
-
-static void expect_rendered(const char *event, const char *expected)
-{
-    struct api_item item = {.index = 0};
-    struct fault why = {.err = OK};
-    setup();
-    cr_expect_eq(fixture_render(&segops_api, event, &item, &why), OK, "%s: %s", event, why.text);
-    EXPECT_SPAN(item.body, expected);
-}
-
-static void expect_refused(const char *event, const char *reason)
-{
-    struct api_item item;
-    struct fault why = {.err = OK};
-    setup();
-    cr_expect_neq(fixture_render(&segops_api, event, &item, &why), OK, "%s", event);
-    cr_expect_str_eq(why.text, reason);
-}
 
 Test(segops, renders_the_example_and_each_row)
 {
@@ -57,7 +34,6 @@ Test(segops, renders_the_example_and_each_row)
     expect_refused("{\"type\":\"t\"}", "subject: required by a segops output (user_id)");
     expect_refused("{\"type\":\"__\",\"subject\":\"u\"}", "type: nothing is left of it as event_type");
     expect_refused(BARE(",\"data_base64\":\"AA==\""), "data_base64: this output cannot carry binary data");
-    setup();
     fixture_option("segops.id_field", "penstock_id");
     fixture_option("map.source", "src");
     fixture_option("map.extensions", "payload");
@@ -176,23 +152,13 @@ Test(segops, events_at_the_limit_of_a_request)
 
 Test(segops, conditions_that_its_clients_survive)
 {
-    static const struct {
-        enum api_condition condition;
-        unsigned status;
-        bool passing;
-    } rows[] = {
+    static const struct expected_answer rows[] = {
         {COND_FULL, 503, true},       {COND_BUSY, 503, true},      {COND_STOPPING, 503, true},
         {COND_FAILED, 503, true},     {COND_NO_OUTPUT, 503, true}, {COND_UNAUTHORIZED, 401, false},
         {COND_TOO_LARGE, 413, false},
     };
-    const char *headers[] = {NULL};
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        unsigned status = fixture_request("POST", TRACK "/batch/", headers, "{\"events\":[]}", (size_t)-1,
-                                          rows[i].condition);
-        cr_expect_eq(status, rows[i].status);
-        cr_expect_eq(fixture_answer_header("Retry-After").at != NULL, rows[i].passing);
-        cr_expect(span_starts(fix.answer.body, SPAN("{\"detail\":\"")));
-    }
+    expect_answers(TRACK "/batch/", NULL, "{\"events\":[]}", "{\"detail\":\"", rows,
+                   sizeof rows / sizeof rows[0]);
 }
 
 Test(segops, sessions_are_passed_on)
@@ -202,7 +168,6 @@ Test(segops, sessions_are_passed_on)
                  "nobody did");
     cr_assert(fix.x.pass_on);
     struct api_send send;
-    setup();
     cr_assert_eq(segops_api.pass_on(&fix.settings, &fix.x, &send), OK);
     EXPECT_SPAN(send.target, "/api/auth/session/");
     EXPECT_SPAN(send.headers[0].value, "ApiKey pk_x");
