@@ -60,7 +60,7 @@ struct reload_waiter {
     uint64_t round;
 };
 
-/* --- handlers ------------------------------------------------------------------------------------------------------- */
+/* --- handlers ------------------------------------------------------------------------------------------- */
 
 static void get_healthz(struct admin *ad, struct http_conn *c, const struct http_request *r)
 {
@@ -226,7 +226,7 @@ static void get_page_json(struct admin *ad, struct http_conn *c, const struct ht
     page_get_json(ad->agent, &ad->page, c, r);
 }
 
-/* --- POST /reload --------------------------------------------------------------------------------------------------- */
+/* --- POST /reload --------------------------------------------------------------------------------------- */
 
 static void post_reload(struct admin *ad, struct http_conn *c, const struct http_request *r)
 {
@@ -277,7 +277,7 @@ void admin_turn(struct admin *ad)
     flush_all(&ad->agent->flushes);
 }
 
-/* --- /outputs/NAME: pause, resume, dead letters ------------------------------------------------------------------- */
+/* --- /outputs/NAME: pause, resume, dead letters --------------------------------------------------------- */
 
 static struct output_host *output_of_path(const struct agent *a, struct span path, struct span *ret_verb)
 {
@@ -340,7 +340,7 @@ static void post_output(struct admin *ad, struct http_conn *c, const struct http
     admin_respond(c, r->handle, 200, SPAN("application/json"), SPAN("{\"ok\":true}\n"));
 }
 
-/* --- dispatch ------------------------------------------------------------------------------------------------------ */
+/* --- dispatch ------------------------------------------------------------------------------------------- */
 
 struct admin_path {
     enum http_method method;
@@ -471,7 +471,7 @@ static void on_closed(struct http_front *f)
     ad->closed = true;
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------ */
+/* --- life ----------------------------------------------------------------------------------------------- */
 
 static const struct http_front_use use = {.request = on_request, .gone = on_gone, .closed = on_closed};
 

@@ -77,7 +77,7 @@ static void on_done(void *ctx, enum err err, uint64_t count, const struct fault 
         output_host_touch(h);
 }
 
-/* --- what is asked --------------------------------------------------------------------------------------------------- */
+/* --- what is asked -------------------------------------------------------------------------------------- */
 
 static bool query_number(struct span query, const char *name, uint64_t *number)
 {

@@ -39,7 +39,7 @@
 #define REREAD_S 5        /* how soon a changed secret or certificate file takes effect by itself */
 #define RECENT_MAX 131072 /* ids; 4 MiB when full */
 
-/* --- one turn ------------------------------------------------------------------------------------------------- */
+/* --- one turn ------------------------------------------------------------------------------------------- */
 
 static bool turn_due(const struct agent *a)
 {
@@ -75,7 +75,7 @@ void agent_wake(struct agent *a)
         (void)uv_idle_start(&a->wake, on_wake);
 }
 
-/* --- once a second ----------------------------------------------------------------------------------------------- */
+/* --- once a second -------------------------------------------------------------------------------------- */
 
 static void set_date(struct agent *a)
 {
@@ -176,7 +176,7 @@ const struct api_settings *agent_settings_of(const struct agent *a, const struct
     return h == NULL ? NULL : h->settings;
 }
 
-/* --- start --------------------------------------------------------------------------------------------------------- */
+/* --- start ---------------------------------------------------------------------------------------------- */
 
 static int exit_code_for(enum err err)
 {
@@ -292,7 +292,7 @@ void agent_output_news(struct agent *a, struct output_host *h)
         become_ready(a);
 }
 
-/* --- readiness ------------------------------------------------------------------------------------------------------- */
+/* --- readiness ------------------------------------------------------------------------------------------ */
 
 /* A reason that does not fit is left out: the answer's code says the same. */
 static void give_reason(struct bytes *reasons, const char *before, const char *what, const char *why)
@@ -321,7 +321,7 @@ bool agent_not_ready(const struct agent *a, struct bytes *reasons)
     return !any || a->storage_failed;
 }
 
-/* --- stop ------------------------------------------------------------------------------------------------------------ */
+/* --- stop ----------------------------------------------------------------------------------------------- */
 
 static void on_drained(uv_timer_t *timer)
 {
@@ -455,7 +455,7 @@ void agent_stop_step(struct agent *a)
         close_own_handles(a);
 }
 
-/* --- run ------------------------------------------------------------------------------------------------------------- */
+/* --- run ------------------------------------------------------------------------------------------------ */
 
 static void init_handles(struct agent *a)
 {

@@ -21,7 +21,7 @@
 #define BUSY_TRIES 20
 #define BUSY_MS 250
 
-/* --- a running agent ----------------------------------------------------------------------------------------------- */
+/* --- a running agent ------------------------------------------------------------------------------------ */
 
 /* False: it was said what is wrong, and s->code is set. */
 static bool ask(struct dead_source *s, const char *method, const char *target, struct span body)
@@ -92,7 +92,7 @@ static bool act_online(struct dead_source *s, bool replay, const uint64_t *ids, 
     return good;
 }
 
-/* --- either --------------------------------------------------------------------------------------------------------- */
+/* --- either --------------------------------------------------------------------------------------------- */
 
 static bool ask_offline(struct dead_source *s, int kind, const uint64_t *ids, unsigned count, uint64_t after,
                         struct bytes *lines, uint64_t *ret_done)
@@ -125,7 +125,7 @@ bool dead_source_act(struct dead_source *s, bool replay, const uint64_t *ids, un
     return ask_offline(s, replay ? DEAD_REPLAY : DEAD_PURGE, ids, count, 0, NULL, ret_done);
 }
 
-/* --- what is shown --------------------------------------------------------------------------------------------------- */
+/* --- what is shown -------------------------------------------------------------------------------------- */
 
 /* Cut, and without what would move a terminal's cursor. */
 static void clean(char *text)
@@ -164,7 +164,7 @@ static void print_whole(struct span letter)
     printf("event      %.*s\n", SPAN_FMT(event));
 }
 
-/* --- commands -------------------------------------------------------------------------------------------------------- */
+/* --- commands ------------------------------------------------------------------------------------------- */
 
 struct options {
     struct cmd_http_where where;

@@ -33,7 +33,7 @@ struct look {
     bool broken;      /* standard output does not take more */
 };
 
-/* --- one spool -------------------------------------------------------------------------------------------------------- */
+/* --- one spool ------------------------------------------------------------------------------------------ */
 
 static void on_damage(void *ctx, const struct fault *what)
 {
@@ -131,7 +131,7 @@ static int verify_one(const struct options *o, int parent, const char *path, con
     return verdict.damages > 0 ? EXIT_REFUSED : 0;
 }
 
-/* --- which ones ------------------------------------------------------------------------------------------------------ */
+/* --- which ones ----------------------------------------------------------------------------------------- */
 
 static int by_name(const void *a, const void *b)
 {

@@ -22,7 +22,7 @@
 #define COLUMNS_MAX 12
 #define ROWS_MAX 256
 
-/* --- tables ----------------------------------------------------------------------------------------------------------- */
+/* --- tables --------------------------------------------------------------------------------------------- */
 
 struct table {
     unsigned columns, rows;
@@ -70,7 +70,7 @@ static void table_print(const struct table *t, struct bytes *out)
     }
 }
 
-/* --- values in words ---------------------------------------------------------------------------------------------- */
+/* --- values in words ------------------------------------------------------------------------------------ */
 
 static void count_text(uint64_t n, char into[CELL])
 {
@@ -168,7 +168,7 @@ static struct span same_in(struct span array, const char *name)
     return (struct span){0};
 }
 
-/* --- the page ------------------------------------------------------------------------------------------------------- */
+/* --- the page ------------------------------------------------------------------------------------------- */
 
 static void put_agent(struct bytes *out, struct span status)
 {
@@ -328,7 +328,7 @@ static void put_page(struct bytes *out, struct span status, struct span before)
     put_inputs(out, status, before, before.at == NULL ? 0 : seconds);
 }
 
-/* --- the command ---------------------------------------------------------------------------------------------------- */
+/* --- the command ---------------------------------------------------------------------------------------- */
 
 struct options {
     struct cmd_http_where where;

@@ -28,7 +28,7 @@ const struct command *command_find(const char *name)
     return NULL;
 }
 
-/* --- mistakes ---------------------------------------------------------------------------------------------------- */
+/* --- mistakes ------------------------------------------------------------------------------------------- */
 
 int command_mistake(const struct command *c, const char *format, ...)
 {
@@ -81,7 +81,7 @@ static void mistaken(const struct command *c, bool value_missing, char **argv)
         (void)command_mistake(c, "unknown option -%c", optopt);
 }
 
-/* --- options ----------------------------------------------------------------------------------------------------- */
+/* --- options -------------------------------------------------------------------------------------------- */
 
 /* Which line getopt is in the middle of. */
 static char **current;
@@ -128,7 +128,7 @@ int command_next(const struct command *c, int argc, char **argv, const char **re
     return COMMAND_MISTAKE;
 }
 
-/* --- help -------------------------------------------------------------------------------------------------------- */
+/* --- help ----------------------------------------------------------------------------------------------- */
 
 /* Columns that a UTF-8 text takes, as far as ours do. */
 static unsigned width_of(const char *text, size_t len)

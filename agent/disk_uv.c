@@ -184,7 +184,7 @@ struct spool_vfs disk_uv_vfs(struct disk_uv *d)
     return disk_uv_vfs_for(&d->dir_fd);
 }
 
-/* --- host ------------------------------------------------------------------------------------------------ */
+/* --- host ----------------------------------------------------------------------------------------------- */
 
 /* One trip to the pool; kept for reuse, since a busy spool makes two thousand a second. */
 struct disk_work {

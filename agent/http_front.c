@@ -20,7 +20,7 @@ static uint64_t now_us(const struct http_front *f)
     return clock_mono_us(&f->clock);
 }
 
-/* --- closing a connection -------------------------------------------------------------------------------------------- */
+/* --- closing a connection ------------------------------------------------------------------------------- */
 
 static void front_maybe_closed(struct http_front *f)
 {
@@ -53,7 +53,7 @@ void http_conn_close(struct http_conn *c)
     uv_close(&c->io.handle, on_conn_closed);
 }
 
-/* --- deadlines -------------------------------------------------------------------------------------------------------- */
+/* --- deadlines ------------------------------------------------------------------------------------------ */
 
 static void on_sweep(uv_timer_t *timer)
 {
@@ -113,7 +113,7 @@ static void conn_set_deadline(struct http_conn *c)
     c->message = message;
 }
 
-/* --- reading ----------------------------------------------------------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------------------------------------- */
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
@@ -239,7 +239,7 @@ static void conn_pump(struct http_conn *c)
         http_conn_flush_soon(c);
 }
 
-/* --- writing ----------------------------------------------------------------------------------------------------------- */
+/* --- writing -------------------------------------------------------------------------------------------- */
 
 static void linger(struct http_conn *c)
 {
@@ -382,7 +382,7 @@ void http_conn_flush_soon(struct http_conn *c)
         flush_soon(c->front->flushes, &c->flusher);
 }
 
-/* --- accepting --------------------------------------------------------------------------------------------------------- */
+/* --- accepting ------------------------------------------------------------------------------------------ */
 
 static struct http_conn *longest_idle(struct http_front *f)
 {
@@ -465,7 +465,7 @@ static void on_connection(uv_stream_t *stream, int status)
     conn_pump(c);
 }
 
-/* --- life -------------------------------------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------------------------- */
 
 enum err http_front_bind(struct http_front *f, const char *name, const struct config_listen *where,
                          const struct config_socket *socket, const struct http_limits *limits, struct fault *why)

@@ -71,8 +71,7 @@ static struct input_dgram *of(const struct input *in)
 
 static void go_on(struct input_dgram *d);
 
-/* --- batches
- * -------------------------------------------------------------------------------------------------- */
+/* --- batches -------------------------------------------------------------------------------------------- */
 
 static struct dgram_batch *batch_take(struct input_dgram *d)
 {
@@ -147,8 +146,7 @@ static void batch_offer(struct dgram_batch *b)
         d->waiting = b;
 }
 
-/* --- reading
- * -------------------------------------------------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------------------------------------- */
 
 static void reject(struct input_dgram *d, enum api_reject reason, uint64_t count)
 {
@@ -258,8 +256,7 @@ static unsigned receive_turn(struct input_dgram *d, bool *ret_all)
     return total;
 }
 
-/* --- when to look
- * ------------------------------------------------------------------------------------------------ */
+/* --- when to look --------------------------------------------------------------------------------------- */
 
 static void on_readable(uv_poll_t *poll, int status, int events);
 
@@ -312,9 +309,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
         go_on(d);
 }
 
-/* --- life
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- life ----------------------------------------------------------------------------------------------- */
 
 /* The kernel doubles what it is asked for, to pay for its own bookkeeping, and says the doubled number. */
 static void set_buffer(struct input_dgram *d)

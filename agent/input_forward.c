@@ -25,8 +25,7 @@
 #define MEMBERS_MAX 256
 #define SCRATCH_KEPT (1u << 20)
 
-/* --- the handshake
- * ---------------------------------------------------------------------------------------------- */
+/* --- the handshake -------------------------------------------------------------------------------------- */
 
 static bool shared_key_wanted(const struct stream_conn *c)
 {
@@ -93,8 +92,7 @@ static enum stream_step take_ping(struct stream_conn *c, const struct forward_pi
     return err == OK ? STREAM_MORE : STREAM_END;
 }
 
-/* --- entries to events
- * ---------------------------------------------------------------------------------------------- */
+/* --- entries to events ---------------------------------------------------------------------------------- */
 
 static enum api_reject reason_of(enum forward_refusal refusal)
 {
@@ -236,9 +234,7 @@ static bool take_entry(struct stream_conn *c, const struct forward_entry *entry,
     return large;
 }
 
-/* --- chunks
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- chunks --------------------------------------------------------------------------------------------- */
 
 static void append_ack(struct stream_conn *c, const struct forward_message *m)
 {
@@ -316,9 +312,7 @@ void forward_done(struct stream_conn *c, struct stream_batch *b)
     flush_soon(flushes, &c->flusher);
 }
 
-/* --- messages
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- messages ------------------------------------------------------------------------------------------- */
 
 /* The message's entries, as many as one batch should hold; the rest goes into the next. So slices of a
  * message may be durable while its acknowledgement is not due yet; should it come again then, its ids are the

@@ -41,7 +41,7 @@ struct http_exchange {
 
 static void on_offer_done(struct intake_offer *offer, enum api_condition condition, const char *text);
 
-/* --- exchanges ---------------------------------------------------------------------------------------------------- */
+/* --- exchanges ------------------------------------------------------------------------------------------ */
 
 static struct http_exchange *exchange_take(struct input_http *in, struct http_conn *c, uint64_t handle)
 {
@@ -102,7 +102,7 @@ static void exchange_release(struct http_exchange *e)
     in->spare_count++;
 }
 
-/* --- answers ------------------------------------------------------------------------------------------------------ */
+/* --- answers -------------------------------------------------------------------------------------------- */
 
 static void respond(struct http_exchange *e, const struct api_answer *a)
 {
@@ -157,7 +157,7 @@ static void on_offer_done(struct intake_offer *offer, enum api_condition conditi
     finish(e, condition, text);
 }
 
-/* --- requests ------------------------------------------------------------------------------------------------------ */
+/* --- requests ------------------------------------------------------------------------------------------- */
 
 static const char *decode_body(struct http_exchange *e, enum err *err)
 {
@@ -209,7 +209,7 @@ static bool own_body(struct http_exchange *e)
     return r->body.at != NULL;
 }
 
-/* --- requests that only the upstream can answer ------------------------------------------------------------------- */
+/* --- requests that only the upstream can answer --------------------------------------------------------- */
 
 static void answer_now(struct http_exchange *e, const struct api_answer *a)
 {
@@ -485,7 +485,7 @@ static void on_front_closed(struct http_front *f)
     input_gone(&in->input);
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------------ */
+/* --- life ----------------------------------------------------------------------------------------------- */
 
 static const struct http_front_use use = {.request = on_request, .gone = on_gone, .closed = on_front_closed};
 

@@ -28,8 +28,7 @@ static uint64_t now_us(const struct input_stream *in)
     return clock_mono_us(&in->input.agent->clock);
 }
 
-/* --- accepting
- * ------------------------------------------------------------------------------------------------ */
+/* --- accepting ------------------------------------------------------------------------------------------ */
 
 static void on_connection(uv_poll_t *poll, int status, int events);
 
@@ -155,8 +154,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
     stream_accept_again(in);
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------------------------- */
 
 static enum err bind_stream(struct agent *a, const struct config_input *config, struct input **ret,
                             struct fault *why)

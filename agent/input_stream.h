@@ -137,8 +137,7 @@ struct input_stream {
     struct log_limit accept_limit, denied_limit, fault_limit;
 };
 
-/* --- for the two protocols (input_lines.c, input_forward.c)
- * ----------------------------------------------------- */
+/* --- for the two protocols (input_lines.c, input_forward.c) --------------------------------------------- */
 
 enum stream_step lines_take(struct stream_conn *c, struct span *piece);
 void lines_eof(struct stream_conn *c);
@@ -151,8 +150,7 @@ void forward_done(struct stream_conn *c, struct stream_batch *b);
 /* Does what this batch waits for still wait itself? */
 bool forward_waits(struct stream_batch *b);
 
-/* --- what they use (input_stream_conn.c)
- * ---------------------------------------------------------------------------- */
+/* --- what they use (input_stream_conn.c) ---------------------------------------------------------------- */
 
 /* The batch that is being filled. */
 struct stream_batch *stream_open(struct stream_conn *c);
@@ -165,8 +163,7 @@ void stream_reject(struct stream_conn *c, enum api_reject reason, uint64_t count
 /* A fault of the peer, for a person: at most one line in a while per input. */
 void stream_complain(struct stream_conn *c, enum log_level level, const char *what);
 
-/* --- for input_stream.c
- * ------------------------------------------------------------------------------------------------ */
+/* --- for input_stream.c --------------------------------------------------------------------------------- */
 
 void stream_conn_begin(struct input_stream *in, int fd, pid_t pid, uid_t uid);
 /* Polls for what the connection wants now. */

@@ -23,8 +23,7 @@ static void conn_settle(struct stream_conn *c);
 static void offer_open(struct stream_conn *c);
 static void on_ready(uv_poll_t *poll, int status, int events);
 
-/* --- batches
- * -------------------------------------------------------------------------------------------------- */
+/* --- batches -------------------------------------------------------------------------------------------- */
 
 struct stream_batch *stream_open(struct stream_conn *c)
 {
@@ -134,8 +133,7 @@ static void offer_open(struct stream_conn *c)
     }
 }
 
-/* --- what was read
- * ---------------------------------------------------------------------------------------------- */
+/* --- what was read -------------------------------------------------------------------------------------- */
 
 static void block_release(struct stream_conn *c)
 {
@@ -242,8 +240,7 @@ static void read_some(struct stream_conn *c)
     conn_settle(c);
 }
 
-/* --- answers
- * ---------------------------------------------------------------------------------------------------- */
+/* --- answers -------------------------------------------------------------------------------------------- */
 
 static size_t out_left(const struct stream_conn *c)
 {
@@ -346,8 +343,7 @@ static void end_step(struct stream_conn *c)
     (void)shutdown(c->fd, SHUT_WR);
 }
 
-/* --- what next
- * ------------------------------------------------------------------------------------------------------ */
+/* --- what next ------------------------------------------------------------------------------------------ */
 
 static bool wants_to_read(const struct stream_conn *c)
 {
@@ -439,9 +435,7 @@ bool stream_conn_idle(const struct stream_conn *c)
     return quiet && recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- life ----------------------------------------------------------------------------------------------- */
 
 void stream_conn_begin(struct input_stream *in, int fd, pid_t pid, uid_t uid)
 {

@@ -16,7 +16,7 @@
  * nothing to tell: it is asked again now and then. */
 #define ROOM_RETRY_MS 100
 
-/* --- 1. outputs and rendering ----------------------------------------------------------------------------- */
+/* --- 1. outputs and rendering --------------------------------------------------------------------------- */
 
 static void refuse(struct intake_offer *o, unsigned index, enum api_reject reason, const char *text)
 {
@@ -109,7 +109,7 @@ static bool place_items(struct intake *in, struct intake_offer *o)
     return any;
 }
 
-/* --- 5. answers --------------------------------------------------------------------------------------------- */
+/* --- 5. answers ----------------------------------------------------------------------------------------- */
 
 static void leave_room_queue(struct intake *in, struct intake_offer *o)
 {
@@ -143,7 +143,7 @@ void intake_turn(struct intake *in)
     }
 }
 
-/* --- 3. repeats --------------------------------------------------------------------------------------------- */
+/* --- 3. repeats ----------------------------------------------------------------------------------------- */
 
 /* Each output has stored what it has stored: after a crash between two outputs' commits a repeat must reach the one
  * that lacks it. So the memory goes by output and id. */
@@ -189,7 +189,7 @@ static bool conflicts(struct intake *in, const struct intake_offer *o)
     return false;
 }
 
-/* --- 2. and 4. room, append, wait ------------------------------------------------------------------------------ */
+/* --- 2. and 4. room, append, wait ----------------------------------------------------------------------- */
 
 static enum err room_everywhere(const struct intake_offer *o, const char **ret_text)
 {

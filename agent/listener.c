@@ -37,7 +37,7 @@ static enum err open_socket(int family, int type, const char *where, int *ret, s
     return OK;
 }
 
-/* --- TCP, UDP -------------------------------------------------------------------------------------------------- */
+/* --- TCP, UDP ------------------------------------------------------------------------------------------- */
 
 static void describe_inet(struct listener *l)
 {
@@ -97,7 +97,7 @@ static enum err bind_inet(struct listener *l, const struct config_listen *where,
     return OK;
 }
 
-/* --- Unix ------------------------------------------------------------------------------------------------------ */
+/* --- Unix ----------------------------------------------------------------------------------------------- */
 
 /* A socket file that nobody serves is removed. */
 static enum err clear_stale(const char *path, const struct sockaddr_un *address, int type, struct fault *why)
@@ -184,7 +184,7 @@ static bool inherit(struct listener *l, const char *name, int type)
     return true;
 }
 
-/* --- sharing across a reload ------------------------------------------------------------------------------------- */
+/* --- sharing across a reload ---------------------------------------------------------------------------- */
 
 static struct listener *lent_first;
 

@@ -34,7 +34,7 @@ struct orphans {
     unsigned count;
 };
 
-/* --- in the pool --------------------------------------------------------------------------------------------------- */
+/* --- in the pool ---------------------------------------------------------------------------------------- */
 
 /* A name that an output can have: the rest (lost+found, a dot) is no business of ours. */
 static bool could_be_output(const char *name)
@@ -115,7 +115,7 @@ static void on_look(uv_work_t *work)
     (void)closedir(dir);
 }
 
-/* --- on the loop --------------------------------------------------------------------------------------------------- */
+/* --- on the loop ---------------------------------------------------------------------------------------- */
 
 static bool known(const struct orphans *o, const char *name)
 {

@@ -20,7 +20,7 @@
 
 #define LEAVE_US (2 * US_PER_S) /* what is in flight when a reload puts an output away has so long to end */
 
-/* --- the core's wishes -------------------------------------------------------------------------------------- */
+/* --- the core's wishes ---------------------------------------------------------------------------------- */
 
 struct encode_work {
     uv_work_t req; /* .data == this work */
@@ -177,7 +177,7 @@ void output_host_turn(struct output_host *h)
         output_host_close(h);
 }
 
-/* --- the spool's notes ------------------------------------------------------------------------------------------ */
+/* --- the spool's notes ---------------------------------------------------------------------------------- */
 
 static void on_opened(struct output_host *h)
 {
@@ -239,7 +239,7 @@ static void on_note(void *ctx, const struct spool_note *note)
     output_host_touch(h);
 }
 
-/* --- room --------------------------------------------------------------------------------------------------------- */
+/* --- room ----------------------------------------------------------------------------------------------- */
 
 enum err output_host_room(struct output_host *h, unsigned count, uint64_t bytes, const char **ret_text)
 {
@@ -281,7 +281,7 @@ static void spool_settings(const struct config *all, const struct config_output 
                                                                                : CACHES_BYTES / all->output_count;
 }
 
-/* --- life ---------------------------------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------------------------- */
 
 enum err output_host_new(struct agent *a, struct config_edition *edition, const struct config_output *config,
                          struct output_host **ret, struct fault *why)

@@ -14,7 +14,7 @@
 #define NONCE_MARK "@NONCE@"
 #define NONCE_BYTES 16
 
-/* --- GET / ------------------------------------------------------------------------------------------------------ */
+/* --- GET / ---------------------------------------------------------------------------------------------- */
 
 static void make_nonce(const struct agent *a, char nonce[2 * NONCE_BYTES + 1])
 {
@@ -66,7 +66,7 @@ void page_get(struct agent *a, struct bytes *scratch, struct http_conn *c, const
         http_conn_flush_soon(c);
 }
 
-/* --- GET /page.json --------------------------------------------------------------------------------------------- */
+/* --- GET /page.json ------------------------------------------------------------------------------------- */
 
 static enum err put_series(struct bytes *out, const char *name, const struct tally *t, uint64_t now_s, unsigned count,
                            uint64_t (*at)(const struct tally *t, uint64_t now_s, unsigned ago))

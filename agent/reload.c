@@ -42,7 +42,7 @@ struct plan {
     unsigned output_count, input_count;
 };
 
-/* --- words ------------------------------------------------------------------------------------------------------- */
+/* --- words ---------------------------------------------------------------------------------------------- */
 
 /* The answer is bounded: by the report, which is, and by the names of what is configured. */
 static void say(struct reload *r, const char *text)
@@ -124,7 +124,7 @@ static void give_up(struct reload *r)
     finish(r, 503);
 }
 
-/* --- the plan ------------------------------------------------------------------------------------------------------ */
+/* --- the plan ------------------------------------------------------------------------------------------- */
 
 static bool has_input(const struct plan *p, const struct input *in)
 {
@@ -278,7 +278,7 @@ static void plan_undo(struct plan *p)
     }
 }
 
-/* --- the switch -------------------------------------------------------------------------------------------------- */
+/* --- the switch ----------------------------------------------------------------------------------------- */
 
 static void count_change(struct reload *r, const char *name, const char *what, bool *first)
 {
@@ -427,7 +427,7 @@ static void switch_over(struct reload *r, struct plan *p)
     r->phase = RELOAD_SETTLING;
 }
 
-/* --- the course ------------------------------------------------------------------------------------------------------ */
+/* --- the course ----------------------------------------------------------------------------------------- */
 
 static void on_load(uv_work_t *work)
 {

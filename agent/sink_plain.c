@@ -279,7 +279,7 @@ static void check_plain(struct sink_exchange *x)
 
 const struct sink_api sink_http = {"http", recognise_any, any_encoding, check_plain, answer_ok, refuse};
 
-/* --- all of them ----------------------------------------------------------------------------------------- */
+/* --- all of them ---------------------------------------------------------------------------------------- */
 
 const struct sink_api *const sink_apis[] = {&sink_cloudevents, &sink_honeycomb, &sink_langfuse, &sink_launchdarkly, &sink_monk,
                                             &sink_segops,      &sink_otlp,      &sink_http,     NULL};

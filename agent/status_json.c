@@ -94,7 +94,7 @@ static void moment(struct writer *w, const char *name, uint64_t wall_ns)
     raw(w, "\"");
 }
 
-/* --- parts ------------------------------------------------------------------------------------------------------ */
+/* --- parts ---------------------------------------------------------------------------------------------- */
 
 static void agent_part(struct writer *w, const struct agent *a)
 {
@@ -235,7 +235,7 @@ static void output_part(struct writer *w, const struct agent *a, const struct ou
     close_(w, "}");
 }
 
-/* --- what is wrong ---------------------------------------------------------------------------------------------- */
+/* --- what is wrong -------------------------------------------------------------------------------------- */
 
 #define CERTIFICATE_WARN_S (14 * 86400)
 

@@ -48,7 +48,7 @@ const struct tally *tally_store_read(const struct tally_store *s)
     return &s->tally;
 }
 
-/* --- the file --------------------------------------------------------------------------------------------------- */
+/* --- the file ------------------------------------------------------------------------------------------- */
 
 /* All of it, or -1 with errno; a file of another length comes back as that length or one byte more than ours. */
 static ssize_t read_blob(int dir_fd, uint8_t *into, size_t room)
@@ -162,7 +162,7 @@ void tally_store_save_last(struct tally_store *s)
     report(s);
 }
 
-/* --- counting --------------------------------------------------------------------------------------------------- */
+/* --- counting ------------------------------------------------------------------------------------------- */
 
 /* An event may go to several outputs, and one of them may have it already: it counts once, with the first part that
  * keeps it. Parts hold their items in the order of the events. */

@@ -45,7 +45,7 @@ struct tap_view {
     unsigned output_count;
 };
 
-/* --- listeners ----------------------------------------------------------------------------------------------------- */
+/* --- listeners ------------------------------------------------------------------------------------------ */
 
 static void drop(struct agent *a, struct tap_listener *l)
 {
@@ -160,7 +160,7 @@ void tap_end(struct agent *a)
         end(a, CONTAINER_OF(a->tap->listeners.next, struct tap_listener, node));
 }
 
-/* --- one event ----------------------------------------------------------------------------------------------------- */
+/* --- one event ------------------------------------------------------------------------------------------ */
 
 /* A vendor's element has no `type`, but most have a member that says what it is. */
 static struct span type_of_body(struct span body)
@@ -267,7 +267,7 @@ static void show(struct agent *a, const struct tap_view *v)
     }
 }
 
-/* --- one offer -------------------------------------------------------------------------------------------------------- */
+/* --- one offer ------------------------------------------------------------------------------------------ */
 
 static const struct event *event_at(const struct api_exchange *x, unsigned index, unsigned *cursor)
 {

@@ -112,7 +112,7 @@ enum err tls_server_load(const struct config_tls_server *config, struct tls_cont
     return OK;
 }
 
-/* --- towards upstreams, and of commands ------------------------------------------------------------------------- */
+/* --- towards upstreams, and of commands ----------------------------------------------------------------- */
 
 static const char *const system_bundles[] = {
     "/etc/ssl/certs/ca-certificates.crt", /* Debian, Alpine */

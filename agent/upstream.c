@@ -34,7 +34,7 @@ static bool carries(const struct upstream_conn *c, const void *what)
     return c->batch == what && c->state != CONN_IDLE;
 }
 
-/* --- sending -------------------------------------------------------------------------------------------------------- */
+/* --- sending -------------------------------------------------------------------------------------------- */
 
 static void dispatch(struct upstream *u, struct batch *batch, struct upstream_pass *pass)
 {
@@ -114,7 +114,7 @@ void upstream_rebuild(struct upstream *u)
     abort_all(u, "the connection was given up: nothing moved for too long");
 }
 
-/* --- what became of it ------------------------------------------------------------------------------------------------ */
+/* --- what became of it ---------------------------------------------------------------------------------- */
 
 static void tell_reply(struct upstream *u, struct upstream_conn *c)
 {
@@ -166,7 +166,7 @@ void upstream_conn_ended(struct upstream *u, struct upstream_conn *c)
         u->gone(u->owner);
 }
 
-/* --- life ---------------------------------------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------------------------- */
 
 struct upstream *upstream_new(struct output_host *owner)
 {

@@ -32,7 +32,7 @@ static uint64_t now_us(const struct upstream_conn *c)
     return clock_mono_us(&upstream_conn_agent(c)->clock);
 }
 
-/* --- the end -------------------------------------------------------------------------------------------------------- */
+/* --- the end -------------------------------------------------------------------------------------------- */
 
 void upstream_conn_maybe_free(struct upstream_conn *c)
 {
@@ -135,7 +135,7 @@ void upstream_conn_enter(struct upstream_conn *c, enum conn_state state)
     ensure(r == 0);
 }
 
-/* --- the request ------------------------------------------------------------------------------------------------------ */
+/* --- the request ---------------------------------------------------------------------------------------- */
 
 static void add_part(struct upstream_conn *c, struct span s)
 {
@@ -237,7 +237,7 @@ static bool request_written(const struct upstream_conn *c)
     return c->part_at == c->part_count && uv_stream_get_write_queue_size((const uv_stream_t *)&c->tcp) == 0;
 }
 
-/* --- the answer -------------------------------------------------------------------------------------------------------- */
+/* --- the answer ----------------------------------------------------------------------------------------- */
 
 void upstream_conn_reply(const struct upstream_conn *c, struct api_reply *ret)
 {
@@ -320,7 +320,7 @@ static void plain_eof(struct upstream_conn *c, bool clean)
     }
 }
 
-/* --- bytes to the socket ------------------------------------------------------------------------------------------------ */
+/* --- bytes to the socket -------------------------------------------------------------------------------- */
 
 static void on_written(uv_write_t *req, int status)
 {
@@ -398,7 +398,7 @@ void upstream_conn_push(struct upstream_conn *c)
         push_plain(c);
 }
 
-/* --- bytes from the socket ---------------------------------------------------------------------------------------------- */
+/* --- bytes from the socket ------------------------------------------------------------------------------ */
 
 void upstream_conn_tls_failed(struct upstream_conn *c, enum err err, const char *text)
 {
@@ -485,7 +485,7 @@ int upstream_conn_read(struct upstream_conn *c)
     return uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
 }
 
-/* --- the beginning ---------------------------------------------------------------------------------------------------- */
+/* --- the beginning -------------------------------------------------------------------------------------- */
 
 struct upstream_conn *upstream_conn_open(struct upstream *u, struct batch *batch, struct upstream_pass *pass)
 {

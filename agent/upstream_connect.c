@@ -16,7 +16,7 @@
 
 #define KEEPALIVE_S 30
 
-/* --- TLS -------------------------------------------------------------------------------------------------------------- */
+/* --- TLS ------------------------------------------------------------------------------------------------ */
 
 void upstream_connect_handshake(struct upstream_conn *c)
 {
@@ -60,7 +60,7 @@ static void tunnel_stands(struct upstream_conn *c)
         upstream_conn_start(c);
 }
 
-/* --- the proxy --------------------------------------------------------------------------------------------------------- */
+/* --- the proxy ------------------------------------------------------------------------------------------ */
 
 void upstream_connect_proxy_in(struct upstream_conn *c, struct span in)
 {
@@ -108,7 +108,7 @@ static void ask_proxy(struct upstream_conn *c)
     upstream_conn_write(c, &buf, 1);
 }
 
-/* --- TCP, address after address ----------------------------------------------------------------------------------------- */
+/* --- TCP, address after address ------------------------------------------------------------------------- */
 
 static void tune_socket(struct upstream_conn *c)
 {

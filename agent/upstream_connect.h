@@ -17,7 +17,7 @@ void upstream_connect_proxy_in(struct upstream_conn *c, struct span in);
 /* Bytes were given to the session, in CONN_HANDSHAKE. */
 void upstream_connect_handshake(struct upstream_conn *c);
 
-/* --- what connecting needs of upstream_conn.c -------------------------------------------------------------------------- */
+/* --- what connecting needs of upstream_conn.c ----------------------------------------------------------- */
 
 struct agent;
 struct config_output;

@@ -102,8 +102,7 @@ static void fill_section(struct judge *j, const struct schema_key *keys, const c
             fill_key(j, key, type_names, yaml_child(node, key->name), base);
 }
 
-/* --- named things
- * ------------------------------------------------------------------------------------------- */
+/* --- named things --------------------------------------------------------------------------------------- */
 
 static void check_name(struct judge *j, const struct yaml_node *n)
 {
@@ -253,8 +252,7 @@ static void fill_routes(struct judge *j, const struct yaml_node *node)
     }
 }
 
-/* --- the whole
- * ------------------------------------------------------------------------------------------------ */
+/* --- the whole ------------------------------------------------------------------------------------------ */
 
 static void fill_top(struct judge *j, const struct yaml_node *root)
 {

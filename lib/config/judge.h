@@ -48,8 +48,7 @@ const struct yaml_node *judge_find(const struct yaml_node *n, const char *dotted
 /* Its position, or that of the nearest node above it which is there. */
 struct yaml_pos judge_pos(const struct yaml_node *n, const char *dotted);
 
-/* --- value.c and value_list.c: one scalar or small collection into its member
- * ------------------------------------------ */
+/* --- value.c and value_list.c: one scalar or small collection into its member --------------------------- */
 
 /* Reads `node` by its row into the struct at `base`. Reports what is wrong. */
 void value_read(struct judge *j, const struct schema_key *key, const struct yaml_node *node, void *base);

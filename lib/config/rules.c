@@ -58,8 +58,7 @@ void rules_input(struct judge *j, struct config_input *in, const struct yaml_nod
         judge_fault_at(j, judge_pos(node, "forward.users"), "forward.users", "expected shared_key beside it");
 }
 
-/* --- routes
- * -------------------------------------------------------------------------------------------------- */
+/* --- routes --------------------------------------------------------------------------------------------- */
 
 static void unknown_name(struct judge *j, struct yaml_pos pos, const char *below, const char *kind,
                          const char *name, const char *const *names)
@@ -161,8 +160,7 @@ void rules_routes(struct judge *j, const struct yaml_node *root)
     }
 }
 
-/* --- addresses
- * ------------------------------------------------------------------------------------------------- */
+/* --- addresses ------------------------------------------------------------------------------------------ */
 
 struct place {
     const struct config_listen *listen;

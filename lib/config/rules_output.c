@@ -81,8 +81,7 @@ static void rule_partition(struct judge *j, struct config_output *o, const struc
         judge_fault_at(j, pos, "partition", "expected project/environment, not \"%.60s\"", o->partition);
 }
 
-/* --- headers
- * --------------------------------------------------------------------------------------------------- */
+/* --- headers -------------------------------------------------------------------------------------------- */
 
 struct reserved {
     const char *name;
@@ -178,8 +177,7 @@ static void rule_merge_headers(struct judge *j, struct config_output *o, const s
     o->credentials.headers = all + own;
 }
 
-/* --- batches and limits
- * ----------------------------------------------------------------------------------------- */
+/* --- batches and limits --------------------------------------------------------------------------------- */
 
 /* What each api takes besides none, and what `auto` means; the first two of enum config_compression apart. */
 static const struct {
@@ -259,8 +257,7 @@ static void rule_retry(struct judge *j, struct config_output *o, const struct ya
         o->retry.initial_us = o->retry.max_us;
 }
 
-/* --- TLS, spool, options
- * ------------------------------------------------------------------------------------------ */
+/* --- TLS, spool, options -------------------------------------------------------------------------------- */
 
 static void rule_tls(struct judge *j, struct config_output *o, const struct yaml_node *node)
 {

@@ -140,8 +140,7 @@ const char *schema_nearest(const char *name, const char *const *names)
     return best;
 }
 
-/* --- the table as a manual needs it
- * -------------------------------------------------------------------------- */
+/* --- the table as a manual needs it --------------------------------------------------------------------- */
 
 struct walk {
     void (*row)(void *ctx, const struct schema_row *row);

@@ -19,7 +19,7 @@ void tally_init(struct tally *t)
     memset(t, 0, sizeof *t);
 }
 
-/* --- types -------------------------------------------------------------------------------------------------- */
+/* --- types ---------------------------------------------------------------------------------------------- */
 
 /* Cut at TALLY_NAME_BYTES, but never within a UTF-8 character. */
 static void set_name(struct tally_type *c, struct span type)
@@ -142,7 +142,7 @@ unsigned tally_top(const struct tally *t, uint64_t now_s, struct tally_type *int
     return count;
 }
 
-/* --- subjects ----------------------------------------------------------------------------------------------- */
+/* --- subjects ------------------------------------------------------------------------------------------- */
 
 static void add_subject(struct tally_subjects *s, uint64_t hash)
 {
@@ -202,7 +202,7 @@ uint64_t tally_subjects_week(const struct tally *t, uint64_t now_s)
     return unite(t->kept.days, TALLY_DAYS, now_s / DAY_S);
 }
 
-/* --- volume ------------------------------------------------------------------------------------------------- */
+/* --- volume --------------------------------------------------------------------------------------------- */
 
 static void add_volume(struct tally_kept *k, uint32_t count, uint64_t now_s)
 {
@@ -283,7 +283,7 @@ void tally_add(struct tally *t, struct span type, struct span subject, uint32_t 
     tally_end(&turn);
 }
 
-/* --- the blob ----------------------------------------------------------------------------------------------- */
+/* --- the blob ------------------------------------------------------------------------------------------- */
 
 struct head {
     uint64_t magic;

@@ -27,8 +27,7 @@ static struct batch *oldest_open(const struct output *o)
     return list_empty(&o->opens) ? NULL : CONTAINER_OF(o->opens.next, struct batch, link);
 }
 
-/* --- closing
- * ------------------------------------------------------------------------------------------------ */
+/* --- closing -------------------------------------------------------------------------------------------- */
 
 static void close_batch(struct output *o, struct batch *b)
 {
@@ -105,8 +104,7 @@ void fill_close_due(struct output *o)
     }
 }
 
-/* --- reading
- * ------------------------------------------------------------------------------------------------ */
+/* --- reading -------------------------------------------------------------------------------------------- */
 
 static uint64_t raw_max(struct output *o)
 {
@@ -264,8 +262,7 @@ void fill_read(struct output *o)
         check_window(o);
 }
 
-/* --- assigning
- * ---------------------------------------------------------------------------------------------- */
+/* --- assigning ------------------------------------------------------------------------------------------ */
 
 /* Assigned, not settled, and neither held nor overtaken. */
 static unsigned ahead(const struct output *o)
@@ -322,8 +319,7 @@ void fill_assign(struct output *o)
         o->more = true; /* reading may go on */
 }
 
-/* --- putting back
- * --------------------------------------------------------------------------------------------- */
+/* --- putting back --------------------------------------------------------------------------------------- */
 
 static void put_back(struct output *o, struct batch *b)
 {

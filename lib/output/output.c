@@ -103,8 +103,7 @@ struct api_settings *output_api_settings(struct output *o)
     return &o->config.api;
 }
 
-/* --- in
- * ------------------------------------------------------------------------------------------------------ */
+/* --- in ------------------------------------------------------------------------------------------------- */
 
 enum err output_room(const struct output *o, unsigned count, uint64_t bytes)
 {
@@ -245,8 +244,7 @@ void output_note(struct output *o, const struct spool_note *note)
     }
 }
 
-/* --- the step
- * ------------------------------------------------------------------------------------------------ */
+/* --- the step ------------------------------------------------------------------------------------------- */
 
 static size_t list_memory(const struct list *head)
 {
@@ -372,8 +370,7 @@ uint64_t output_wake_us(const struct output *o)
     return o->wake_us;
 }
 
-/* --- steering
- * -------------------------------------------------------------------------------------------------- */
+/* --- steering ------------------------------------------------------------------------------------------- */
 
 void output_pause(struct output *o)
 {
@@ -446,8 +443,7 @@ bool output_idle(const struct output *o)
     return o->in_flight == 0 && o->encoding == 0 && o->loading == 0 && !o->probe_out;
 }
 
-/* --- shared
- * ------------------------------------------------------------------------------------------------------ */
+/* --- shared --------------------------------------------------------------------------------------------- */
 
 struct batch *output_batch_take(struct output *o)
 {

@@ -115,7 +115,7 @@ uint64_t output_mark(const struct output *o);
 bool output_settled_to(const struct output *o, uint64_t mark);
 bool output_idle(const struct output *o); /* no batch in flight or encoding: the shell may close the spool */
 
-/* --- sight ------------------------------------------------------------------------------------------------ */
+/* --- sight ---------------------------------------------------------------------------------------------- */
 
 enum output_state { OUT_OK, OUT_RETRYING, OUT_HELD, OUT_FULL, OUT_PAUSED, OUT_QUOTA, OUT_FAILED, OUT_STATES };
 extern const char *const output_state_names[OUT_STATES];

@@ -22,8 +22,7 @@ void settle_decide(struct output *o, struct batch *b)
     o->decided = true;
 }
 
-/* --- building the spool's view
- * --------------------------------------------------------------------------------- */
+/* --- building the spool's view -------------------------------------------------------------------------- */
 
 struct plan {
     struct spool_outcome outcome;
@@ -150,8 +149,7 @@ static void plan_build(struct output *o, struct batch *b, struct plan *p)
     plan_children(o, b, p);
 }
 
-/* --- carrying it out
- * ---------------------------------------------------------------------------------------------- */
+/* --- carrying it out ------------------------------------------------------------------------------------ */
 
 static void tell_deaths(struct output *o, const struct batch *b, const struct plan *p)
 {

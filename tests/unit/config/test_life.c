@@ -103,8 +103,7 @@ Test(secret, references_cannot_bring_in_without_end)
     free(text);
 }
 
-/* --- reload
- * ------------------------------------------------------------------------------------------------- */
+/* --- reload --------------------------------------------------------------------------------------------- */
 
 static const char base[] =
     "agent: { name: n }\nadmin: { listen: 127.0.0.1:1 }\n"
@@ -210,8 +209,7 @@ Test(reload, names_what_waits_for_the_next_start)
     config_free(b);
 }
 
-/* --- bounds
- * --------------------------------------------------------------------------------------------------- */
+/* --- bounds --------------------------------------------------------------------------------------------- */
 
 Test(bounds, are_the_sums_of_what_is_configured)
 {
@@ -256,8 +254,7 @@ Test(bounds, are_printed_for_people)
     cr_expect_str_eq(bounds_text(UINT64_C(8) << 30, text, sizeof text), "8GiB");
 }
 
-/* --- the files that are shipped
- * ---------------------------------------------------------------------------------- */
+/* --- the files that are shipped ------------------------------------------------------------------------- */
 
 static const char *any_variable(void *ctx, const char *name)
 {

@@ -258,8 +258,7 @@ void fake_corrupt(struct spool *s, uint64_t seq)
     note(s, NOTE_LOST, no);
 }
 
-/* --- lib/spool/spool.h
- * ---------------------------------------------------------------------------------------- */
+/* --- lib/spool/spool.h ---------------------------------------------------------------------------------- */
 
 enum spool_state spool_state(const struct spool *s)
 {

@@ -10,8 +10,7 @@
 #include "lib/output/output.h"
 #include "tests/unit/output/rig_api.h"
 
-/* --- the spool
- * ------------------------------------------------------------------------------------------------ */
+/* --- the spool ------------------------------------------------------------------------------------------ */
 
 enum fake_fate { FAKE_PENDING, FAKE_DELIVERED, FAKE_DEAD, FAKE_DROPPED };
 
@@ -46,8 +45,7 @@ void fake_expire(struct spool *s, uint64_t seq);          /* an unassigned one *
 void fake_set_window(struct spool *s, uint64_t seqs);
 void fake_set_state(struct spool *s, enum spool_state state);
 
-/* --- the rig
- * -------------------------------------------------------------------------------------------------- */
+/* --- the rig -------------------------------------------------------------------------------------------- */
 
 struct rig_sent {
     struct batch *batch;

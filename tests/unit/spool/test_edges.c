@@ -29,8 +29,7 @@ static void teardown(void)
 
 TestSuite(spool_edges, .init = setup, .fini = teardown, .timeout = 120);
 
-/* --- no allocation per event
- * ---------------------------------------------------------------------------------- */
+/* --- no allocation per event ---------------------------------------------------------------------------- */
 
 #if !defined(__SANITIZE_ADDRESS__) && defined(__GLIBC__) && !defined(__clang__)
 #define COUNTS_ALLOCATIONS 1
@@ -87,8 +86,7 @@ Test(spool_edges, append_commit_and_answer_allocate_nothing)
 }
 #endif
 
-/* --- calls at the wrong moment
- * --------------------------------------------------------------------------------- */
+/* --- calls at the wrong moment -------------------------------------------------------------------------- */
 
 static void on_request_done(void *ctx, enum err err, uint64_t count, const struct fault *why)
 {
@@ -176,8 +174,7 @@ Test(spool_edges, a_request_for_letters_ends_when_the_spool_does)
     b.spool = NULL;
 }
 
-/* --- limits
- * ----------------------------------------------------------------------------------------------------- */
+/* --- limits --------------------------------------------------------------------------------------------- */
 
 /* STATE must have room for all that is open: beyond that no batch is cut until one has ended. */
 Test(spool_edges, batches_are_refused_when_state_could_not_hold_them)
@@ -294,8 +291,7 @@ Test(spool_edges, many_segments_are_found_again_in_order)
     cr_assert_leq(bench_ledger(&b).segments, 3);
 }
 
-/* --- damage where it is rare
- * ------------------------------------------------------------------------------------ */
+/* --- damage where it is rare ---------------------------------------------------------------------------- */
 
 static struct {
     unsigned damages;

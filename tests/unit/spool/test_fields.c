@@ -17,8 +17,7 @@ static const uint64_t edges[] = {
     0, 1, 2, 7, 200, 65535, SEQ_MAX - 1, SEQ_MAX, SEQ_MAX + 1, UINT64_MAX - 1, UINT64_MAX};
 #define EDGES (sizeof edges / sizeof edges[0])
 
-/* --- ops
- * ------------------------------------------------------------------------------------------------------ */
+/* --- ops ------------------------------------------------------------------------------------------------ */
 
 static void put_op(unsigned kind, struct bytes *to)
 {
@@ -200,8 +199,7 @@ Test(spool_fields, a_number_longer_than_its_type_is_none)
     cr_assert_eq(at, over);
 }
 
-/* --- frames
- * --------------------------------------------------------------------------------------------------- */
+/* --- frames --------------------------------------------------------------------------------------------- */
 
 static uint8_t frame_buffer[4096];
 
@@ -290,8 +288,7 @@ Test(spool_fields, events_never_reach_beyond_their_frame)
     cr_assert_not(frame_events_check(span_of(payload, len), 10, 3, NULL), "too many partitions");
 }
 
-/* --- headers
- * -------------------------------------------------------------------------------------------------- */
+/* --- headers -------------------------------------------------------------------------------------------- */
 
 Test(spool_fields, segment_headers_are_held_to_their_bounds)
 {
@@ -366,8 +363,7 @@ Test(spool_fields, format_files_are_held_to_their_bounds)
     cr_assert_eq(format_decode(span_of(raw, sizeof raw), &back, &why), ERR_CORRUPT, "zeros");
 }
 
-/* --- a whole spool
- * -------------------------------------------------------------------------------------------- */
+/* --- a whole spool -------------------------------------------------------------------------------------- */
 
 static struct bench b;
 

@@ -24,8 +24,7 @@ static void teardown(void)
 
 TestSuite(spool_options, .init = setup, .fini = teardown);
 
-/* --- wipe_recycled
- * ------------------------------------------------------------------------------------------ */
+/* --- wipe_recycled -------------------------------------------------------------------------------------- */
 
 /* Bytes of events that an unused file still holds, after enough traffic for files to be used again. */
 static unsigned old_bytes(bool wipe)
@@ -64,8 +63,7 @@ Test(spool_options, files_are_not_wiped_unasked)
     cr_assert_gt(old_bytes(false), 10000);
 }
 
-/* --- strict_identity
- * ---------------------------------------------------------------------------------------- */
+/* --- strict_identity ------------------------------------------------------------------------------------ */
 
 /* The number of open batches that a power failure leaves, right after one was said to be ready to be sent. */
 static unsigned identities_kept(enum spool_durability mode, bool strict)
@@ -107,8 +105,7 @@ Test(spool_options, an_identity_that_is_not_strict_may_go_with_the_power)
     cr_assert_eq(identities_kept(SPOOL_INTERVAL, false), 0);
 }
 
-/* --- require_local_fs
- * --------------------------------------------------------------------------------------- */
+/* --- require_local_fs ----------------------------------------------------------------------------------- */
 
 Test(spool_options, a_file_system_that_keeps_no_promises_is_warned_of)
 {
@@ -170,8 +167,7 @@ Test(spool_options, an_unknown_file_system_is_no_reason_to_stop)
     cr_assert_eq(bench_open(&b), SPOOL_OK);
 }
 
-/* --- scrub
- * ---------------------------------------------------------------------------------------------------- */
+/* --- scrub ---------------------------------------------------------------------------------------------- */
 
 /* A backlog of three segments, of which only the newest bytes are in memory. */
 static void backlog(void)
@@ -259,8 +255,7 @@ Test(spool_options, nobody_scrubs_unasked)
     cr_assert_eq(bench_ledger(&b).gaps, 0);
 }
 
-/* --- reading a backlog
- * ---------------------------------------------------------------------------------------- */
+/* --- reading a backlog ---------------------------------------------------------------------------------- */
 
 Test(spool_options, a_cold_reader_reads_ahead_and_leaves_nothing_behind)
 {
@@ -296,8 +291,7 @@ Test(spool_options, a_reading_that_does_not_check_out_is_done_again)
     }
 }
 
-/* --- how old the oldest is
- * ------------------------------------------------------------------------------------ */
+/* --- how old the oldest is ------------------------------------------------------------------------------ */
 
 Test(spool_options, the_oldest_event_is_as_old_as_it_is)
 {
@@ -367,8 +361,7 @@ Test(spool_options, ages_may_be_learnt_later_and_go_back)
     cr_assert_eq(ages_of(&a, 5000), 3 * HOUR_NS);
 }
 
-/* --- max_age
- * -------------------------------------------------------------------------------------------------- */
+/* --- max_age -------------------------------------------------------------------------------------------- */
 
 Test(spool_options, a_trickle_expires_too)
 {
@@ -414,8 +407,7 @@ Test(spool_options, ages_never_fill_the_quota_with_empty_files)
     cr_assert_leq(b.fs.allocated_max, 4 * BENCH_MIB);
 }
 
-/* --- whose directory is it
- * ------------------------------------------------------------------------------------ */
+/* --- whose directory is it ------------------------------------------------------------------------------ */
 
 Test(spool_options, a_format_file_of_another_spool_is_not_believed)
 {
@@ -436,8 +428,7 @@ Test(spool_options, a_format_file_of_another_spool_is_not_believed)
     cr_assert_eq(bench_drain(&b), 5);
 }
 
-/* --- quotas
- * --------------------------------------------------------------------------------------------------- */
+/* --- quotas --------------------------------------------------------------------------------------------- */
 
 /* Letters, one by one, until there is no room for another. */
 static unsigned letters_that_fit(uint64_t max_bytes)

@@ -149,8 +149,7 @@ START_MATRIX(stat_eio, MEMFS_STAT, EIO)
 START_MATRIX(pread_eio, MEMFS_PREAD, EIO)
 START_MATRIX(pread_eintr, MEMFS_PREAD, EINTR)
 
-/* --- what else lies in the directory
- * ---------------------------------------------------------------------------- */
+/* --- what else lies in the directory -------------------------------------------------------------------- */
 
 Test(spool_start, strange_names_are_left_alone_and_told_once)
 {
@@ -205,8 +204,7 @@ Test(spool_start, two_files_that_both_claim_a_place_are_told_apart)
     cr_assert_eq(bench_drain(&b), 300);
 }
 
-/* --- frames of events and letters
- * -------------------------------------------------------------------------------- */
+/* --- frames of events and letters ----------------------------------------------------------------------- */
 
 Test(spool_start, partitions_versions_and_sizes_come_back_as_they_were)
 {
