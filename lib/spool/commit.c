@@ -369,10 +369,26 @@ struct segment *commit_new_segment(struct spool *s)
     return seg;
 }
 
+/* A segment that got no event of its own says nothing that its successor's STATE does not say: the successor takes
+ * its place in the chain, so that it goes at once, and not when the events before it are settled. Else a backlog
+ * that is settled in small pieces would leave more behind than it frees, and near the quota there is no room for
+ * that. */
+static void take_place(struct segment_header *h, const struct segment_header *old)
+{
+    if (h->first_seq != old->first_seq)
+        return;
+    h->prev_id = old->prev_id;
+    h->prev_end = old->prev_end;
+    h->prev_next_seq = old->prev_next_seq;
+    h->prev_last_hcrc = old->prev_last_hcrc;
+    h->prev_flags = old->prev_flags;
+}
+
 static void launch_rotation(struct spool *s, uint64_t now)
 {
     struct commit_job *c = &s->commit;
     struct segment *seg = commit_new_segment(s);
+    take_place(&seg->header, &active_segment(s)->header);
     *c = (struct commit_job){
         .job = c->job, .fd = s->prepared.fd, .seal_fd = s->active.fd, .close_fd = s->active.fd};
     commit_take_ctrl(s);

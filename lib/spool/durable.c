@@ -15,8 +15,10 @@ static bool answers_when_written(const struct spool *s)
 static void begin_segment(struct spool *s)
 {
     struct segment *old = active_segment(s);
-    old->end = s->flight_segment->header.prev_end;
-    old->next_seq = s->flight_segment->header.prev_next_seq;
+    if (s->flight_segment->header.prev_id == old->header.id) {
+        old->end = s->flight_segment->header.prev_end;
+        old->next_seq = s->flight_segment->header.prev_next_seq;
+    }
     old->sealed_us = s->flight_at_us;
     old->sound = !s->abandoning; /* an inode whose sync failed is never synced again */
     segments_append(s, s->flight_segment);

@@ -144,7 +144,7 @@ static void run_house(struct spool_job *job, const struct spool_vfs *vfs)
  */
 
 /* Everything in it is settled for good, and a later STATE says so. One without events that is no link of the
- * chain (each start leaves one behind) need not wait for those before it. */
+ * chain (starts leave them behind, and backlogs that are settled slowly) need not wait for those before it. */
 static bool released(const struct spool *s, size_t i, bool oldest)
 {
     const struct segment *seg = s->segments[i];

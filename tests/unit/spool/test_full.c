@@ -77,6 +77,23 @@ Test(spool_full, stays_within_bounds_over_many_rounds)
     cr_assert_leq(b.fs.allocated_max, 9 * BENCH_MIB);
 }
 
+Test(spool_full, control_records_do_not_pile_up_behind_waiting_events)
+{
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    enum err err = OK;
+    unsigned taken = fill_up(&err);
+    for (unsigned i = 0; i < 12000; i++) { /* some six segments full of them */
+        uint64_t number = spool_save_user(b.spool);
+        bench_sleep(&b, 1000);
+        cr_assert(spool_saved(b.spool, number));
+    }
+    cr_assert_leq(b.fs.allocated_max, 9 * BENCH_MIB + 4096);
+    bench_crash(&b, true);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(bench_ledger(&b).pending, taken);
+    cr_assert_eq(bench_drain(&b), taken);
+}
+
 Test(spool_full, drop_newest_accepts_and_sheds)
 {
     b.config.when_full = SPOOL_DROP_NEWEST;
