@@ -109,6 +109,7 @@ void model_appended(struct world *w, uint32_t first_event, unsigned count, uint6
         m->seqs = grown(m->seqs, &m->seq_cap, m->last_seq + 2, sizeof(*m->seqs));
         if (m->last_seq > m->max_seq)
             m->max_seq = m->last_seq;
+        m->events[first_event + k].seq = m->last_seq;
         m->seqs[m->last_seq] = (struct m_seq){
             .event = first_event + k, .state = SEQ_PENDING, .wall_ns = process_host(w).wall_ns(w)};
     }
@@ -122,6 +123,7 @@ void model_replayed(struct world *w, uint64_t letter_seq)
     m->seqs[m->last_seq].replayed = true;
     m->seqs[m->last_seq].wall_ns = letter.wall_ns;
     m->replayed++;
+    m->events[letter.event].replayed = true;
     m->seqs[m->last_seq].mended = letter.mended || decide(&w->luck, 4) != 1;
     world_met(w, MET_REPLAY);
 }
@@ -150,11 +152,11 @@ void model_read(struct world *w, const struct spool_item *item, bool by_load)
         world_fail(w, "%s gave seq %" PRIu64 ", which was never given out", how, item->seq);
     struct m_seq *s = &m->seqs[item->seq];
     uint32_t told = 0;
-    /* A disk that lies may bring back what stood there in an earlier life: lost events, but not wrong ones.
-     */
-    if (w->knobs.lying && item->body.len >= BODY_HEAD)
+    /* What stood there in an earlier life may come back, from a disk that lies, or in a file whose successor somebody
+     * took away: lost events, but not wrong ones. */
+    if ((w->knobs.lying || w->knobs.vandal) && item->body.len >= BODY_HEAD)
         memcpy(&told, item->body.at + 4, sizeof(told));
-    if (told != 0 && told <= m->event_count)
+    if (told != 0 && told <= m->event_count && (m->events[told].seq == item->seq || m->events[told].replayed))
         s->event = told;
     const struct m_event *e = &m->events[s->event];
     char text[32];

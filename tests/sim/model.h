@@ -23,6 +23,8 @@ struct m_event {
     uint32_t len;
     uint8_t partition;
     bool bad;          /* the upstream refuses it */
+    bool replayed;     /* it was a letter: it has had more than one seq */
+    uint64_t seq;      /* as it was appended; 0: refused */
     uint16_t received; /* times the upstream processed it, each under another batch */
 };
 
