@@ -150,6 +150,13 @@ static int create_small(struct recovery *r, const char *name, uint64_t need)
     return fd;
 }
 
+/* A whole segment would take more than min_free leaves: a process that is started again and again must not eat up what
+ * was to stay free. */
+static bool disk_low(const struct recovery *r, uint64_t bytes)
+{
+    return r->min_free > 0 && (r->free_bytes < bytes || r->free_bytes - bytes < r->min_free);
+}
+
 /* A prepared file that is the next in line is there for this moment; on a full disk it is the only one. */
 static int open_fresh(struct recovery *r, uint64_t need, uint64_t *ret_id, uint64_t *ret_capacity)
 {
@@ -176,6 +183,8 @@ static int open_fresh(struct recovery *r, uint64_t need, uint64_t *ret_id, uint6
     *ret_id = r->id_max + 1;
     *ret_capacity = r->capacity > need ? r->capacity : need;
     segment_name(*ret_id, name);
+    if (disk_low(r, *ret_capacity))
+        return create_small(r, name, need);
     int fd = house_create(&r->vfs, name, *ret_capacity, &r->no_fallocate);
     return fd == -ENOSPC || fd == -EDQUOT ? create_small(r, name, need) : fd;
 }

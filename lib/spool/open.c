@@ -31,6 +31,7 @@ void open_start(struct spool *s)
     r->commit_align = s->config.commit_align;
     r->weak = s->config.durability != SPOOL_FSYNC;
     r->require_local_fs = s->config.require_local_fs;
+    r->min_free = s->config.min_free;
     r->recent_ns = s->config.recent_us * 1000;
     r->recent_max = s->config.recent_max;
     r->name_hash = hash_name(s->name);
@@ -116,6 +117,8 @@ static void take_recovery(struct spool *s, struct recovery *r)
     s->read_seq = s->accounts.low_water + 1;
     s->counts_shed = s->accounts.dropped[SPOOL_DROP_SHED];
     s->no_fallocate = r->no_fallocate;
+    s->free_bytes = r->free_bytes;
+    s->disk_low = r->free_bytes < r->min_free;
     s->next_segment_id = r->fresh.id + 1;
     scrub_init(s);
 }

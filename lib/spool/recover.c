@@ -260,8 +260,10 @@ static void put_in_order(struct recovery *r)
 static enum err check_place(struct recovery *r)
 {
     struct spool_fsinfo info = {0};
+    r->free_bytes = UINT64_MAX;
     if (r->vfs.fsinfo(r->vfs.ctx, &info) < 0)
         return OK; /* Not known, hence nothing to say. */
+    r->free_bytes = info.free_bytes;
     const struct place *place = place_of(info.type);
     if (place == NULL)
         return OK;

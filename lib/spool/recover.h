@@ -48,6 +48,7 @@ struct recovery {
     uint32_t recent_max;
     bool weak; /* events beyond a torn place may have been answered for */
     bool require_local_fs;
+    uint64_t min_free; /* below it the disk counts as full */
     /* In between. */
     struct found *found;
     size_t found_count, found_cap;
@@ -62,6 +63,7 @@ struct recovery {
      * written again, and ends with the frame of attested_hcrc. */
     uint64_t proven, attested, attested_next_seq;
     uint32_t attested_hcrc;
+    uint64_t free_bytes; /* of the file system, before anything is allocated; UINT64_MAX: not known */
     bool other_names, have_format;
     bool read_only;               /* verification: nothing is written */
     uint64_t torn_bytes;          /* of this start */

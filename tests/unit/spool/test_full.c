@@ -179,6 +179,32 @@ Test(spool_full, stops_before_the_disk_does)
     cr_assert_neq(bench_append(&b, 1), 0);
 }
 
+Test(spool_full, starts_leave_min_free_alone)
+{
+    b.config.min_free = 16 * BENCH_MIB;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_neq(bench_append(&b, 1), 0);
+    bench_settle(&b);
+    bench_crash(&b, false);
+    uint64_t before = memfs_allocated(&b.fs);
+    b.fs.free_bytes = before + b.config.min_free + BENCH_MIB / 2; /* half a segment more */
+    b.fs.allocated_max = 0;
+    for (int round = 0; round < 20; round++) {
+        cr_assert_eq(bench_open(&b), SPOOL_OK);
+        (void)bench_append(&b, 2);
+        bench_crash(&b, round % 2 == 0);
+    }
+    cr_assert_leq(b.fs.allocated_max, before + BENCH_MIB / 2 + 65536);
+    /* What is there already is no reason to take events in the first moments. */
+    b.fs.free_bytes = before + 1;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(spool_room(b.spool, 1, 100), ERR_FULL);
+    b.fs.free_bytes = UINT64_C(1) << 40;
+    bench_sleep(&b, 2000000);
+    cr_assert_eq(spool_state(b.spool), SPOOL_OK);
+    cr_assert_gt(bench_drain(&b), 0);
+}
+
 Test(spool_full, a_full_disk_is_left_without_restart)
 {
     b.fs.free_bytes = 4 * BENCH_MIB + 4096;
