@@ -12,6 +12,7 @@
  * left out. The header of k+1 seals k, hence in the weaker modes k is synced first. */
 #include "lib/spool/internal.h"
 
+#include "lib/spool/branches.h"
 #include "lib/spool/bugs.h"
 
 #include <errno.h>
@@ -377,6 +378,7 @@ static void take_place(struct segment_header *h, const struct segment_header *ol
 {
     if (h->first_seq != old->first_seq)
         return;
+    REACHED(CONTROL_SEGMENT_SKIPPED);
     h->prev_id = old->prev_id;
     h->prev_end = old->prev_end;
     h->prev_next_seq = old->prev_next_seq;

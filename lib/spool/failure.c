@@ -9,6 +9,7 @@
  * inode, behind its header area; sync; only then its header, which says how far the old one is good; sync.
  * Then the waiting are answered. When that fails too, the spool has FAILED: nobody is answered any more, and
  * a restart recovers what is there. */
+#include "lib/spool/branches.h"
 #include "lib/spool/internal.h"
 
 #include <errno.h>
@@ -34,6 +35,7 @@ void failure_of_commit(struct spool *s, uint64_t now)
     (void)fault_sys(&why, c->err,
                     c->sync_failed ? "sync the log" : "write to the log"); /* Handed on below. */
     if (!c->sync_failed && !s->abandoning && (c->err == ENOSPC || c->err == EDQUOT)) {
+        REACHED(NO_SPACE_RETRY);
         s->commit_retry = true;
         s->retry_at_us = now + RETRY_US;
         spool_set_state(s, SPOOL_FULL, &why);
@@ -43,9 +45,11 @@ void failure_of_commit(struct spool *s, uint64_t now)
     segment_free(s->flight_segment);
     s->flight_segment = NULL;
     if (s->abandoning || hopeless(c->err) || s->config.durability == SPOOL_NO_SYNC || s->unpinned) {
+        REACHED(STORAGE_FAILED);
         spool_fail(s, &why);
         return;
     }
+    REACHED(SYNC_SWITCH);
     if (s->flight_rotates && c->wrote)
         drop_prepared(s);
     s->flight_rotates = false;
@@ -109,6 +113,7 @@ void failure_rewrite(struct spool *s, uint64_t now)
 
 void failure_recovered(struct spool *s)
 {
+    REACHED(SYNC_SWITCH_DONE);
     s->abandoning = false;
     spool_warn(s,
                "%s: everything not yet durable was written to another file, segment %llu; look at the disk",

@@ -3,6 +3,7 @@
 
 #include "lib/base/crc32c.h"
 #include "lib/base/le.h"
+#include "lib/spool/branches.h"
 
 #include <stdio.h>
 
@@ -151,9 +152,12 @@ enum segment_kind segment_header_decode(struct span area, struct segment_header 
         if (area.len < copies[i] + SEGMENT_HEADER_BYTES)
             break;
         enum segment_kind kind = decode_copy(area.at + copies[i], ret, why);
+        if (kind != SEGMENT_DAMAGED && i > 0)
+            REACHED(HEADER_SECOND);
         if (kind != SEGMENT_DAMAGED)
             return kind;
     }
+    REACHED(HEADER_DAMAGED);
     (void)fault_set(why, ERR_CORRUPT, "segment header: no valid copy"); /* The kind says it all. */
     return SEGMENT_DAMAGED;
 }

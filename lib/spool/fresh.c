@@ -5,6 +5,7 @@
  * answered events whose copies are not on disk yet. Until the header is there, the file is one that holds
  * nothing and the old segment stays in force, so a crash here only means doing it again. */
 #include "lib/base/ensure.h"
+#include "lib/spool/branches.h"
 #include "lib/spool/bugs.h"
 #include "lib/spool/internal.h"
 #include "lib/spool/recover.h"
@@ -69,8 +70,11 @@ static int copy_frame(struct fresh_writer *w, const struct kept_frame *k, const 
 static int copy_frames(struct fresh_writer *w)
 {
     struct recovery *r = w->r;
-    if (r->kept_count == 0)
+    if (r->kept_count == 0) {
+        REACHED(COPIED_NONE);
         return 0;
+    }
+    REACHED(COPIED);
     char name[SEGMENT_NAME_MAX];
     const struct found *source = r->valid[r->valid_count - 1];
     segment_name(source->id, name);
@@ -144,6 +148,7 @@ static int zero_header(struct recovery *r, int fd)
 static int create_small(struct recovery *r, const char *name, uint64_t need)
 {
     int fd = -ENOSPC;
+    REACHED(SMALL_FILE);
     recovery_give_back(r);
     for (uint64_t less = 0; fd < 0 && less < OPS_BYTES; less += OPS_BYTES / 4)
         fd = house_create(&r->vfs, name, need - less, &r->no_fallocate);
@@ -173,6 +178,7 @@ static int open_fresh(struct recovery *r, uint64_t need, uint64_t *ret_id, uint6
             continue;
         int err = f->zero_header ? 0 : zero_header(r, fd);
         if (err >= 0) {
+            REACHED(PREPARED_USED);
             f->kind = SEGMENT_VALID; /* No longer one to be deleted. */
             *ret_id = f->id;
             *ret_capacity = f->size / 4096 * 4096;
@@ -214,6 +220,7 @@ static void fill_header(struct recovery *r, uint64_t id, uint64_t capacity)
                                        .flags = r->accounts.clean ? 0 : SEGMENT_AFTER_UNCLEAN};
     memcpy(r->fresh.uuid, r->uuid, sizeof r->uuid);
     if (old != NULL && r->attested_next_seq == old->header.first_seq) {
+        REACHED(PLACE_TAKEN);
         /* It has no event of its own: take its place in the chain, so that it can go at once. */
         r->fresh.prev_id = old->header.prev_id;
         r->fresh.prev_end = old->header.prev_end;
@@ -267,8 +274,10 @@ enum err recovery_settle(struct recovery *r)
         err = write_header(r, w.fd);
     if (err == 0)
         err = -r->vfs.fdatasync(r->vfs.ctx, w.fd);
-    if (err != 0)
+    if (err != 0) {
+        REACHED(SETTLE_FAILED);
         return fault_sys(&r->fault, err, "write segment %llu", (unsigned long long)id);
+    }
     r->fresh_end = w.place.offset;
     r->fresh_hcrc = w.place.prev_hcrc;
     segment_name(id, name);

@@ -4,6 +4,7 @@
  * read 256 KiB of a segment, which checks every frame and brings the good ones as a chunk of the same shape
  * as the tail's. Where a frame does not check out, the job brings what lies before it first; the next one
  * finds the next good frame, and the seqs between are recorded as lost (GAP). */
+#include "lib/spool/branches.h"
 #include "lib/spool/internal.h"
 
 #include "lib/spool/quarantine.h"
@@ -172,6 +173,7 @@ void read_submit(struct spool *s, struct cursor *c, uint64_t seq)
 /* Seqs that no segment holds any more. */
 static void lose_range(struct spool *s, const struct op_gap *gap)
 {
+    REACHED(DAMAGE_READ);
     size_t start = ctrl_start(s);
     enum err err = op_put_gap(&s->ctrl, gap);
     ensure(err == OK);

@@ -1,6 +1,7 @@
 /* reconcile: the parts of a start beyond the segments themselves: dead letters, the ids of the last minutes,
  * and damaged files out of the way. See recover.h. */
 #include "lib/base/ensure.h"
+#include "lib/spool/branches.h"
 #include "lib/spool/quarantine.h"
 #include "lib/spool/recover.h"
 
@@ -23,6 +24,7 @@ static void mark_orphans(struct recovery *r)
             first = r->accounts.next_letter;
         if (first >= next)
             continue;
+        REACHED(LETTERS_ORPHANED);
         (void)intervals_add(&l->gone, first, next - 1); /* Counted by file. */
         (void)intervals_add(&r->accounts.marks, first, next - 1);
     }
@@ -57,6 +59,8 @@ enum err recovery_letters(struct recovery *r)
         return err;
     }
     if (l->damaged > 0)
+        REACHED(LETTERS_UNUSABLE_FILE);
+    if (l->damaged > 0)
         recovery_warn(r, "%u files of dead letters cannot be used: %s", l->damaged, why.text);
     for (size_t i = 0; i < a->marks.len; i++)
         (void)intervals_add(&l->gone, a->marks.at[i].first, a->marks.at[i].last); /* Counted by file. */
@@ -68,10 +72,12 @@ enum err recovery_letters(struct recovery *r)
     reach_next_letter(l);
     uint64_t living = letters_living(l), dead = accounts_dead(a);
     if (living < dead) {
+        REACHED(LETTERS_LOST);
         recovery_warn(r, "%llu dead letters are lost", (unsigned long long)(dead - living));
         a->letters_dropped += dead - living;
         a->dropped[SPOOL_DROP_CORRUPT] += dead - living;
     } else if (living > dead) {
+        REACHED(LETTERS_ADOPTED);
         a->adopted += living - dead;
     }
     return OK;

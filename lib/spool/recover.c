@@ -3,6 +3,7 @@
 
 #include "lib/base/ensure.h"
 #include "lib/base/list.h"
+#include "lib/spool/branches.h"
 #include "lib/spool/place.h"
 
 #include <errno.h>
@@ -132,8 +133,12 @@ static enum err read_header(struct recovery *r, struct found *f)
         f->zero_header = f->kind == SEGMENT_PREPARED && unreadable == 0;
         if (f->kind == SEGMENT_PREPARED && unreadable > 0)
             f->kind = SEGMENT_DAMAGED;
-        if (f->kind == SEGMENT_VALID && f->header.id != f->id)
+        if (f->kind == SEGMENT_PREPARED)
+            REACHED(FILE_PREPARED);
+        if (f->kind == SEGMENT_VALID && f->header.id != f->id) {
+            REACHED(RECYCLE_CUT);
             f->kind = SEGMENT_PREPARED;
+        }
     }
     free(area);
     if (err < 0)
@@ -200,6 +205,7 @@ static enum err settle_identity(struct recovery *r)
     for (size_t i = 0; i < r->found_count; i++)
         any = any || r->found[i].kind != SEGMENT_PREPARED;
     if (err == OK && !headers_agree(r, id.uuid)) {
+        REACHED(FORMAT_FOREIGN);
         /* Put here by somebody: it must not send all segments into quarantine. */
         err = fault_set(&r->fault, ERR_CORRUPT, "%s belongs to another spool", FORMAT_FILE);
         r->have_format = false;
@@ -209,8 +215,10 @@ static enum err settle_identity(struct recovery *r)
         return OK;
     }
     /* No segments: epochs begin again, hence a uuid of its own, so that no batch id can come twice. */
-    if (uuid_from_headers(r) && !r->have_format)
+    if (uuid_from_headers(r) && !r->have_format) {
+        REACHED(FORMAT_REBUILT);
         recovery_warn(r, "%s; made again from the segments' headers", r->fault.text);
+    }
     return r->read_only ? OK : write_format(r);
 }
 
@@ -235,6 +243,7 @@ static void put_in_order(struct recovery *r)
             continue;
         /* Numbers never go back: a header that says so is not to be believed. */
         if (r->valid_count > 0 && f->header.first_seq < r->valid[r->valid_count - 1]->header.first_seq) {
+            REACHED(HEADER_BACKWARDS);
             f->kind = SEGMENT_DAMAGED;
             recovery_warn(r, "segment %llu: numbers before those of its predecessor",
                           (unsigned long long)f->id);
@@ -294,6 +303,8 @@ void recovery_run(struct spool_job *job, const struct spool_vfs *vfs)
     enum err err = check_place(r);
     if (err == OK)
         err = recovery_read(r);
+    if (err != OK)
+        REACHED(START_REFUSED);
     if (err == OK)
         err = recovery_settle(r);
     if (err == OK) {

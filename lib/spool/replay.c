@@ -5,6 +5,7 @@
  * before it were once durable: corruption; the next good frame tells exactly how many events are lost, and
  * the rest is kept. */
 #include "lib/base/ensure.h"
+#include "lib/spool/branches.h"
 #include "lib/spool/bugs.h"
 #include "lib/spool/recover.h"
 
@@ -34,7 +35,7 @@ static bool begins_with_state(struct recovery *r, const struct found *found)
     struct scan scan;
     struct frame f;
     const uint8_t *payload;
-    bool good = false;
+    bool good = false, first_bad = false;
     int fd = open_segment(r, found);
     if (fd < 0)
         return false;
@@ -43,6 +44,7 @@ static bool begins_with_state(struct recovery *r, const struct found *found)
         enum scan_result result = scan_next(&scan, &f, &payload);
         if (result == SCAN_END || (result == SCAN_BAD && !scan_resync(&scan)))
             break;
+        first_bad = first_bad || result == SCAN_BAD;
         if (result == SCAN_BAD)
             continue;
         if (is_state(&f, payload)) {
@@ -50,12 +52,15 @@ static bool begins_with_state(struct recovery *r, const struct found *found)
             accounts_init(&trial);
             good = accounts_apply(&trial, span_of(payload, f.payload_len));
             accounts_deinit(&trial);
+            first_bad = first_bad || !good;
         }
         if (good || f.type == FRAME_DATA)
             break;
     }
     scan_deinit(&scan);
     (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
+    if (good && first_bad)
+        REACHED(STATE_SECOND);
     return good;
 }
 
@@ -64,6 +69,7 @@ static void reach(struct recovery *r, uint64_t seq)
 {
     if (seq <= r->expected)
         return;
+    REACHED(GAP);
     recovery_warn(r, "%llu events are lost to damage (from number %llu on)",
                   (unsigned long long)(seq - r->expected), (unsigned long long)r->expected);
     accounts_lost(&r->accounts, r->expected, seq - r->expected);
@@ -100,6 +106,7 @@ static void apply_ctrl(struct recovery *r, const struct frame *f, const uint8_t 
     r->state_seen = true;
     if (accounts_apply(&r->accounts, span_of(payload, f->payload_len)))
         return;
+    REACHED(OPS_CONTRADICT);
     recovery_warn(r, "control records contradict each other: everything stored counts as undelivered again");
     accounts_reset(&r->accounts, r->valid[0]->header.first_seq);
     r->accounts_were_reset = true;
@@ -153,8 +160,10 @@ static void replay_sealed(struct recovery *r, struct found *found, const struct 
             }
             uint64_t from = scan.at;
             bool more = result == SCAN_BAD && scan_resync(&scan);
-            if (result == SCAN_BAD && found->sealed)
+            if (result == SCAN_BAD && found->sealed) {
+                REACHED(DAMAGE_SEALED);
                 note_damage(r, found, from, scan.at);
+            }
             if (!more)
                 break;
         }
@@ -228,15 +237,22 @@ static void replay_newest(struct recovery *r, struct found *found)
             break;
         if (scan.at >= r->proven && !torn) {
             torn = true;
-            if (scan.bad_payload)
+            if (scan.bad_payload) {
+                REACHED(TORN);
                 r->torn_bytes = scan.bad_bytes;
+            } else {
+                REACHED(TAIL_EMPTY);
+            }
             if (!r->weak)
                 break;
+            REACHED(TORN_KEPT_BEHIND);
         }
         uint64_t from = scan.at;
         bool more = scan_resync(&scan);
-        if (from < r->proven)
+        if (from < r->proven) {
+            REACHED(DAMAGE_PROVEN);
             note_damage(r, found, from, scan.at);
+        }
         if (!more)
             break;
     }
@@ -261,9 +277,16 @@ static bool replay_from(struct recovery *r, size_t i, bool need_state)
 /* From the newest STATE that is any good, or without one from the first segment. */
 static void replay_all(struct recovery *r)
 {
-    for (size_t i = r->valid_count; i-- > 0;)
-        if (begins_with_state(r, r->valid[i]) && replay_from(r, i, true))
-            return;
+    for (size_t i = r->valid_count; i-- > 0;) {
+        if (!begins_with_state(r, r->valid[i]) || !replay_from(r, i, true))
+            continue;
+        if (i + 1 == r->valid_count)
+            REACHED(STATE_NEWEST);
+        else
+            REACHED(STATE_EARLIER);
+        return;
+    }
+    REACHED(STATE_NONE);
     r->accounts_were_reset = true;
     if (r->valid_count > 1 || r->valid[0]->header.first_seq > 1)
         recovery_warn(r, "no usable state record: everything stored counts as undelivered again");
@@ -272,8 +295,10 @@ static void replay_all(struct recovery *r)
 
 enum err recovery_replay(struct recovery *r)
 {
-    if (r->valid_count == 0)
+    if (r->valid_count == 0) {
+        REACHED(START_OF_NOTHING);
         return OK;
+    }
     struct accounts *a = &r->accounts;
     size_t last = r->valid_count - 1;
     replay_all(r);
@@ -285,12 +310,15 @@ enum err recovery_replay(struct recovery *r)
     newest->next_seq = r->attested_next_seq;
     newest->sealed = true;
     /* A STATE of an earlier life may know less than the headers do; numbers never go back. */
-    if (a->next_seq < r->attested_next_seq)
+    if (a->next_seq < r->attested_next_seq) {
+        REACHED(NUMBERS_AHEAD);
         accounts_lost(a, a->next_seq, r->attested_next_seq - a->next_seq);
+    }
     /* Pending events of segments that are no longer there. */
     if (a->low_water + 1 < r->valid[0]->header.first_seq) {
         uint64_t first = a->low_water + 1, end = r->valid[0]->header.first_seq;
         if (intervals_count(&a->settled, first, end - 1) < end - first) {
+            REACHED(SEGMENTS_MISSING);
             recovery_warn(r, "segments are missing: events before number %llu are lost",
                           (unsigned long long)end);
             accounts_lost(a, first, end - first);
@@ -298,6 +326,10 @@ enum err recovery_replay(struct recovery *r)
     }
     if (a->epoch > r->epoch_max)
         r->epoch_max = a->epoch;
+    if (a->clean)
+        REACHED(START_CLEAN);
+    else
+        REACHED(START_UNCLEAN);
     for (size_t i = 0; i < a->batch_count; i++)
         a->batches[i]->recovered = a->batches[i]->durable = true;
     return r->fault.err;

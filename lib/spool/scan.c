@@ -2,6 +2,7 @@
 #include "lib/spool/scan.h"
 
 #include "lib/base/ensure.h"
+#include "lib/spool/branches.h"
 #include "lib/spool/bugs.h"
 
 #include <errno.h>
@@ -30,8 +31,10 @@ size_t scan_pread(const struct spool_vfs *vfs, int fd, void *into, size_t len, u
                   unsigned *unreadable)
 {
     ssize_t n = pread_fully(vfs, fd, into, len, offset);
-    if (n < 0)
+    if (n < 0) {
+        REACHED(READ_REPEATED);
         n = pread_fully(vfs, fd, into, len, offset);
+    }
     if (n >= 0)
         return (size_t)n;
     /* Some block in there is bad: take the others. */

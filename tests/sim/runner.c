@@ -1,6 +1,8 @@
 /* runner: see runner.h. Seeds are shared out to children, which end at their first failure. */
 #include "tests/sim/runner.h"
 
+#include "lib/spool/branches.h"
+
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,11 +17,12 @@
 #define SEED_SECONDS_MAX 30
 
 unsigned penstock_bug;
+uint64_t penstock_reached[BRANCH_COUNT];
 
 /* One per child, in shared memory. */
 struct progress {
     uint64_t seed, runs, steps, failures;
-    uint64_t branches[MET_COUNT], ops[DISK_OPS];
+    uint64_t branches[MET_COUNT], ops[DISK_OPS], reached[BRANCH_COUNT];
 };
 
 double runner_now(void)
@@ -127,6 +130,9 @@ static void run_share(const struct run_options *o, struct progress *p, unsigned 
             p->branches[k] += branches_met[k];
         for (unsigned k = 0; k < DISK_OPS; k++)
             p->ops[k] += ops_met[k];
+        for (unsigned k = 0; k < BRANCH_COUNT; k++)
+            p->reached[k] += penstock_reached[k];
+        memset(penstock_reached, 0, sizeof(penstock_reached));
         memset(branches_met, 0, sizeof(branches_met));
         memset(ops_met, 0, sizeof(ops_met));
         if (o->twice_in != 0 && p->seed % o->twice_in == 0 && run_one(w, p->seed, o) != trace)
@@ -138,8 +144,17 @@ static void run_share(const struct run_options *o, struct progress *p, unsigned 
     }
 }
 
+#define BRANCH_TEXT(name, text) text,
+static const char *const branch_texts[BRANCH_COUNT] = {BRANCHES(BRANCH_TEXT)};
+
 static void print_stats(const struct progress *p, unsigned threads)
 {
+    for (unsigned k = 0; k < BRANCH_COUNT; k++) {
+        uint64_t sum = 0;
+        for (unsigned t = 0; t < threads; t++)
+            sum += p[t].reached[k];
+        (void)printf("%-45s %" PRIu64 "\n", branch_texts[k], sum);
+    }
     for (unsigned k = 0; k < MET_COUNT; k++) {
         uint64_t sum = 0;
         for (unsigned t = 0; t < threads; t++)

@@ -9,6 +9,8 @@
  * state by then. So many seeds run in children, one per --threads. */
 #include "tests/sim/delivery/world.h"
 
+#include "lib/spool/branches.h"
+
 #include <ctype.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -24,6 +26,7 @@
 #define THREADS_MAX 8
 
 unsigned penstock_bug;
+uint64_t penstock_reached[BRANCH_COUNT];
 
 struct options {
     uint64_t from, to, steps, seconds, every;
