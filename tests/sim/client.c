@@ -22,7 +22,7 @@ void client_wake(struct world *w, uint64_t in_us)
     if (w->client_wake_us != 0 && w->client_wake_us <= w->now_us + in_us)
         return;
     w->client_wake_us = w->now_us + in_us;
-    world_at(w, in_us, EV_CLIENT, w->life, w->client_wake_us, 0, NULL);
+    world_at(w, in_us, EV_CLIENT, w->life, w->client_wake_us, 0, 0);
 }
 
 struct flight *client_flight(struct world *w, unsigned batch)
@@ -259,10 +259,9 @@ static void send_batch(struct world *w, struct flight *f)
     w->model.batches[f->batch].sent = true;
     uint64_t a = f->batch | (uint64_t)f->sending << 32;
     if (!decide_rarely(&w->luck, w->knobs.one_in_request_lost))
-        world_at(w, 1 + decide(&w->luck, w->knobs.latency_us), EV_ARRIVE, 0, a, f->hash,
-                 (void *)(uintptr_t)w->life);
+        world_at(w, 1 + decide(&w->luck, w->knobs.latency_us), EV_ARRIVE, 0, a, f->hash, w->life);
     else
-        world_at(w, GIVE_UP_US, EV_GIVE_UP_WAITING, w->life, a, 0, NULL);
+        world_at(w, GIVE_UP_US, EV_GIVE_UP_WAITING, w->life, a, 0, 0);
     if (w->knobs.aimed && !w->quiet && decide_rarely(&w->luck, 64))
         w->dying =
             DIE_BY_POWER; /* right after the send: whatever it relied on had better be on the platter */
@@ -323,7 +322,7 @@ void client_turn(struct world *w)
 }
 
 /* a: the batch and the number of the try; b: the verdict. */
-void client_reply(struct world *w, const struct event *e)
+void client_reply(struct world *w, const struct due *e)
 {
     struct flight *f = flight_of(w, w->model.batches[(uint32_t)e->a].id.batch_no);
     if (f == NULL || f->doomed || f->batch != (uint32_t)e->a || !f->sent || f->sending != e->a >> 32)
@@ -339,7 +338,7 @@ void client_reply(struct world *w, const struct event *e)
     client_wake(w, 0);
 }
 
-void client_no_reply(struct world *w, const struct event *e)
+void client_no_reply(struct world *w, const struct due *e)
 {
     struct flight *f = flight_of(w, w->model.batches[(uint32_t)e->a].id.batch_no);
     if (f == NULL || f->doomed || f->batch != (uint32_t)e->a || !f->sent || f->sending != e->a >> 32)

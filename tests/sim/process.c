@@ -14,19 +14,7 @@
 
 #define WALL_START_NS (UINT64_C(1700000000) * NS_PER_S)
 
-struct errand { /* a job on its way */
-    struct fiber *fiber;
-    struct spool_job *job;
-};
-static struct errand errands[16];
-
 /* --- the gate --------------------------------------------------------------------------------------- */
-
-static bool writes(enum disk_op op)
-{
-    return op == DISK_PWRITEV || op == DISK_FDATASYNC || op == DISK_FALLOCATE || op == DISK_FTRUNCATE ||
-           op == DISK_RENAME || op == DISK_UNLINK || op == DISK_MKDIR || op == DISK_FSYNC_DIR;
-}
 
 static int draw_fault(struct world *w, const struct disk_call *call)
 {
@@ -37,7 +25,7 @@ static int draw_fault(struct world *w, const struct disk_call *call)
     if (call->op == DISK_CLOSE || call->op == DISK_DONT_NEED || call->op == DISK_FSINFO ||
         call->op == DISK_STAT)
         return DISK_GO;
-    if (!writes(call->op)) {
+    if (!jobs_call_writes(call)) {
         /* A read that fails again when it is repeated is damage, and those runs are others. */
         if (w->calls < w->read_fault_call + 16 || decide(&w->luck, 4) != 0)
             return DISK_GO;
@@ -65,7 +53,7 @@ static int draw_fault(struct world *w, const struct disk_call *call)
     world_met(w, faults[which].met);
     if (decide(&w->luck, 4) == 1) { /* it lasts */
         w->disk_error = faults[which].error;
-        world_at(w, 1000 + decide(&w->luck, 5000000), EV_HEAL_DISK, 0, 0, 0, NULL);
+        world_at(w, 1000 + decide(&w->luck, 5000000), EV_HEAL_DISK, 0, 0, 0, 0);
     }
     return faults[which].error;
 }
@@ -119,7 +107,7 @@ static int gate_enter(void *ctx, const struct disk_call *call)
         world_met(w, MET_SYNC_UNKNOWN);
         return DISK_SYNC_UNKNOWN;
     }
-    if (w->disk_error != 0 && writes(call->op))
+    if (w->disk_error != 0 && jobs_call_writes(call))
         return w->disk_error;
     return decide_rarely(&w->luck, w->knobs.one_in_fault) ? draw_fault(w, call) : DISK_GO;
 }
@@ -146,13 +134,6 @@ struct disk_gate process_gate(struct world *w)
 
 /* --- the host --------------------------------------------------------------------------------------- */
 
-static void run_job(void *arg)
-{
-    struct errand *e = arg;
-    struct spool_vfs vfs = disk_vfs(((struct world *)e->job->host)->disk);
-    e->job->run(e->job, &vfs);
-}
-
 static uint32_t some_time(struct world *w)
 {
     uint32_t us = 1 + decide(&w->luck, w->knobs.job_us);
@@ -164,15 +145,10 @@ static uint32_t some_time(struct world *w)
 static void host_submit(void *ctx, struct spool_job *job)
 {
     struct world *w = ctx;
-    for (unsigned k = 0; k < sizeof(errands) / sizeof(*errands); k++) {
-        if (errands[k].job != NULL)
-            continue;
-        job->host = w;
-        errands[k] = (struct errand){fiber_new(run_job, &errands[k]), job};
-        world_at(w, some_time(w), EV_RUN_JOB, w->life, k, 0, NULL);
-        return;
-    }
-    world_fail(w, "more than 16 jobs at once");
+    unsigned which = jobs_submit(&w->jobs, w->disk, job);
+    if (which == JOBS_MAX)
+        world_fail(w, "more than %u jobs at once", JOBS_MAX);
+    world_at(w, some_time(w), EV_RUN_JOB, w->life, which, 0, 0);
 }
 
 static uint64_t host_mono(void *ctx)
@@ -198,8 +174,7 @@ static void host_timer(void *ctx, uint64_t at_mono_us)
     struct world *w = ctx;
     w->timer_token++;
     if (at_mono_us != 0)
-        world_at(w, at_mono_us > w->now_us ? at_mono_us - w->now_us : 0, EV_TIMER, w->life, w->timer_token, 0,
-                 NULL);
+        world_at(w, at_mono_us > w->now_us ? at_mono_us - w->now_us : 0, EV_TIMER, w->life, w->timer_token, 0, 0);
 }
 
 static void host_note(void *ctx, const struct spool_note *note)
@@ -245,11 +220,7 @@ void process_start(struct world *w)
 
 void process_die(struct world *w, bool power, struct disk_fate fate)
 {
-    for (unsigned k = 0; k < sizeof(errands) / sizeof(*errands); k++) {
-        if (errands[k].job != NULL)
-            fiber_drop(errands[k].fiber);
-        errands[k] = (struct errand){0};
-    }
+    jobs_drop(&w->jobs);
     world_met(w, power ? MET_POWER_LOSS : MET_KILL);
     w->power_lost = w->power_lost || power;
     if (!w->opened)
@@ -277,27 +248,23 @@ void process_die(struct world *w, bool power, struct disk_fate fate)
     model_died(w, power);
 }
 
-void process_event(struct world *w, const struct event *e)
+void process_event(struct world *w, const struct due *e)
 {
-    struct errand *errand = &errands[e->a % 16];
+    unsigned which = (unsigned)e->a % JOBS_MAX;
     switch (e->kind) {
     case EV_RUN_JOB:
-        if (!fiber_resume(errand->fiber)) {
+        if (!jobs_run(&w->jobs, which)) {
             if (w->dying == ALIVE)
-                world_at(w, some_time(w), EV_RUN_JOB, w->life, e->a, 0, NULL);
+                world_at(w, some_time(w), EV_RUN_JOB, w->life, e->a, 0, 0);
             return;
         }
-        world_at(w, some_time(w), EV_JOB_DONE, w->life, e->a, 0, NULL);
+        world_at(w, some_time(w), EV_JOB_DONE, w->life, e->a, 0, 0);
         return;
-    case EV_JOB_DONE: {
-        struct spool_job *job = errand->job;
-        fiber_drop(errand->fiber);
-        *errand = (struct errand){0};
+    case EV_JOB_DONE:
         w->may_note = true;
-        spool_job_done(job);
+        jobs_end(&w->jobs, which);
         w->may_note = false;
         return;
-    }
     case EV_TIMER:
         if (e->a != w->timer_token)
             return;

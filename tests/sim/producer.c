@@ -69,5 +69,5 @@ void producer_turn(struct world *w)
         if (decide(&w->luck, 16) == 1)
             spool_flush(w->spool);
     }
-    world_at(w, 1 + decide(&w->luck, w->knobs.produce_us), EV_PRODUCE, 0, 0, 0, NULL);
+    world_at(w, 1 + decide(&w->luck, w->knobs.produce_us), EV_PRODUCE, 0, 0, 0, 0);
 }

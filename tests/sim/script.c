@@ -193,5 +193,5 @@ void script_turn(struct world *w)
         w->script_at++;
     if (w->script_at == w->script->count || w->now_us > UINT64_C(120000000))
         w->script_over = true;
-    world_at(w, wait_us, EV_PRODUCE, 0, 0, 0, NULL);
+    world_at(w, wait_us, EV_PRODUCE, 0, 0, 0, 0);
 }

@@ -53,15 +53,14 @@ static void process(struct world *w, struct m_batch *b)
     }
 }
 
-/* a: the batch, and the number of the try in the high half; b: the payload's hash; what: the sender's life.
- */
-void upstream_arrive(struct world *w, const struct event *e)
+/* a: the batch, and the number of the try in the high half; b: the payload's hash; c: the sender's life. */
+void upstream_arrive(struct world *w, const struct due *e)
 {
     struct m_batch *b = &w->model.batches[(uint32_t)e->a];
     uint64_t try_no = e->a >> 32;
-    unsigned life = (unsigned)(uintptr_t)e->what;
+    unsigned life = (unsigned)e->c;
     if (w->upstream_down) { /* nobody answers */
-        world_at(w, GIVE_UP_US, EV_GIVE_UP_WAITING, life, e->a, 0, NULL);
+        world_at(w, GIVE_UP_US, EV_GIVE_UP_WAITING, life, e->a, 0, 0);
         return;
     }
     enum verdict verdict = V_BUSY;
@@ -80,9 +79,9 @@ void upstream_arrive(struct world *w, const struct event *e)
     }
     if (decide_rarely(&w->luck, w->knobs.one_in_reply_lost)) {
         world_met(w, MET_REPLY_LOST);
-        world_at(w, GIVE_UP_US, EV_GIVE_UP_WAITING, life, e->a, 0, NULL);
+        world_at(w, GIVE_UP_US, EV_GIVE_UP_WAITING, life, e->a, 0, 0);
         return;
     }
     world_at(w, 1 + decide(&w->luck, w->knobs.latency_us), EV_REPLY, life, (uint32_t)e->a | try_no << 32,
-             verdict, NULL);
+             verdict, 0);
 }

@@ -96,44 +96,12 @@ bool world_open(const struct world *w)
     return w->spool != NULL && w->opened && !w->stopping && !w->storage_failed;
 }
 
-/* --- the queue -------------------------------------------------------------------------------------- */
-
-static bool sooner(const struct event *a, const struct event *b)
-{
-    return a->at_us < b->at_us || (a->at_us == b->at_us && a->order < b->order);
-}
-
 void world_at(struct world *w, uint64_t in_us, enum happening kind, unsigned life, uint64_t a, uint64_t b,
-              void *what)
+              uint64_t c)
 {
-    if (w->event_count == EVENTS_MAX)
+    struct due due = {w->now_us + in_us, ++w->order, (int)kind, life, a, b, c};
+    if (!queue_put(&w->queue, &due))
         world_fail(w, "the simulator's queue is full: event %d", kind);
-    struct event e = {w->now_us + in_us, ++w->order, kind, life, a, b, what};
-    unsigned at = w->event_count++;
-    while (at > 0 && sooner(&e, &w->events[(at - 1) / 2])) {
-        w->events[at] = w->events[(at - 1) / 2];
-        at = (at - 1) / 2;
-    }
-    w->events[at] = e;
-}
-
-static struct event take(struct world *w)
-{
-    struct event first = w->events[0], last = w->events[--w->event_count];
-    unsigned at = 0;
-    for (;;) {
-        unsigned child = 2 * at + 1;
-        if (child >= w->event_count)
-            break;
-        if (child + 1 < w->event_count && sooner(&w->events[child + 1], &w->events[child]))
-            child++;
-        if (!sooner(&w->events[child], &last))
-            break;
-        w->events[at] = w->events[child];
-        at = child;
-    }
-    w->events[at] = last;
-    return first;
 }
 
 /* --- after every event ------------------------------------------------------------------------------ */
@@ -254,7 +222,7 @@ static void after_event(struct world *w)
             world_say(w, "storage failed: restart");
         process_die(w, false, (struct disk_fate){0});
         w->starts_crashed = 0;
-        world_at(w, 100000 + decide(&w->luck, 2000000), EV_START, 0, 0, 0, NULL);
+        world_at(w, 100000 + decide(&w->luck, 2000000), EV_START, 0, 0, 0, 0);
     }
 }
 
@@ -265,7 +233,7 @@ static void start_later(struct world *w)
         world_met(w, MET_VANDAL);
         (void)disk_vandalise(w->disk, "", &w->luck);
     }
-    world_at(w, 1 + decide(&w->luck, 100000), EV_START, 0, 0, 0, NULL);
+    world_at(w, 1 + decide(&w->luck, 100000), EV_START, 0, 0, 0, 0);
 }
 
 static void die_if_due(struct world *w)
@@ -307,7 +275,7 @@ static void mischief(struct world *w)
     const struct knobs *k = &w->knobs;
     if (decide_rarely(&w->luck, k->one_in_outage) && !w->upstream_down) {
         w->upstream_down = true;
-        world_at(w, 1000 + decide(&w->luck, 30000000), EV_HEAL_UPSTREAM, 0, 0, 0, NULL);
+        world_at(w, 1000 + decide(&w->luck, 30000000), EV_HEAL_UPSTREAM, 0, 0, 0, 0);
     }
     if (decide_rarely(&w->luck, k->one_in_wall_jump)) {
         world_met(w, MET_WALL_JUMP);
@@ -318,7 +286,7 @@ static void mischief(struct world *w)
         world_met(w, MET_SQUEEZE);
         w->squeezed = disk_used(w->disk) + decide(&w->luck, 65536);
         disk_set_capacity(w->disk, w->squeezed);
-        world_at(w, 1000 + decide(&w->luck, 10000000), EV_HEAL_DISK, 0, 0, 0, NULL);
+        world_at(w, 1000 + decide(&w->luck, 10000000), EV_HEAL_DISK, 0, 0, 0, 0);
     }
     if (k->rot && w->rots < k->rots_max && decide_rarely(&w->luck, k->one_in_rot)) {
         w->model.loose = w->model.loose_tail = true;
@@ -372,7 +340,7 @@ static void heal_disk(struct world *w)
     disk_set_capacity(w->disk, UINT64_C(1) << 40);
 }
 
-static void dispatch(struct world *w, const struct event *e)
+static void dispatch(struct world *w, const struct due *e)
 {
     switch (e->kind) {
     case EV_START:
@@ -420,14 +388,14 @@ static void dispatch(struct world *w, const struct event *e)
 
 static void step(struct world *w)
 {
-    if (w->event_count == 0)
+    if (w->queue.count == 0)
         world_fail(
             w,
             "nothing will ever happen again: state %d, opened %d, stopping %d, %u batches, acked %" PRIu64
             " of %zu",
             w->spool == NULL ? -1 : (int)spool_state(w->spool), w->opened, w->stopping, w->flight_count,
             w->acked, w->model.last_seq);
-    struct event e = take(w);
+    struct due e = queue_take(&w->queue);
     if (e.life != 0 && e.life != w->life)
         return;
     w->now_us = e.at_us > w->now_us ? e.at_us : w->now_us;
@@ -514,7 +482,7 @@ static void quieten(struct world *w)
     w->knobs.concurrency = 4;
     w->knobs.one_in_rewind = w->knobs.one_in_drop = 0;
     if (w->spool == NULL)
-        world_at(w, 1, EV_START, 0, 0, 0, NULL);
+        world_at(w, 1, EV_START, 0, 0, 0, 0);
     if (w->spool != NULL)
         client_turn(w);
 }
@@ -534,8 +502,8 @@ static void begin(struct world *w)
     disk_set_gate(w->disk, &gate);
     disk_set_ordered(w->disk, decide(&w->luck, 4) != 1);
     disk_set_lying(w->disk, w->knobs.lying);
-    world_at(w, 1, EV_START, 0, 0, 0, NULL);
-    world_at(w, 10, EV_PRODUCE, 0, 0, 0, NULL);
+    world_at(w, 1, EV_START, 0, 0, 0, 0);
+    world_at(w, 10, EV_PRODUCE, 0, 0, 0, 0);
 }
 
 void world_run(struct world *w)

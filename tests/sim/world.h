@@ -10,7 +10,9 @@
 #include "lib/spool/spool.h"
 #include "tests/sim/decisions.h"
 #include "tests/sim/disk.h"
+#include "tests/sim/jobs.h"
 #include "tests/sim/model.h"
+#include "tests/sim/queue.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -49,15 +51,6 @@ enum happening {
     EV_KINDS
 };
 
-struct event {
-    uint64_t at_us, order;
-    enum happening kind;
-    unsigned life; /* of the process that it belongs to; 0: of the world */
-    uint64_t a, b;
-    void *what;
-};
-
-#define EVENTS_MAX 16384
 #define FLIGHTS_MAX 2048
 #define PARTITIONS_MAX 4
 #define FILLING_MAX 128
@@ -141,8 +134,7 @@ struct world {
     struct disk *disk;
     struct model model;
 
-    struct event events[EVENTS_MAX]; /* a binary heap */
-    unsigned event_count;
+    struct queue queue;
     uint64_t order, now_us, wall_offset_ns, steps, steps_max, calls;
     uint64_t trace;
     bool deep_trace, quiet, verbose, failed;
@@ -150,7 +142,7 @@ struct world {
     /* The process. life 0: there is none. */
     unsigned life, lives;
     struct spool *spool;
-    struct fiber *fibers[16];
+    struct jobs jobs;
     bool opened, stopping, closed, storage_failed, in_spool, may_note;
     unsigned starts_crashed, short_lives;
     uint64_t opened_us;
@@ -213,7 +205,7 @@ struct world {
 /* --- world.c: time, process, death ------------------------------------------------------------------ */
 void world_run(struct world *w); /* the whole run; returns when it held, else world_fail() */
 void world_at(struct world *w, uint64_t in_us, enum happening kind, unsigned life, uint64_t a, uint64_t b,
-              void *what);
+              uint64_t c);
 void world_met(struct world *w, enum branch what);
 void world_trace(struct world *w, uint64_t x);
 _Noreturn void world_fail(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -225,7 +217,7 @@ extern void (*world_on_fail)(struct world *w, const char *why); /* saves the str
 /* --- process.c: the spool's host, the gate before each disk call ------------------------------------ */
 struct spool_host process_host(struct world *w);
 struct disk_gate process_gate(struct world *w);
-void process_event(struct world *w, const struct event *e);
+void process_event(struct world *w, const struct due *e);
 void process_die(struct world *w, bool power, struct disk_fate fate);
 void process_start(struct world *w);
 
@@ -242,8 +234,8 @@ void client_opened(struct world *w);
 void client_note(struct world *w, const struct spool_note *note);
 void client_turn(struct world *w);
 void client_whim(struct world *w, bool drop); /* drops a record that was read, or rewinds */
-void client_reply(struct world *w, const struct event *e);
-void client_no_reply(struct world *w, const struct event *e);
+void client_reply(struct world *w, const struct due *e);
+void client_no_reply(struct world *w, const struct due *e);
 
 /* --- recent.c: ids of the last moments, after a start -------------------------------------------------- */
 void recent_check(struct world *w);
@@ -277,6 +269,6 @@ void producer_turn(struct world *w);
 bool producer_append(struct world *w, unsigned count, uint32_t body_max);
 
 /* --- upstream.c ------------------------------------------------------------------------------------- */
-void upstream_arrive(struct world *w, const struct event *e);
+void upstream_arrive(struct world *w, const struct due *e);
 
 #endif

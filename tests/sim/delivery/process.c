@@ -13,27 +13,13 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#define ERRANDS_MAX 16
-
-struct errand { /* a job on its way */
-    struct fiber *fiber;
-    struct spool_job *job;
-};
-static struct errand errands[ERRANDS_MAX];
-
 /* --- the gate ----------------------------------------------------------------------------------------- */
-
-static bool writes(enum disk_op op)
-{
-    return op == DISK_PWRITEV || op == DISK_FDATASYNC || op == DISK_FALLOCATE || op == DISK_FTRUNCATE ||
-           op == DISK_RENAME || op == DISK_UNLINK || op == DISK_MKDIR || op == DISK_FSYNC_DIR;
-}
 
 /* The spool's own simulator is thorough about faults; here they are what the output must live with. */
 static int draw_fault(struct world *w, const struct disk_call *call)
 {
     static const int errors[] = {-ENOSPC, -EIO, -EDQUOT};
-    if (!writes(call->op))
+    if (!jobs_call_writes(call))
         return DISK_GO;
     uint32_t kind = decide(&w->luck, 6);
     if (call->op == DISK_PWRITEV && kind == 1)
@@ -64,7 +50,7 @@ static int gate_enter(void *ctx, const struct disk_call *call)
         fiber_rest();
     if (decide_rarely(&w->luck, w->knobs.one_in_write_back))
         disk_write_back(w->disk, &w->luck);
-    if (w->disk_error != 0 && writes(call->op))
+    if (w->disk_error != 0 && jobs_call_writes(call))
         return w->disk_error;
     return decide_rarely(&w->luck, w->knobs.one_in_fault) ? draw_fault(w, call) : DISK_GO;
 }
@@ -84,13 +70,6 @@ struct disk_gate process_gate(struct world *w)
 
 /* --- the host ----------------------------------------------------------------------------------------- */
 
-static void run_job(void *arg)
-{
-    struct errand *e = arg;
-    struct spool_vfs vfs = disk_vfs(((struct world *)e->job->host)->disk);
-    e->job->run(e->job, &vfs);
-}
-
 static uint64_t some_time(struct world *w)
 {
     uint64_t us = 1 + decide(&w->luck, w->knobs.job_us) + w->stall_us;
@@ -101,15 +80,10 @@ static uint64_t some_time(struct world *w)
 static void host_submit(void *ctx, struct spool_job *job)
 {
     struct world *w = ctx;
-    for (unsigned k = 0; k < ERRANDS_MAX; k++) {
-        if (errands[k].job != NULL)
-            continue;
-        job->host = w;
-        errands[k] = (struct errand){fiber_new(run_job, &errands[k]), job};
-        world_at(w, some_time(w), EV_RUN_JOB, w->life, k, 0);
-        return;
-    }
-    world_fail(w, "more than %u jobs at once", ERRANDS_MAX);
+    unsigned which = jobs_submit(&w->jobs, w->disk, job);
+    if (which == JOBS_MAX)
+        world_fail(w, "more than %u jobs at once", JOBS_MAX);
+    world_at(w, some_time(w), EV_RUN_JOB, w->life, which, 0);
 }
 
 static uint64_t host_mono(void *ctx)
@@ -200,11 +174,7 @@ static void gone(struct world *w)
 
 void process_die(struct world *w, bool power, struct disk_fate fate)
 {
-    for (unsigned k = 0; k < ERRANDS_MAX; k++) {
-        if (errands[k].job != NULL)
-            fiber_drop(errands[k].fiber);
-        errands[k] = (struct errand){0};
-    }
+    jobs_drop(&w->jobs);
     world_met(power ? MET_POWER : MET_KILL);
     if (!w->opened)
         world_met(MET_CRASH_IN_START);
@@ -249,27 +219,23 @@ void process_stopped(struct world *w)
     disk_kill(w->disk);
 }
 
-void process_event(struct world *w, const struct happen *e)
+void process_event(struct world *w, const struct due *e)
 {
-    struct errand *errand = &errands[e->a % ERRANDS_MAX];
+    unsigned which = (unsigned)e->a % JOBS_MAX;
     switch (e->kind) {
     case EV_RUN_JOB:
-        if (!fiber_resume(errand->fiber)) {
+        if (!jobs_run(&w->jobs, which)) {
             if (w->dying == ALIVE)
                 world_at(w, some_time(w), EV_RUN_JOB, w->life, e->a, 0);
             return;
         }
         world_at(w, some_time(w), EV_JOB_DONE, w->life, e->a, 0);
         return;
-    case EV_JOB_DONE: {
-        struct spool_job *job = errand->job;
-        fiber_drop(errand->fiber);
-        *errand = (struct errand){0};
+    case EV_JOB_DONE:
         w->may_note = true;
-        spool_job_done(job);
+        jobs_end(&w->jobs, which);
         w->may_note = false;
         return;
-    }
     case EV_TIMER:
         w->may_note = true;
         spool_tick(w->spool);

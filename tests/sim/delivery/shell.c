@@ -360,7 +360,7 @@ static void on_encoded(struct world *w, unsigned which)
     w->dirty = true;
 }
 
-void shell_event(struct world *w, const struct happen *e)
+void shell_event(struct world *w, const struct due *e)
 {
     struct flight *f = &w->flights[e->a % FLIGHTS_MAX];
     if (e->kind == EV_WAKE) {

@@ -67,43 +67,11 @@ uint64_t world_wall_ns(const struct world *w)
     return WALL_START_NS + w->now_us * 1000 + w->wall_offset_ns;
 }
 
-/* --- the queue ---------------------------------------------------------------------------------------- */
-
-static bool sooner(const struct happen *a, const struct happen *b)
-{
-    return a->at_us < b->at_us || (a->at_us == b->at_us && a->order < b->order);
-}
-
 void world_at(struct world *w, uint64_t in_us, enum happening kind, unsigned life, uint64_t a, uint64_t b)
 {
-    if (w->queue_count == QUEUE_MAX)
+    struct due due = {w->now_us + in_us, ++w->order, (int)kind, life, a, b, 0};
+    if (!queue_put(&w->queue, &due))
         world_fail(w, "the simulator's queue is full: event %d", kind);
-    struct happen e = {w->now_us + in_us, ++w->order, kind, life, a, b};
-    unsigned at = w->queue_count++;
-    while (at > 0 && sooner(&e, &w->queue[(at - 1) / 2])) {
-        w->queue[at] = w->queue[(at - 1) / 2];
-        at = (at - 1) / 2;
-    }
-    w->queue[at] = e;
-}
-
-static struct happen take(struct world *w)
-{
-    struct happen first = w->queue[0], last = w->queue[--w->queue_count];
-    unsigned at = 0;
-    for (;;) {
-        unsigned child = 2 * at + 1;
-        if (child >= w->queue_count)
-            break;
-        if (child + 1 < w->queue_count && sooner(&w->queue[child + 1], &w->queue[child]))
-            child++;
-        if (!sooner(&w->queue[child], &last))
-            break;
-        w->queue[at] = w->queue[child];
-        at = child;
-    }
-    w->queue[at] = last;
-    return first;
 }
 
 /* --- death -------------------------------------------------------------------------------------------- */
@@ -188,7 +156,7 @@ static void mischief(struct world *w)
 
 /* --- the loop ----------------------------------------------------------------------------------------- */
 
-static void dispatch(struct world *w, const struct happen *e)
+static void dispatch(struct world *w, const struct due *e)
 {
     switch (e->kind) {
     case EV_START:
@@ -241,11 +209,11 @@ static void after_event(struct world *w)
 }
 
 /* The two timers are not in the queue: they are set anew all the time. */
-static struct happen next_happening(struct world *w)
+static struct due next_happening(struct world *w)
 {
-    uint64_t at = w->queue_count == 0 ? UINT64_MAX : w->queue[0].at_us;
-    struct happen timer = {w->timer_at_us, 0, EV_TIMER, w->life, 0, 0};
-    struct happen wake = {w->wake_at_us, 0, EV_WAKE, w->life, 0, 0};
+    uint64_t at = w->queue.count == 0 ? UINT64_MAX : w->queue.heap[0].at_us;
+    struct due timer = {.at_us = w->timer_at_us, .kind = EV_TIMER, .life = w->life};
+    struct due wake = {.at_us = w->wake_at_us, .kind = EV_WAKE, .life = w->life};
     if (w->timer_at_us != 0 && w->timer_at_us <= at &&
         (w->wake_at_us == 0 || w->timer_at_us <= w->wake_at_us)) {
         w->timer_at_us = 0;
@@ -255,14 +223,14 @@ static struct happen next_happening(struct world *w)
         w->wake_at_us = 0;
         return wake;
     }
-    if (w->queue_count == 0)
+    if (w->queue.count == 0)
         world_fail(w, "nothing will ever happen again: opened %d, stopping %d", w->opened, w->stopping);
-    return take(w);
+    return queue_take(&w->queue);
 }
 
 static void step(struct world *w)
 {
-    struct happen e = next_happening(w);
+    struct due e = next_happening(w);
     if (e.life != 0 && e.life != w->life)
         return;
     w->now_us = e.at_us > w->now_us ? e.at_us : w->now_us;

@@ -22,13 +22,14 @@
 #include "lib/spool/bugs.h"
 #include "tests/sim/decisions.h"
 #include "tests/sim/disk.h"
+#include "tests/sim/jobs.h"
+#include "tests/sim/queue.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #define EVENTS_MAX 6000
 #define BATCHES_MAX 16384
-#define QUEUE_MAX 8192
 #define FLIGHTS_MAX 128
 #define PARTITIONS_MAX 4
 #define RATE_MAX 256
@@ -79,13 +80,6 @@ enum happening {
     EV_HEAL_DISK,
     EV_HEAL_UPSTREAM,
     EV_KINDS
-};
-
-struct happen {
-    uint64_t at_us, order;
-    enum happening kind;
-    unsigned life; /* of the process that it belongs to; 0: of the world */
-    uint64_t a, b;
 };
 
 /* --- what the oracle knows ---------------------------------------------------------------------------- */
@@ -205,8 +199,7 @@ struct world {
     struct knobs knobs;
     struct disk *disk;
 
-    struct happen queue[QUEUE_MAX]; /* a binary heap */
-    unsigned queue_count;
+    struct queue queue;
     uint64_t order, now_us, steps, steps_max, trace;
     uint64_t wall_offset_ns;
     bool quiet, verbose;
@@ -214,6 +207,7 @@ struct world {
     /* The process. life 0: there is none. */
     unsigned life, lives, starts_crashed;
     struct spool *spool;
+    struct jobs jobs;
     struct output *output;
     struct clock clock;
     bool opened, stopping, closed, storage_failed, may_note, dirty, stepping;
@@ -287,7 +281,7 @@ void knobs_script(struct world *w);
 /* --- process.c --------------------------------------------------------------------------------------------
  */
 struct disk_gate process_gate(struct world *w);
-void process_event(struct world *w, const struct happen *e);
+void process_event(struct world *w, const struct due *e);
 void process_start(struct world *w);
 void process_die(struct world *w, bool power, struct disk_fate fate);
 void process_stop(struct world *w);
@@ -296,7 +290,7 @@ void process_stopped(struct world *w);
 /* --- shell.c ----------------------------------------------------------------------------------------------
  */
 void shell_step(struct world *w); /* carries out wishes until there are none */
-void shell_event(struct world *w, const struct happen *e);
+void shell_event(struct world *w, const struct due *e);
 void shell_forget(struct world *w);    /* the process is gone */
 void shell_break_all(struct world *w); /* an orderly stop */
 void shell_end_encodings(struct world *w);
