@@ -38,8 +38,10 @@ static void end_hold(struct output *o, struct partition *p)
     ensure(o->held_partitions > 0);
     o->held_partitions--;
     p->held = p->probing = false;
-    if (p->skipped > 0 && !BUG(107))
+    if (p->skipped > 0 && !BUG(107)) {
+        REACHED(OUT_UNHELD);
         o->rewind = true;
+    }
 }
 
 /* A held partition is probed with its first batch. When it has none any more (a policy of the spool took it),
@@ -84,6 +86,7 @@ static void came_back(struct output *o, uint64_t send_no)
     struct spool_ledger ledger;
     if (!was_ok && o->schedule.phase == SCHEDULE_OK) {
         spool_ledger(o->spool, &ledger);
+        REACHED(OUT_CAME_BACK);
         limit_pace_begin(&o->pace, failing_us, o->now_us, ledger.pending);
     } else if (o->pace.on && o->now_us >= o->pace.check_us) {
         spool_ledger(o->spool, &ledger);
@@ -229,8 +232,10 @@ void output_broke(struct output *o, struct batch *b, enum output_break what, con
     struct api_verdict verdict;
     o->transport->broke(what, text, &verdict);
     bool at_once = what == BREAK_REUSED && !b->once_more && !b->cancel && schedule_take_retry(&o->schedule);
-    if (at_once)
+    if (at_once) {
+        REACHED(OUT_ONCE_MORE);
         verdict.backoff = false;
+    }
     conclude(o, b, &verdict, 0);
     if (b->state == BATCH_WAITING && (at_once || what == BREAK_CANCELLED))
         b->not_before_us = o->now_us;
@@ -307,6 +312,7 @@ void answer_give_up(struct output *o)
         if (b->state != BATCH_WAITING || !b->durable || b->payload == PAYLOAD_ENCODING ||
             b->payload == PAYLOAD_LOADING || b->partition->held || !output_gives_up(o, b))
             continue;
+        REACHED(OUT_GAVE_UP);
         outcome_clear(&b->outcome);
         outcome_all_dead(&b->outcome, (unsigned)b->count, DEAD_GAVE_UP, o->error_status, span_str(o->error));
         settle_decide(o, b);
@@ -323,17 +329,21 @@ void answer_lost(struct output *o, uint64_t batch_no)
             continue;
         struct spool_open_batch open;
         if (output_spool_batch(o, batch_no, &open)) {
+            REACHED(OUT_SHRUNK);
             b->broken = true;
             batch_set_runs(b, open.assignment.runs, open.assignment.run_count);
             if (b->state == BATCH_WAITING && (b->payload == PAYLOAD_READY || b->payload == PAYLOAD_RAW))
                 batch_release(b);
         } else if (b->state == BATCH_FLIGHT) {
+            REACHED(OUT_CANCELLED);
             b->cancel = true;
         } else if (b->payload == PAYLOAD_ENCODING || b->payload == PAYLOAD_LOADING) {
+            REACHED(OUT_LOST_WORKING);
             b->state = BATCH_LOST;
             list_remove(&b->link);
             list_append(&o->lost, &b->link);
         } else {
+            REACHED(OUT_LOST_WAITING);
             output_batch_recycle(o, b);
         }
         return;

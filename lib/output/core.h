@@ -21,6 +21,7 @@
 #include "lib/output/schedule.h"
 #include "lib/output/stats.h"
 #include "lib/output/transport.h"
+#include "lib/spool/branches.h"
 #include "lib/spool/bugs.h"
 
 #define PAYLOAD_BUDGET_DEFAULT (4u << 20)

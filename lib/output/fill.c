@@ -167,8 +167,10 @@ static void take(struct output *o, const struct spool_item *item, uint64_t bytes
     uint64_t expires_ns = fill_expiry(p, &id, item->wall_ns);
     if (expires_ns != 0 && expires_ns < clock_wall_ns(&o->clock)) {
         /* The item ends with the call; when it is refused (stopping), the record is read again. */
-        if (spool_drop(o->spool, (struct spool_run){item->seq, 1}, SPOOL_DROP_EXPIRED) != OK)
+        if (spool_drop(o->spool, (struct spool_run){item->seq, 1}, SPOOL_DROP_EXPIRED) != OK) {
+            REACHED(OUT_DROP_REFUSED);
             o->rewind = true;
+        }
         partition_let_go(&o->partitions, p);
         return;
     }
@@ -306,6 +308,7 @@ void fill_assign(struct output *o)
             taken++;
             continue;
         }
+        REACHED(OUT_ASSIGN_REFUSED);
         if (err == ERR_FULL || err == ERR_AGAIN)
             o->spool_retry_us = o->now_us + RETRY_SPOOL_US;
         else if (err == ERR_CLOSED)
@@ -337,6 +340,7 @@ static void put_back(struct output *o, struct batch *b)
 
 void fill_rewind(struct output *o)
 {
+    REACHED(OUT_REWIND);
     o->rewind = false;
     struct list *next;
     for (struct list *l = o->opens.next; l != &o->opens; l = next) {
@@ -378,6 +382,7 @@ void fill_adopt(struct output *o)
         after = open.id.batch_no;
         struct batch *b = output_batch_take(o);
         struct partition *p = output_partition(o, open.assignment.partition);
+        REACHED(OUT_ADOPTED);
         batch_adopt(b, p, &open);
         p->batches++;
         b->ready_us = o->now_us;

@@ -57,6 +57,7 @@ static void start_load(struct output *o, struct batch *b)
  * a new batch. They may have been sent under the old id, so they count as repeats once they are sent. */
 static void retire_identity(struct output *o, struct batch *b, const char *why)
 {
+    REACHED(OUT_NEW_IDENTITY);
     news_add(&o->news, NEWS_WARNING,
              "batch %llu cannot be rebuilt as it was sent (%s): its %u events go in a new batch",
              (unsigned long long)b->id.batch_no, why, b->member_count);
@@ -78,12 +79,14 @@ static void finish_load(struct output *o, struct batch *b)
     }
     struct spool_open_batch open;
     if (!output_spool_batch(o, b->id.batch_no, &open)) {
+        REACHED(OUT_GONE_READ);
         batch_release(b); /* its NOTE_LOST follows or was seen */
         answer_lost(o, b->id.batch_no);
         return;
     }
     bool same = batch_loaded(b);
     if (b->load_err != OK || b->member_count == 0) {
+        REACHED(OUT_READ_AGAIN);
         batch_release(b);
         b->not_before_us =
             o->now_us + RETRY_SPOOL_US; /* ERR_CORRUPT: the spool took the lost members out; again */
@@ -188,6 +191,7 @@ static void check_encoded(struct output *o, struct batch *b)
     uint64_t len = b->use_encoded ? b->encoded.len : b->raw.len;
     if (max == 0 || len <= max || b->member_count < 2 || b->unknown)
         return;
+    REACHED(OUT_CUT_UNSENT);
     limit_learned_refused(&o->learned, b->raw.len, o->now_us);
     outcome_clear(&b->outcome);
     outcome_all_remain(&b->outcome, b->member_count, 2, false);

@@ -2,6 +2,7 @@
 #include "lib/spool/accounts.h"
 
 #include "lib/base/ensure.h"
+#include "lib/spool/branches.h"
 #include "lib/spool/bugs.h"
 #include "lib/spool/format.h"
 
@@ -172,6 +173,7 @@ static void lose(struct accounts *a, uint64_t first, uint64_t count, unsigned re
         if (unsettled == b->unsettled)
             continue;
         if (!whole && !b->broken) {
+            REACHED(BATCH_SHRUNK);
             b->broken = true;
             a->identity_broken++;
         }
@@ -233,6 +235,7 @@ static void end_forgotten(struct accounts *a, uint64_t first, uint64_t last)
         struct batch *b = a->batches[i];
         if (!overlaps(b, first, last))
             continue;
+        REACHED(BATCH_END_LOST);
         a->identity_broken++;
         if (a->lost != NULL)
             a->lost(a->lost_ctx, b, true);
@@ -282,6 +285,7 @@ static bool apply_assign(struct accounts *a, const struct op_assign *op, size_t 
     }
     b->unsettled = accounts_unsettled(a, b);
     if (b->unsettled < b->count && !b->broken) {
+        REACHED(BATCH_MADE_SHORT);
         /* Some were lost while it was made. */
         b->broken = true;
         a->identity_broken++;

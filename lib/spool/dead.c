@@ -1,4 +1,5 @@
 /* dead: dead letters are written, and forgotten. See deadbox.h for the order of things. */
+#include "lib/spool/branches.h"
 #include "lib/spool/internal.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -254,6 +255,7 @@ static bool write_succeeded(struct spool *s)
         d->dir_made = true;
         return true;
     }
+    REACHED(LETTERS_RETRY);
     d->retry = true;
     d->retry_at_us = now_us(s) + RETRY_US;
     if (j->left) /* It counts as a file without letters, so that it goes before those that came after it. */
@@ -512,6 +514,7 @@ static void unlink_done(struct spool *s)
 {
     struct deadbox *d = &s->dead;
     if (d->job.err != 0) {
+        REACHED(LETTERS_NOT_DELETED);
         d->retry_at_us = now_us(s) + RETRY_US;
         d->look = true;
         return;

@@ -4,6 +4,7 @@
  * Replay appends the letter's event as a new one, in a frame of its own whose extension names the letter: the
  * frame is there or not, so a crash leaves either the letter or the pending event. Purge writes LETTERS.
  * Either way the letter does not count from then on, and its file is told later (dead.c, marks). */
+#include "lib/spool/branches.h"
 #include "lib/spool/internal.h"
 #include "lib/spool/scan.h"
 
@@ -83,6 +84,7 @@ static void lose_letters(struct spool *s, uint64_t first, uint64_t end)
         ctrl_apply(s, start, true);
         dead_marks_changed(s);
         (void)intervals_add(gone, first, to - 1); /* All new. */
+        REACHED(LETTERS_PASSED);
         spool_warn(s, "%llu dead letters are lost to damage", (unsigned long long)run.count);
         first = to;
     }

@@ -22,6 +22,7 @@ static bool hopeless(int err)
 /* The file for the next segment has been written to in vain: it is never used. */
 static void drop_prepared(struct spool *s)
 {
+    REACHED(PREPARED_DROPPED);
     house_drop_fd(s, s->prepared.fd);
     if (s->unlink_count < sizeof s->unlink_ids / sizeof s->unlink_ids[0])
         s->unlink_ids[s->unlink_count++] = s->prepared.id;

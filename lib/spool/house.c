@@ -6,6 +6,7 @@
  * segment whose events are all settled is unlinked, oldest first, once a later STATE and the ops that settled
  * them are durable; nothing needs to be read for it, so damage cannot block it, and a file that survives a
  * crash is found and deleted at the next start. */
+#include "lib/spool/branches.h"
 #include "lib/spool/internal.h"
 
 #include "lib/spool/bugs.h"
@@ -370,6 +371,7 @@ static void prepare_done(struct spool *s)
         spool_warn(s, "the file system cannot allocate files ahead; they are filled with zeros instead");
     }
     if (h->prepare_err != 0) {
+        REACHED(PREPARE_RETRY);
         s->prepared.retry_at_us = now_us(s) + RETRY_US;
         if (!s->prepared.no_space)
             spool_warn(s, "cannot prepare the next segment (error %d); trying again every second",
@@ -402,10 +404,11 @@ void house_done(struct spool *s)
             forget_segment(s, h->release[i]);
         if (h->released > 0)
             s->prepared.retry_at_us = 0; /* There may be room now. */
-        if (h->release_err != 0)
+        if (h->release_err != 0) {
+            REACHED(RELEASE_RETRY);
             s->release_retry_at_us = now_us(s) + RETRY_US;
-        if (h->release_err != 0)
             spool_warn(s, "cannot delete a finished segment (error %d)", h->release_err);
+        }
     }
     if ((h->tasks & HOUSE_PREPARE) != 0)
         prepare_done(s);

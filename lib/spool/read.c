@@ -71,6 +71,7 @@ static void read_frames(struct read_job *r, struct scan *scan)
         if (result == SCAN_BAD && r->end_known) {
             if (r->chunk != NULL)
                 return;
+            REACHED(DAMAGE_PASSED);
             if (r->damage_bytes == 0)
                 r->damage_at = scan->at;
             bool more = scan_resync(scan);
@@ -248,6 +249,7 @@ void read_done(struct spool *s)
     const struct segment *seg = segment_of(s, r->want);
     bool same = seg != NULL && seg->header.id == r->header.id && seg->header.salt == r->header.salt;
     if (same && r->err == ENOENT) {
+        REACHED(SEGMENT_REMOVED);
         r->err = 0;
         r->lost_first = r->want;
         r->lost_count = seg->next_seq - r->want;

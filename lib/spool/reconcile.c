@@ -191,6 +191,7 @@ void recovery_quarantine(struct recovery *r)
         int fd = r->vfs.open(r->vfs.ctx, name, VFS_RDONLY);
         if (fd < 0)
             continue;
+        REACHED(QUARANTINED_RANGE);
         quarantine_range(&r->vfs, fd, r->damage[i].segment, r->damage[i].at, r->damage[i].len);
         (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
     }
@@ -198,6 +199,7 @@ void recovery_quarantine(struct recovery *r)
         if (r->found[i].kind != SEGMENT_DAMAGED)
             continue;
         segment_name(r->found[i].id, name);
+        REACHED(QUARANTINED_FILE);
         quarantine_file(&r->vfs, name);
     }
     clear_unusable_letters(r);

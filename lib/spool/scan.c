@@ -45,6 +45,7 @@ size_t scan_pread(const struct spool_vfs *vfs, int fd, void *into, size_t len, u
             part = len - done;
         n = pread_fully(vfs, fd, (uint8_t *)into + done, part, offset + done);
         if (n < 0) {
+            REACHED(BLOCK_UNREADABLE);
             memset((uint8_t *)into + done, 0, part);
             (*unreadable)++;
         } else if ((size_t)n < part) {
@@ -167,6 +168,7 @@ enum scan_result scan_next(struct scan *s, struct frame *ret, const uint8_t **re
     if (result != SCAN_BAD || s->buffer_len == 0 || s->doubts == DOUBTS_MAX)
         return result;
     s->doubts++;
+    REACHED(DOUBT);
     if (s->synced)
         (void)s->vfs->dont_need(s->vfs->ctx, s->fd, s->buffer_at, s->buffer_len); /* Only advice. */
     s->buffer_len = 0;
@@ -193,6 +195,7 @@ bool scan_resync(struct scan *s)
         uint64_t at = behind_gap(s);
         const uint8_t *header = window(s, at, FRAME_HEADER_BYTES);
         if (header != NULL && frame_parse(header, at, s->tag, s->payload_max, &f) && chain_good(s, &f)) {
+            REACHED(RESYNC_LINK);
             s->at = at;
             return true;
         }
@@ -204,9 +207,12 @@ bool scan_resync(struct scan *s)
         const uint8_t *header = window(s, s->at, FRAME_HEADER_BYTES);
         if (header == NULL)
             break;
-        if (frame_parse(header, s->at, s->tag, s->payload_max, &f))
+        if (frame_parse(header, s->at, s->tag, s->payload_max, &f)) {
+            REACHED(RESYNC_SEARCH);
             return true;
+        }
     }
+    REACHED(RESYNC_NONE);
     s->at = s->end;
     return false;
 }

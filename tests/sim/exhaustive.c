@@ -25,7 +25,7 @@ static const struct script *running;
 static struct death death;
 static uint64_t cases;
 
-static void on_fail(struct world *w, const char *why)
+static void on_fail(const char *why)
 {
     static const char *const fates[] = {"random",   "all lost", "all kept",
                                         "one lost", "one kept", "one garbage"};
@@ -34,7 +34,6 @@ static void on_fail(struct world *w, const char *why)
                   "FAILED script %s, %s at call %" PRIu64 ", %s %u, luck %u, again at %" PRIu64 ": %s\n",
                   running->name, death.kill ? "kill" : "power loss", death.at_call, fates[death.fate.kind],
                   death.fate.one, death.luck, death.again_at_call, why);
-    (void)w;
     _exit(1);
 }
 
@@ -43,7 +42,7 @@ static void run_case(struct world *w, const struct death *d)
 {
     struct decisions fate_luck = w->fate_luck;
     death = *d;
-    runner_prepare(w, 1, 0);
+    subject_prepare(1, 0);
     w->fate_luck = fate_luck;
     w->script = running;
     decisions_from_stream(&w->luck, NULL, 0);
@@ -94,15 +93,15 @@ static void each_fate(struct world *w, uint64_t call, unsigned depth)
     }
 }
 
-int run_exhaustive(const struct run_options *o)
+int exhaustive_run(const struct run_options *o)
 {
-    struct world *w = runner_world();
+    struct world *w = subject_world();
     double begin = runner_now();
     unsigned ran = 0;
     w->verbose = o->verbose;
     penstock_bug = o->bug;
-    runner_watch(w, NULL);
-    world_on_fail = on_fail;
+    runner_watch(NULL);
+    run_on_fail = on_fail;
     for (unsigned k = 0; k < script_count; k++) {
         if (o->script != NULL && strcmp(o->script, scripts[k].name) != 0)
             continue;

@@ -82,7 +82,7 @@ static int gate_enter(void *ctx, const struct disk_call *call)
     struct world *w = ctx;
     w->steps++;
     w->calls++;
-    ops_met[call->op]++;
+    branches_met[MET_COUNT + call->op]++;
     if (w->verbose)
         world_say(w, "  call %" PRIu64 " %s %s %s @%" PRIu64 "+%" PRIu64, w->calls, disk_op_names[call->op],
                   call->name, call->to, call->offset, call->len);

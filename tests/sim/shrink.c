@@ -6,7 +6,6 @@
 
 #include <ctype.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,44 +19,35 @@ struct attempt {
 };
 static struct attempt *shared;
 
-struct candidate {
-    uint64_t seed, steps;
-    uint32_t *made;
-    size_t count;
-};
-
-static void on_fail(struct world *w, const char *why)
+static void on_fail(const char *why)
 {
+    struct run_view v = subject.view();
     (void)snprintf(shared->why, sizeof(shared->why), "%s", why);
-    shared->steps = w->steps;
-    shared->used = w->luck.next;
+    shared->steps = v.steps;
+    shared->used = v.luck->next;
     _exit(1);
 }
 
-/* What failed, without the numbers. */
+/* What failed, without numbers and ids. */
 static void kind_of(const char *why, char *into, size_t cap)
 {
     size_t n = 0;
     for (; *why != 0 && *why != '(' && n + 1 < cap; why++)
-        if (!isdigit((unsigned char)*why))
+        if (!isxdigit((unsigned char)*why))
             into[n++] = *why;
     into[n] = 0;
 }
 
-static bool fails(const struct candidate *c, const char *kind)
+static bool fails(const struct stream *c, const char *kind)
 {
     *shared = (struct attempt){0};
     pid_t pid = fork();
     if (pid == 0) {
         if (freopen("/dev/null", "w", stderr) == NULL)
             _exit(0);
-        struct world *w = runner_world();
-        runner_watch(w, NULL);
-        world_on_fail = on_fail;
-        runner_prepare(w, c->seed, c->steps);
-        decisions_from_stream(&w->luck, c->made, c->count);
-        runner_limit(20);
-        world_run(w);
+        runner_watch(NULL);
+        run_on_fail = on_fail;
+        runner_replay(c, 20);
         _exit(0);
     }
     int status = 0;
@@ -70,7 +60,7 @@ static bool fails(const struct candidate *c, const char *kind)
     return strcmp(now, kind) == 0;
 }
 
-static bool try_zero(struct candidate *c, size_t at, size_t len, const char *kind)
+static bool try_zero(struct stream *c, size_t at, size_t len, const char *kind)
 {
     uint32_t *old = malloc(len * sizeof(*old));
     bool any = false;
@@ -87,9 +77,9 @@ static bool try_zero(struct candidate *c, size_t at, size_t len, const char *kin
     return good;
 }
 
-static bool try_without(struct candidate *c, size_t at, size_t len, const char *kind)
+static bool try_without(struct stream *c, size_t at, size_t len, const char *kind)
 {
-    struct candidate shorter = *c;
+    struct stream shorter = *c;
     shorter.count = c->count - len;
     shorter.made = malloc((shorter.count + 1) * sizeof(*shorter.made));
     if (shorter.made == NULL)
@@ -106,10 +96,10 @@ static bool try_without(struct candidate *c, size_t at, size_t len, const char *
     return good;
 }
 
-static void cut(struct candidate *c, const char *kind)
+static void cut(struct stream *c, const char *kind)
 {
     for (unsigned k = 0; k < 8; k++) {
-        struct candidate shorter = *c;
+        struct stream shorter = *c;
         if (!fails(c, kind) || shared->used >= c->count)
             break;
         c->count = shared->used;
@@ -118,7 +108,7 @@ static void cut(struct candidate *c, const char *kind)
             c->steps = shorter.steps;
     }
     while (c->steps > 16) {
-        struct candidate shorter = *c;
+        struct stream shorter = *c;
         shorter.steps = c->steps * 3 / 4;
         if (!fails(&shorter, kind))
             break;
@@ -126,7 +116,7 @@ static void cut(struct candidate *c, const char *kind)
     }
 }
 
-static void shrink(struct candidate *c, const char *kind, double deadline)
+static void shrink(struct stream *c, const char *kind, double deadline)
 {
     cut(c, kind);
     for (bool better = true; better && runner_now() < deadline;) {
@@ -148,26 +138,25 @@ static void shrink(struct candidate *c, const char *kind, double deadline)
 
 int run_shrink(const struct run_options *o)
 {
-    struct candidate c = {0};
+    struct stream c = {0};
     char kind[512];
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED || !stream_load(o->shrink, &c.seed, &c.steps, &c.made, &c.count))
+    if (shared == MAP_FAILED || !stream_load(o->shrink, &c))
         return 70;
     if (!fails(&c, NULL)) {
-        (void)fprintf(stderr, "sim: %s does not fail\n", o->shrink);
+        (void)fprintf(stderr, "%s: %s does not fail\n", subject.name, o->shrink);
         return 65;
     }
     kind_of(shared->why, kind, sizeof(kind));
     size_t before = c.count;
     shrink(&c, kind, runner_now() + (o->seconds == 0 ? 60 : (double)o->seconds));
     bool still = fails(&c, kind);
-    struct world *w = runner_world();
-    runner_prepare(w, c.seed, c.steps);
-    decisions_from_stream(&w->luck, c.made, c.count);
-    w->luck.next = c.count;
+    subject.prepare(c.seed, c.steps);
+    decisions_from_stream(subject.view().luck, c.made, c.count);
+    subject.view().luck->next = c.count;
     char path[512];
     (void)snprintf(path, sizeof(path), "%s.small", o->shrink);
     (void)printf("%zu decisions became %zu, %" PRIu64 " steps: %s\n%s%s\n", before, c.count, c.steps,
-                 shared->why, stream_save(path, w, shared->why) ? "saved as " : "could not save ", path);
+                 shared->why, stream_save(path, shared->why) ? "saved as " : "could not save ", path);
     return still ? 0 : 70;
 }

@@ -2,10 +2,10 @@
  *   # why it failed
  *   seed N / steps N / bug N, one a line
  *   then the numbers; zK stands for K zeros in a row. */
+#include "lib/base/bytes.h"
 #include "tests/sim/runner.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,19 +27,19 @@ static void save_numbers(FILE *f, const uint32_t *made, size_t count)
     (void)fputc('\n', f);
 }
 
-bool stream_save(const char *path, const struct world *w, const char *why)
+bool stream_save(const char *path, const char *why)
 {
+    struct run_view v = subject.view();
     FILE *f = fopen(path, "w");
     if (f == NULL)
         return false;
-    size_t used = w->luck.replaying ? w->luck.next : w->luck.count;
-    (void)fprintf(f, "# %s\nseed %" PRIu64 "\nsteps %" PRIu64 "\nbug %u\n", why, w->seed, w->steps_max,
-                  penstock_bug);
-    save_numbers(f, w->luck.made, used);
+    size_t used = v.luck->replaying ? v.luck->next : v.luck->count;
+    (void)fprintf(f, "# %s\nseed %" PRIu64 "\nsteps %" PRIu64 "\nbug %u\n", why, v.seed, v.steps_max, penstock_bug);
+    save_numbers(f, v.luck->made, used);
     return fclose(f) == 0;
 }
 
-static bool load_numbers(FILE *f, uint32_t **made, size_t *count)
+static bool load_numbers(FILE *f, struct stream *s)
 {
     char word[32];
     size_t cap = 0;
@@ -48,32 +48,29 @@ static bool load_numbers(FILE *f, uint32_t **made, size_t *count)
         bool zeros = word[0] == 'z';
         if (!span_u64(span_str(word + zeros), zeros ? &times : &value) || times > (UINT64_C(1) << 26))
             return false;
-        if (*count + times > cap) {
-            cap = (*count + times) * 2;
-            *made = realloc(*made, cap * sizeof(**made));
-            if (*made == NULL)
+        if (s->count + times > cap) {
+            cap = (s->count + times) * 2;
+            s->made = realloc(s->made, cap * sizeof *s->made);
+            if (s->made == NULL)
                 abort();
         }
         for (; times > 0; times--)
-            (*made)[(*count)++] = (uint32_t)value;
+            s->made[s->count++] = (uint32_t)value;
     }
     return true;
 }
 
-bool stream_load(const char *path, uint64_t *ret_seed, uint64_t *ret_steps, uint32_t **ret_made,
-                 size_t *ret_count)
+bool stream_load(const char *path, struct stream *ret)
 {
     char line[1024];
     FILE *f = fopen(path, "r");
-    *ret_made = NULL;
-    *ret_count = 0;
-    bool good =
-        f != NULL && fgets(line, sizeof(line), f) != NULL && line[0] == '#' &&
-        fscanf(f, "seed %" SCNu64 "\nsteps %" SCNu64 "\nbug %u\n", ret_seed, ret_steps, &penstock_bug) == 3 &&
-        load_numbers(f, ret_made, ret_count);
+    *ret = (struct stream){0};
+    bool good = f != NULL && fgets(line, sizeof line, f) != NULL && line[0] == '#' &&
+                fscanf(f, "seed %" SCNu64 "\nsteps %" SCNu64 "\nbug %u\n", &ret->seed, &ret->steps, &penstock_bug) == 3 &&
+                load_numbers(f, ret);
     if (f != NULL)
         (void)fclose(f);
     if (!good)
-        (void)fprintf(stderr, "sim: %s is not a saved run\n", path);
+        (void)fprintf(stderr, "%s: %s is not a saved run\n", subject.name, path);
     return good;
 }

@@ -2,6 +2,7 @@
 #include "tests/sim/world.h"
 
 #include "tests/sim/heap.h"
+#include "tests/sim/runner.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -9,52 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const branch_names[MET_COUNT] = {"kill",
-                                             "power_loss",
-                                             "crash_in_start",
-                                             "start",
-                                             "recovered_batch",
-                                             "reopened_batch",
-                                             "lost_tail",
-                                             "ENOSPC",
-                                             "EDQUOT",
-                                             "EIO",
-                                             "EROFS",
-                                             "short_write",
-                                             "sync_unknown",
-                                             "sync_refused",
-                                             "stall",
-                                             "rot",
-                                             "vandal",
-                                             "lying",
-                                             "squeeze",
-                                             "full",
-                                             "degraded",
-                                             "failed",
-                                             "dropped",
-                                             "shed",
-                                             "split",
-                                             "dead",
-                                             "reply_lost",
-                                             "repeated",
-                                             "load",
-                                             "stop",
-                                             "lost_note",
-                                             "identity_broken",
-                                             "replay",
-                                             "purge",
-                                             "rewind",
-                                             "corrupt",
-                                             "torn",
-                                             "wall_jump",
-                                             "replay_undone",
-                                             "new_policy",
-                                             "expired",
-                                             "recent_pending",
-                                             "recent_settled"};
-uint64_t branches_met[MET_COUNT];
-uint64_t ops_met[DISK_OPS];
-void (*world_on_fail)(struct world *w, const char *why);
+uint64_t branches_met[MET_COUNT + DISK_OPS];
 
 void world_met(struct world *w, enum branch what)
 {
@@ -76,9 +32,7 @@ _Noreturn void world_fail(struct world *w, const char *format, ...)
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     w->failed = true;
-    if (world_on_fail != NULL)
-        world_on_fail(w, text);
-    abort();
+    run_fail(text);
 }
 
 void world_say(struct world *w, const char *format, ...)

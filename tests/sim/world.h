@@ -123,9 +123,7 @@ enum branch { /* what a run met: the coverage that a gate asks for */
               MET_RECENT_SETTLED,
               MET_COUNT
 };
-extern const char *const branch_names[MET_COUNT];
-extern uint64_t branches_met[MET_COUNT]; /* over all runs of this process */
-extern uint64_t ops_met[DISK_OPS];
+extern uint64_t branches_met[MET_COUNT + DISK_OPS]; /* and the disk's calls, behind them */
 
 struct world {
     uint64_t seed;
@@ -212,7 +210,6 @@ _Noreturn void world_fail(struct world *w, const char *format, ...) __attribute_
 void world_say(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void world_start(struct world *w);
 bool world_open(const struct world *w);                         /* the spool takes calls */
-extern void (*world_on_fail)(struct world *w, const char *why); /* saves the stream; may not return */
 
 /* --- process.c: the spool's host, the gate before each disk call ------------------------------------ */
 struct spool_host process_host(struct world *w);
@@ -267,6 +264,12 @@ void letters_follow(struct world *w, const struct spool_ledger *l); /* what a re
 /* --- producer.c ------------------------------------------------------------------------------------- */
 void producer_turn(struct world *w);
 bool producer_append(struct world *w, unsigned count, uint32_t body_max);
+
+/* --- subject.c, exhaustive.c: what the runner asks for (runner.h) ------------------------------------------ */
+struct run_options;
+struct world *subject_world(void);
+void subject_prepare(uint64_t seed, uint64_t steps);
+int exhaustive_run(const struct run_options *o);
 
 /* --- upstream.c ------------------------------------------------------------------------------------- */
 void upstream_arrive(struct world *w, const struct due *e);

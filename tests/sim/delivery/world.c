@@ -4,6 +4,7 @@
 #include "lib/base/clock.h"
 #include "tests/sim/fiber.h"
 #include "tests/sim/heap.h"
+#include "tests/sim/runner.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -12,17 +13,7 @@
 
 #define WALL_START_NS (UINT64_C(1700000000) * NS_PER_S)
 
-const char *const branch_names[MET_COUNT] = {
-    "kill",        "power_loss",   "crash_in_start", "stop",        "storage_failed", "full",
-    "send",        "send_again",   "send_recovered", "delivered",   "rows",           "split",
-    "too_large",   "busy",         "retry_after",    "retry_days",  "server_error",   "page",
-    "short",       "hold",         "hold_partition", "probe",       "refused",        "lost",
-    "answer_lost", "torn",         "timeout",        "reused",      "cancel",         "certificate",
-    "outage",      "long_outage",  "letter",         "gave_up",     "replay",         "purge",
-    "dropped",     "expired",      "pause",          "reconfigure", "encode",         "plain",
-    "structured",  "load_retired", "true_repeat"};
 uint64_t branches_met[MET_COUNT];
-void (*world_on_fail)(struct world *w, const char *why);
 
 void world_met(enum branch what)
 {
@@ -42,9 +33,8 @@ _Noreturn void world_fail(struct world *w, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (world_on_fail != NULL)
-        world_on_fail(w, text);
-    abort();
+    (void)w;
+    run_fail(text);
 }
 
 void world_say(struct world *w, const char *format, ...)

@@ -13,7 +13,7 @@
  *   upstream.c  the service: what it takes, what it answers
  *   senders.c   events that are offered, letters that are listed, purged and replayed, whims of an operator
  *   oracle.c    what must hold
- *   runner.c    many seeds; a stream of decisions saved, replayed and made smaller; every crash of a script
+ *   subject.c   what the runner asks for (tests/sim/runner.h), and every crash of a script
  */
 #ifndef PENSTOCK_SIM_DELIVERY_WORLD_H
 #define PENSTOCK_SIM_DELIVERY_WORLD_H
@@ -190,7 +190,6 @@ enum branch {
     MET_TRUE_REPEAT,
     MET_COUNT
 };
-extern const char *const branch_names[MET_COUNT];
 extern uint64_t branches_met[MET_COUNT];
 
 struct world {
@@ -270,7 +269,6 @@ void world_say(struct world *w, const char *format, ...) __attribute__((format(p
 bool world_open(const struct world *w); /* the output takes calls */
 /* A place where the process may die; power: the machine with it. */
 void world_point(struct world *w);
-extern void (*world_on_fail)(struct world *w, const char *why); /* may not return */
 uint64_t world_wall_ns(const struct world *w);
 
 /* --- knobs.c ----------------------------------------------------------------------------------------------
