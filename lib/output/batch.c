@@ -72,9 +72,10 @@ size_t batch_memory(const struct batch *b)
 
 /* --- ids: an event's id must not be twice in one batch --- */
 
-static struct span member_id(const struct batch *b, unsigned i)
+struct span batch_member_id(const struct batch *b, unsigned i)
 {
-    return span_of(b->ids.at + b->members[i].id_at, b->members[i].id_len);
+    const struct batch_member *m = &b->members[i];
+    return m->id_len == 0 ? (struct span){0} : span_of(b->ids.at + m->id_at, m->id_len);
 }
 
 /* The slot of this id, or the free one where it would go. */
@@ -83,7 +84,7 @@ static uint32_t *id_slot(const struct batch *b, struct span id)
     uint64_t h = hash64(id, 1);
     for (;; h++) {
         uint32_t *slot = &b->id_slots[h & (b->id_slot_count - 1)];
-        if (*slot == 0 || span_equal(member_id(b, *slot - 1), id))
+        if (*slot == 0 || span_equal(batch_member_id(b, *slot - 1), id))
             return slot;
     }
 }
@@ -100,7 +101,7 @@ static void id_slots_grow(struct batch *b)
     memset(b->id_slots, 0, b->id_slot_count * sizeof *b->id_slots);
     for (unsigned i = 0; i < b->member_count; i++)
         if (b->members[i].id_len > 0)
-            *id_slot(b, member_id(b, i)) = i + 1;
+            *id_slot(b, batch_member_id(b, i)) = i + 1;
 }
 
 bool batch_has_id(const struct batch *b, struct span id)
@@ -115,7 +116,7 @@ bool batch_shares_id(const struct batch *a, const struct batch *b)
     if (a->ids.len == 0 || b->ids.len == 0)
         return false;
     for (unsigned i = 0; i < a->member_count; i++)
-        if (batch_has_id(b, member_id(a, i)))
+        if (batch_has_id(b, batch_member_id(a, i)))
             return true;
     return false;
 }
@@ -322,7 +323,7 @@ void batch_carve(struct batch *child, const struct batch *parent, const struct a
         if (parent->outcome.fates[i] != FATE_REMAINS)
             continue;
         const struct batch_member *m = &parent->members[i];
-        enum err err = batch_add(child, m->seq, member_id(parent, i),
+        enum err err = batch_add(child, m->seq, batch_member_id(parent, i),
                                  span_of(parent->raw.at + m->body_at, m->body_len), m->expires_ns);
         ensure(err == OK); /* a part of what fitted fits */
     }

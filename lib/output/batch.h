@@ -112,6 +112,8 @@ void batch_free(struct batch *b);
 void batch_reset(struct batch *b, bool trim);
 /* Bytes of payload memory that it holds. */
 size_t batch_memory(const struct batch *b);
+/* The id of the i-th member, in the batch's memory; empty where its event has none. */
+struct span batch_member_id(const struct batch *b, unsigned i);
 
 /* --- filling --- */
 

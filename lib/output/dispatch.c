@@ -210,7 +210,7 @@ void dispatch_describe(const struct output *o, const struct batch *b, struct are
     ensure(members != NULL);
     for (unsigned i = 0; i < b->member_count; i++) {
         const struct batch_member *m = &b->members[i];
-        members[i] = (struct api_member){.id = span_of(b->ids.at + m->id_at, m->id_len),
+        members[i] = (struct api_member){.id = batch_member_id(b, i),
                                          .body = span_of(b->raw.at + m->body_at, m->body_len)};
     }
     *ret = (struct api_batch){

@@ -138,9 +138,11 @@ static enum err build_records(struct output *o, const struct api_item *items, un
     for (unsigned i = 0; i < count; i++) {
         struct record_id id = record_id_of(&items[i]);
         size_t len = record_id_len(&id);
-        uint8_t *at = o->scratch.at + o->scratch.len;
-        if (len > 0)
+        uint8_t *at = NULL; /* where no event here has an id, the scratch has no memory */
+        if (len > 0) {
+            at = o->scratch.at + o->scratch.len;
             record_id_put(&id, at);
+        }
         o->scratch.len += len;
         o->records[i] = (struct spool_record){.partition = items[i].partition,
                                               .id = span_of(at, len),

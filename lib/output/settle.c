@@ -163,7 +163,7 @@ static void tell_deaths(struct output *o, const struct batch *b, const struct pl
                                  .partition = b->partition->name,
                                  .answer = d->answer};
         if (member < b->member_count)
-            line.id = span_of(b->ids.at + b->members[member].id_at, b->members[member].id_len);
+            line.id = batch_member_id(b, member);
         char text[sizeof((struct output_news *)0)->text];
         dead_line_format(&line, text, sizeof text);
         news_add(&o->news, NEWS_DEAD, "%s", text);
