@@ -398,7 +398,7 @@ void intake_count_refused(struct input_counters *n, const struct api_exchange *x
     for (unsigned i = 0; i < x->rejection_count; i++)
         n->rejected[x->rejections[i].reason]++;
     if (x->rejection_count < x->offered)
-        n->rejected[REJECT_MALFORMED] += x->offered - x->rejection_count;
+        n->rejected[x->answer.status == 413 ? REJECT_TOO_LARGE : REJECT_MALFORMED] += x->offered - x->rejection_count;
 }
 
 void intake_acked(struct intake *in, struct output_host *h)

@@ -217,6 +217,8 @@ def test_more_than_10000_events_are_413(pair):
     reply = agent.post(body)
     assert reply.status == 413 and reply.json()["error"]["code"] == "too_large"
     assert agent.metric("penstock_events_accepted_total", output="up") == 0
+    assert agent.metric("penstock_events_rejected_total", input="http", reason="malformed") == 0
+    assert agent.metric("penstock_events_rejected_total", input="http", reason="too_large") == 10000
 
 
 def test_10000_events_are_taken(pair):
