@@ -60,10 +60,8 @@ static enum err take_member(const struct json_member *m, struct arena *arena, st
     }
     if (json_key_is(&m->key, "time")) {
         ret->time_named = true;
-        if (v->type == JSON_NULL)
-            return OK;
         if (v->type != JSON_STRING)
-            return refuse(why, "time: must be a string");
+            return OK; /* what is no time is none: the service ignores a number, too, and takes the moment of receipt */
         return json_decode_string(arena, v, &ret->time) == OK ? OK : ERR_TOO_BIG;
     }
     if (json_key_is(&m->key, "samplerate")) {
