@@ -112,6 +112,13 @@ static struct span body_to_send(const struct api_request *r, bool gzip_only, str
     return plain ? r->body_encoded : r->body;
 }
 
+/* As it came; JSON where the sender said nothing, or what curl says of every body. */
+static struct span type_to_send(const struct api_request *r, bool json)
+{
+    bool said = span_equal_nocase(media_type(r->content_type), SPAN("application/json"));
+    return json && !said ? SPAN("application/json") : r->content_type;
+}
+
 void otlp_keep_headers(struct opaque *o, const struct api_request *r, const struct otlp_kept *kept)
 {
     struct span name, value;
@@ -124,8 +131,9 @@ void otlp_keep_headers(struct opaque *o, const struct api_request *r, const stru
 void otlp_read_to(struct api_exchange *x, const struct otlp_kept *kept)
 {
     const struct api_request *r = x->request;
-    bool json = span_equal_nocase(media_type(r->content_type), SPAN("application/json"));
+    bool json = body_is_json(r);
     struct span encoding, body = body_to_send(r, kept->gzip_only, &encoding);
+    struct json_value value;
     struct fault why;
     struct opaque o;
     x->offered = 1;
@@ -133,12 +141,16 @@ void otlp_read_to(struct api_exchange *x, const struct otlp_kept *kept)
         refuse(x, 400, "Content-Type is not application/json or application/x-protobuf");
         return;
     }
-    if (json && json_check(r->body, NULL, &why) == ERR_MALFORMED) {
+    if (json && json_check(r->body, &value, &why) == ERR_MALFORMED) {
         refuse(x, 400, why.text);
         return;
     }
+    if (json && value.type != JSON_OBJECT) {
+        refuse(x, 400, "expected a JSON object");
+        return;
+    }
     opaque_begin(&o, x->arena, "POST", kept->target);
-    opaque_header(&o, "Content-Type", r->content_type);
+    opaque_header(&o, "Content-Type", type_to_send(r, json));
     opaque_header(&o, "Content-Encoding", encoding);
     opaque_header(&o, "User-Agent", r->header(r->header_ctx, "User-Agent"));
     otlp_keep_headers(&o, r, kept);

@@ -54,7 +54,11 @@ Test(otlp, refusals)
         {"application/json", NULL, "", 400},
         {"application/x-protobuf", NULL, "", 200},
         {"text/plain", NULL, "{}", 400},
-        {NULL, NULL, "{}", 400},
+        {"application/json", NULL, "[]", 400},
+        {"application/json", NULL, "7", 400},
+        {NULL, NULL, "{}", 200},
+        {"application/x-www-form-urlencoded", NULL, "{}", 200},
+        {NULL, NULL, "\n\x0a", 400},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const char *headers[] = {"X-Nothing", "", NULL, NULL, NULL, NULL, NULL};
@@ -71,6 +75,13 @@ Test(otlp, refusals)
             fixture_request("POST", "/v1/traces", headers, rows[i].body, (size_t)-1, COND_STORED);
         cr_expect_eq(status, rows[i].status, "%zu: %u", i, status);
     }
+}
+
+Test(otlp, json_that_nobody_calls_json_goes_on_as_json)
+{
+    const char *headers[] = {"Content-Type", "application/x-www-form-urlencoded", NULL};
+    cr_expect_eq(fixture_request("POST", "/v1/traces", headers, "{}", 2, COND_STORED), 200);
+    EXPECT_SPAN(fix.x.items[0].partition, "POST /v1/traces\nContent-Type: application/json\n");
 }
 
 Test(otlp, errors_in_the_form_of_the_request)
