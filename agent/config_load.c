@@ -1,6 +1,9 @@
 /* config_load: see config_load.h. */
 #include "agent/config_load.h"
 
+#include "agent/tls_files.h"
+#include "lib/tls/tls.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -67,6 +70,20 @@ static enum err file_readable(void *ctx, const char *path, struct fault *why)
     return err;
 }
 
+/* Makes the endpoint, and lets it go again. */
+static enum err tls_usable(void *ctx, bool server, const char *ca_file, const char *cert_file, const char *key_file,
+                           struct fault *why)
+{
+    (void)ctx;
+    struct tls_context *made = NULL;
+    uint64_t looks = 0;
+    struct config_tls_server listener = {.cert_file = cert_file, .key_file = key_file, .client_ca_file = ca_file};
+    struct config_tls_client client = {.ca_file = ca_file, .cert_file = cert_file, .key_file = key_file, .verify = ca_file != NULL};
+    enum err err = server ? tls_server_load(&listener, &made, &looks, why) : tls_client_load(&client, &made, why);
+    tls_context_free(made);
+    return err;
+}
+
 static bool user_id(void *ctx, const char *name, uint32_t *ret)
 {
     (void)ctx;
@@ -105,6 +122,7 @@ const struct config_env *config_load_env(void)
         .variable = variable,
         .read_file = read_file,
         .file_readable = file_readable,
+        .tls_usable = tls_usable,
         .user_id = user_id,
         .group_id = group_id,
         .host_name = host_name,

@@ -214,6 +214,9 @@ static void fill_outputs(struct judge *j, const struct yaml_node *node)
     c->outputs = judge_alloc(j, node->count * sizeof *c->outputs);
     for (const struct yaml_node *n = node->first; n != NULL; n = n->next) {
         check_name(j, n);
+        if (strcmp(n->key, "LOCK") == 0)
+            judge_fault(j, n->key_pos, "LOCK is the name of a file in data_dir, beside which each output has a directory "
+                                       "of its name; expected another name");
         fill_output(j, &c->outputs[c->output_count++], n);
     }
 }

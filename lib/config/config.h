@@ -33,6 +33,10 @@ struct config_env {
     enum err (*read_file)(void *ctx, const char *path, struct bytes *into, struct fault *why);
     /* Is this a regular file that we may read? */
     enum err (*file_readable)(void *ctx, const char *path, struct fault *why);
+    /* Do these readable files make a TLS listener (`server`), or a client? NULL: not given. The function itself may be
+     * NULL: then nobody looks inside them. */
+    enum err (*tls_usable)(void *ctx, bool server, const char *ca_file, const char *cert_file, const char *key_file,
+                           struct fault *why);
     bool (*user_id)(void *ctx, const char *name, uint32_t *ret);
     bool (*group_id)(void *ctx, const char *name, uint32_t *ret);
     const char *host_name; /* default of agent.name */

@@ -54,6 +54,10 @@ void rules_input(struct judge *j, struct config_input *in, const struct yaml_nod
     if (judge_find(node, "tls.client_ca_file") != NULL && judge_find(node, "tls.cert_file") == NULL)
         judge_fault_at(j, judge_pos(node, "tls.client_ca_file"), "tls.client_ca_file",
                        "expected cert_file and key_file beside it, since only TLS carries certificates");
+    struct fault why;
+    if (in->tls.cert_file != NULL && in->tls.key_file != NULL && j->env->tls_usable != NULL &&
+        j->env->tls_usable(j->env->ctx, true, in->tls.client_ca_file, in->tls.cert_file, in->tls.key_file, &why) != OK)
+        judge_fault_at(j, judge_pos(node, "tls"), "tls", "%s", why.text);
     if (judge_find(node, "forward.users") != NULL && judge_find(node, "forward.shared_key") == NULL)
         judge_fault_at(j, judge_pos(node, "forward.users"), "forward.users", "expected shared_key beside it");
 }

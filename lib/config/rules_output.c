@@ -269,6 +269,12 @@ static void rule_tls(struct judge *j, struct config_output *o, const struct yaml
         judge_fault_at(j, judge_pos(node, "tls.verify"), "tls.verify",
                        "false lets anybody take the events and the key; expected true, or the line "
                        "\"i_know_this_is_unsafe: true\" beside it");
+    /* No fault: files are often put in place after us, and what is accepted meanwhile waits in the spool. */
+    struct fault why;
+    if ((o->tls.ca_file != NULL || (o->tls.cert_file != NULL && o->tls.key_file != NULL)) &&
+        j->env->tls_usable != NULL &&
+        j->env->tls_usable(j->env->ctx, false, o->tls.ca_file, o->tls.cert_file, o->tls.key_file, &why) != OK)
+        judge_say(j, CONFIG_WARNING, judge_pos(node, "tls"), "%s; nothing is sent until this is mended", why.text);
     static const char *const files[] = {"tls.ca_file", "tls.cert_file", "tls.server_name"};
     for (unsigned i = 0; i < 3; i++)
         if (o->endpoint.text != NULL && !o->endpoint.tls && given(node, files[i]))

@@ -203,6 +203,17 @@ def test_check_names_file_line_and_column(world, text, where, word):
     assert f"{path}:{where}" in done.stderr and word in done.stderr, done.stderr
 
 
+def test_check_looks_into_certificates(world):
+    junk = world.dir / "junk.pem"
+    junk.write_text("junk")
+    files = f"{{ cert_file: {junk}, key_file: {junk} }}"
+    output = "outputs: {{ up: {{ type: http, endpoint: 'https://x/'{} }} }}\n"
+    done, path = check(world, f"inputs: {{ a: {{ type: http, tls: {files} }} }}\n" + output.format(""))
+    assert done.returncode == 78 and f"{path}:1:33: inputs.a.tls: certificate" in done.stderr, done
+    done, path = check(world, output.format(f", tls: {{ ca_file: {junk} }}"))
+    assert done.returncode == 0 and f"{path}:1:59: warning: outputs.up: no certificate" in done.stdout, done
+
+
 def test_the_shipped_configurations_are_good(world):
     files = sorted((ROOT / "conf").glob("*.yaml"))
     assert files

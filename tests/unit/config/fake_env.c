@@ -38,6 +38,15 @@ static enum err file_readable(void *ctx, const char *path, struct fault *why)
     return strncmp(path, "/there/", 7) == 0 ? OK : fault_sys(why, 2, "%s", path);
 }
 
+static enum err tls_usable(void *ctx, bool server, const char *ca_file, const char *cert_file, const char *key_file,
+                           struct fault *why)
+{
+    (void)ctx, (void)server, (void)key_file;
+    bool junk = (cert_file != NULL && strcmp(cert_file, "/there/junk") == 0) ||
+                (ca_file != NULL && strcmp(ca_file, "/there/junk") == 0);
+    return junk ? fault_set(why, ERR_CONFIG, "not a certificate") : OK;
+}
+
 static bool known_id(void *ctx, const char *name, uint32_t *ret)
 {
     (void)ctx;
@@ -51,6 +60,7 @@ const struct config_env fake_env = {
     .variable = variable,
     .read_file = read_file,
     .file_readable = file_readable,
+    .tls_usable = tls_usable,
     .user_id = known_id,
     .group_id = known_id,
     .host_name = "test-host",

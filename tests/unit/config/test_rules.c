@@ -150,6 +150,8 @@ Test(rules, certificates_come_with_their_keys_and_exist)
         {"inputs: { a: { tls: { key_file: /there/k } } }\n" SINK, 1, 33, "cert_file beside it"},
         {"inputs: { a: { tls: { client_ca_file: /there/ca } } }\n" SINK, 1, 39, "cert_file and key_file"},
         {"inputs: { a: { tls: { cert_file: /not/c, key_file: /there/k } } }\n" SINK, 1, 34, "No such file"},
+        {"inputs: { a: { tls: { cert_file: /there/junk, key_file: /there/k } } }\n" SINK, 1, 21, "not a certificate"},
+        {"outputs: { LOCK: { type: http, endpoint: 'http://x/' } }\n", 1, 12, "the name of a file"},
         {HONEYCOMB("    tls: { cert_file: /there/c }\n"), 5, 23, "key_file beside it"},
         {HONEYCOMB("    tls: { key_file: /there/c }\n"), 5, 22, "cert_file beside it"},
         {HONEYCOMB("    tls: { ca_file: /not/there }\n"), 5, 21, "can be read"},
