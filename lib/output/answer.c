@@ -194,6 +194,7 @@ static void conclude(struct output *o, struct batch *b, const struct api_verdict
     b->reply_status = status;
     verdict_apply(v, &c, &b->outcome);
     stats_result(&o->stats, v->result);
+    output_save_stats(o);
     if (b->outcome.kind != OUTCOME_DELIVERED && v->text.len > 0)
         output_error(o, status, "%.*s", SPAN_FMT(v->text));
     if (v->noted > 0)

@@ -252,6 +252,7 @@ void output_request(struct output *o, struct batch *b, struct arena *arena, stru
     ret->body_count = 1;
     ret->body_len = ret->body[0].len;
     o->stats.bytes_out += ret->body_len;
+    output_save_stats(o);
 }
 
 bool output_probe_request(struct output *o, struct arena *arena, struct output_request *ret)

@@ -150,8 +150,8 @@ struct output_status {
     unsigned held_count;
 };
 void output_status(const struct output *o, struct output_status *ret);
-/* Hands the counters to the spool, whose next commit keeps them. Called by itself with each send and settlement; once
- * more before the spool is closed, so that nothing is counted twice or not at all over a restart. */
+/* Hands the counters to the spool, whose next commit keeps them. Called by itself with each send, answer and settlement;
+ * once more before the spool is closed, so that nothing is counted twice or not at all over a restart. */
 void output_save_stats(struct output *o);
 
 /* A dead letter or a change of state that deserves one diagnostic line of a fixed shape; the shell logs them.

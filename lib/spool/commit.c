@@ -139,9 +139,20 @@ static bool rotation_due(const struct spool *s)
     return s->rotate_wanted && s->prepared.fd >= 0;
 }
 
+/* The caller's counters, which nothing else may come to take along; but the reserve of a full spool is not for them. */
+static bool user_may_wait(const struct spool *s)
+{
+    return s->user_changed && s->state != SPOOL_FULL;
+}
+
+static bool user_waits(const struct spool *s, uint64_t now)
+{
+    return user_may_wait(s) && now >= s->user_written_us + US_PER_S;
+}
+
 static bool more_than_pad(const struct spool *s, uint64_t now)
 {
-    return s->tail.fill_events > 0 || s->forced || rotation_due(s) ||
+    return s->tail.fill_events > 0 || user_waits(s, now) || s->forced || rotation_due(s) ||
            (s->lazy_since_us != 0 && now >= s->lazy_since_us) || sync_due(s, now) ||
            (s->closing && !s->close_written);
 }
@@ -178,6 +189,8 @@ uint64_t commit_deadline(const struct spool *s)
         at = earlier(at, s->lazy_since_us);
     if (s->pad_due)
         at = earlier(at, s->commit_done_us + PAD_SILENCE_US);
+    if (user_may_wait(s))
+        at = earlier(at, s->user_written_us + US_PER_S);
     if (!weak(s) && s->unsynced_since_us != 0)
         at = may_start;
     if (s->config.durability == SPOOL_INTERVAL && s->unsynced_since_us != 0)

@@ -423,6 +423,7 @@ void spool_set_user(struct spool *s, struct span blob)
     memcpy(s->accounts.user, blob.at, blob.len);
     s->accounts.user_len = blob.len;
     s->user_changed = true;
+    arm_timer(s);
 }
 
 uint64_t spool_save_user(struct spool *s)

@@ -260,7 +260,9 @@ struct spool_ledger {
 };
 void spool_ledger(const struct spool *s, struct spool_ledger *ret);
 
-/* The caller's own counters, written with every STATE and at most once a second beside other ops.
+/* The caller's own counters, written with every STATE and besides, once they have changed, a second after they were
+ * written last: with other ops, or alone, which a full spool has no room for. A process that is killed takes no more than
+ * that with it.
  * After NOTE_OPENED spool_user() gives what the last process left (empty when none). */
 void spool_set_user(struct spool *s, struct span blob);
 struct span spool_user(const struct spool *s);

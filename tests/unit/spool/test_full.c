@@ -361,6 +361,22 @@ Test(spool_full, user_counters_survive)
     cr_assert(span_is(spool_user(b.spool), "counters 3"));
 }
 
+Test(spool_full, user_counters_are_written_though_nothing_else_is)
+{
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_sleep(&b, 5000000);
+    spool_set_user(b.spool, SPAN("counters 1"));
+    bench_sleep(&b, 1000);
+    spool_set_user(b.spool, SPAN("counters 2"));
+    bench_sleep(&b, 10000000);
+    uint64_t commits = bench_ledger(&b).commits;
+    bench_sleep(&b, 60000000);
+    cr_assert_eq(bench_ledger(&b).commits, commits, "and then there is rest");
+    bench_crash(&b, true);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert(span_is(spool_user(b.spool), "counters 2"));
+}
+
 Test(spool_full, far_from_the_quota_a_wait_is_no_refusal)
 {
     b.config.max_bytes = 64 * BENCH_MIB;
