@@ -138,6 +138,7 @@ static void on_second(uv_timer_t *timer)
     recent_expire(&a->recent, clock_mono_us(&a->clock));
     tally_store_second(a->tally);
     admin_second(a->admin);
+    headline_second(a);
 }
 
 static void on_watchdog(uv_timer_t *timer)

@@ -8,6 +8,7 @@
 
 #include "agent/disk_lanes.h"
 #include "agent/flusher.h"
+#include "agent/headline.h"
 #include "agent/input_hold.h"
 #include "agent/intake.h"
 #include "agent/routes.h"
@@ -66,6 +67,7 @@ struct agent {
     struct admin *admin;
     struct tally_store *tally;    /* what the admin page shows */
     struct tap *tap;              /* NULL: nobody looks on */
+    struct headline headline;     /* what the service manager was told last */
 
     struct disk_lanes disk_lanes; /* what the spools may take of the pool's threads */
     struct list dirty_outputs;    /* have news: output_host_turn() this turn */

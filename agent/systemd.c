@@ -2,6 +2,7 @@
 #include "agent/systemd.h"
 
 #include "lib/base/bytes.h"
+#include "lib/codec/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,30 +25,79 @@ static struct {
 } inherited[SOCKETS_MAX];
 static unsigned inherited_count;
 
-void systemd_notify(const char *format, ...)
+static char status_told[1024];
+
+/* The address of $NOTIFY_SOCKET and its length; 0: there is none. */
+static socklen_t manager_address(struct sockaddr_un *to)
 {
     const char *path = getenv("NOTIFY_SOCKET");
-    struct sockaddr_un to = {.sun_family = AF_UNIX};
-    if (path == NULL || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof to.sun_path)
-        return;
-    memcpy(to.sun_path, path, strlen(path) + 1);
+    if (path == NULL || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof to->sun_path)
+        return 0;
+    *to = (struct sockaddr_un){.sun_family = AF_UNIX};
+    memcpy(to->sun_path, path, strlen(path));
     if (path[0] == '@')
-        to.sun_path[0] = '\0';
+        to->sun_path[0] = '\0';
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+}
+
+bool systemd_listens(void)
+{
+    struct sockaddr_un to;
+    return manager_address(&to) > 0;
+}
+
+static void send_message(const char *message)
+{
+    struct sockaddr_un to;
+    socklen_t to_len = manager_address(&to);
+    if (to_len == 0)
+        return;
+    const char *status = strstr(message, "STATUS=");
+    if (status != NULL)
+        (void)snprintf(status_told, sizeof status_told, "%s", status);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return;
+    /* Nobody to tell when this fails: the manager's own timeouts notice. */
+    (void)sendto(fd, message, strlen(message), MSG_NOSIGNAL, (const struct sockaddr *)&to, to_len);
+    (void)close(fd);
+}
+
+void systemd_notify(const char *format, ...)
+{
     char message[1024];
     va_list args;
     va_start(args, format);
     int n = vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    if (n <= 0)
-        return;
-    size_t len = (size_t)n < sizeof message ? (size_t)n : sizeof message - 1;
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return;
-    /* Nobody to tell when this fails: the manager's own timeouts notice. */
-    (void)sendto(fd, message, len, MSG_NOSIGNAL, (const struct sockaddr *)&to,
-                 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path)));
-    (void)close(fd);
+    if (n > 0)
+        send_message(message);
+}
+
+/* Each line of a message is an assignment, and the manager takes nothing that is not UTF-8: in text from elsewhere, which
+ * also may have been cut anywhere, what it would not take is a question mark. */
+static void make_presentable(char *text)
+{
+    uint8_t *at = (uint8_t *)text, *end = at + strlen(text);
+    while (at < end) {
+        size_t n = utf8_length(at, end);
+        if (n == 0 || (n == 1 && *at < 0x20))
+            *at = '?';
+        at += n == 0 ? 1 : n;
+    }
+}
+
+void systemd_status(const char *format, ...)
+{
+    char message[1024] = "STATUS=";
+    const size_t before = sizeof "STATUS=" - 1;
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(message + before, sizeof message - before, format, args);
+    va_end(args);
+    make_presentable(message);
+    if (n > 0 && strcmp(message, status_told) != 0)
+        send_message(message);
 }
 
 static bool meant_for_us(const char *variable)

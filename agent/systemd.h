@@ -11,6 +11,10 @@
 
 /* Lines joined by '\n': "READY=1\nSTATUS=…". A manager that does not listen is ignored. */
 void systemd_notify(const char *format, ...) PRINTF_LIKE(1, 2);
+/* Is there a manager to be told? */
+bool systemd_listens(void);
+/* STATUS= alone, unless the manager was told the same before. */
+void systemd_status(const char *format, ...) PRINTF_LIKE(1, 2);
 
 /* Microseconds between two WATCHDOG=1 that the manager wants, half of its limit; 0: no watchdog for us. */
 uint64_t systemd_watchdog_us(void);
