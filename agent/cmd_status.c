@@ -266,7 +266,10 @@ static void put_loudest(struct bytes *out, struct span input)
 {
     struct span loudest = pick(input, "loudest"), element;
     char text[700], who[100], bytes[CELL];
-    if (pick_u64(input, "connections") < 2)
+    size_t senders = 0;
+    for (size_t i = 0; pick_next(loudest, &i).at != NULL;)
+        senders++;
+    if (senders < 2)
         return;
     (void)pick_string(input, "name", text, CELL * 2);
     size_t at = strlen(text);

@@ -18,7 +18,7 @@ struct config_input;
 struct input;
 struct listener;
 
-/* Who sends how much, over a connection that is open now. */
+/* Who sends how much: over a connection that is open now, or in datagrams since the input began. */
 struct input_sender {
     char who[80]; /* "pid 4711 of uid 1000", "192.0.2.7:51234" */
     uint64_t bytes;
@@ -37,7 +37,7 @@ struct input_kind {
     void (*refresh)(struct input *in); /* brings the counters up to date; NULL: they always are */
     void (*reread)(struct input *in); /* secrets and certificates may have changed; every few seconds. NULL: has none */
     unsigned (*connections)(const struct input *in);
-    /* The connections that sent most, loudest first; how many. NULL: it has none. */
+    /* The senders of most bytes, loudest first; how many. */
     unsigned (*loudest)(const struct input *in, struct input_sender *into, unsigned room);
 };
 

@@ -2,6 +2,7 @@
 #include "agent/input_dgram.h"
 
 #include "agent/agent.h"
+#include "agent/dgram_senders.h"
 #include "agent/event_batch.h"
 #include "agent/listener.h"
 #include "lib/base/ensure.h"
@@ -10,6 +11,7 @@
 
 #include <errno.h>
 #include <linux/sock_diag.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -55,7 +57,14 @@ struct input_dgram {
     size_t slot_bytes;
     struct mmsghdr messages[SLOTS];
     struct iovec parts[SLOTS];
-    _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(uint32_t))];
+    struct sockaddr_in6 from[SLOTS]; /* or sockaddr_in; of a Unix socket nothing */
+    /* On a Unix socket exactly what the sender's credentials take, which come first, so that no descriptor that a
+     * sender passes finds room. */
+    struct {
+        _Alignas(struct cmsghdr) uint8_t at[CMSG_SPACE(sizeof(struct ucred))];
+    } control[SLOTS];
+    unsigned stale; /* messages whose lengths the last call has overwritten */
+    struct dgram_senders senders;
     uint32_t kernel_drops;
     struct list underway, spare; /* struct dgram_batch */
     size_t underway_bytes;
@@ -169,14 +178,19 @@ static void note_drops(struct input_dgram *d, uint32_t drops)
         more);
 }
 
-static void read_control(struct input_dgram *d, struct msghdr *h)
+static void read_control(struct input_dgram *d, const struct mmsghdr *m)
 {
+    struct msghdr *h = (struct msghdr *)(uintptr_t)&m->msg_hdr;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c != NULL; c = CMSG_NXTHDR(h, c)) {
         uint32_t drops;
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SO_RXQ_OVFL)
-            continue;
-        memcpy(&drops, CMSG_DATA(c), sizeof drops);
-        note_drops(d, drops);
+        struct ucred who;
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL) {
+            memcpy(&drops, CMSG_DATA(c), sizeof drops);
+            note_drops(d, drops);
+        } else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS) {
+            memcpy(&who, CMSG_DATA(c), sizeof who);
+            dgram_senders_process(&d->senders, &who, m->msg_len);
+        }
     }
 }
 
@@ -184,6 +198,9 @@ static void take_datagram(struct input_dgram *d, struct dgram_batch *b, const st
 {
     struct span rest = span_of(m->msg_hdr.msg_iov->iov_base, m->msg_len), line;
     d->input.counters.bytes_in += m->msg_len;
+    read_control(d, m);
+    if (m->msg_hdr.msg_namelen >= sizeof(struct sockaddr_in))
+        dgram_senders_host(&d->senders, m->msg_hdr.msg_name, m->msg_len);
     if ((m->msg_hdr.msg_flags & MSG_TRUNC) != 0) {
         reject(d, REJECT_TRUNCATED, 1);
         return;
@@ -205,15 +222,29 @@ static void prepare_slots(struct input_dgram *d)
         d->parts[i] = (struct iovec){d->memory + i * d->slot_bytes, d->slot_bytes};
         d->messages[i].msg_hdr = (struct msghdr){.msg_iov = &d->parts[i], .msg_iovlen = 1};
     }
+    d->stale = SLOTS;
+}
+
+/* Room for who sent it, in those that the last call has used. The drop counter comes with each datagram; the first
+ * one's is enough. */
+static void refresh_slots(struct input_dgram *d)
+{
+    bool host = d->input.config->type == CONFIG_INPUT_UDP;
+    for (unsigned i = 0; i < d->stale; i++) {
+        struct msghdr *h = &d->messages[i].msg_hdr;
+        h->msg_name = host ? &d->from[i] : NULL;
+        h->msg_namelen = host ? sizeof d->from[i] : 0;
+        h->msg_control = host && i > 0 ? NULL : d->control[i].at;
+        h->msg_controllen = host && i > 0 ? 0 : sizeof d->control[i].at;
+    }
+    d->stale = 0;
 }
 
 /* One call of the kernel, one offer. Returns how many datagrams came. */
 static unsigned receive_some(struct input_dgram *d)
 {
     size_t bytes = 0;
-    /* The drop counter comes with each datagram; the first one's is enough. */
-    d->messages[0].msg_hdr.msg_control = d->control;
-    d->messages[0].msg_hdr.msg_controllen = sizeof d->control;
+    refresh_slots(d);
     int n = recvmmsg(d->listener.fd, d->messages, SLOTS, MSG_DONTWAIT, NULL);
     if (n < 0) {
         if (errno != EAGAIN && errno != EINTR)
@@ -223,7 +254,7 @@ static unsigned receive_some(struct input_dgram *d)
     }
     if (n == 0)
         return 0;
-    read_control(d, &d->messages[0].msg_hdr);
+    d->stale = (unsigned)n;
     struct dgram_batch *b = batch_take(d);
     for (int i = 0; i < n; i++) {
         bytes += d->messages[i].msg_len;
@@ -358,7 +389,7 @@ static enum err bind_dgram(struct agent *a, const struct config_input *config, s
     ensure(d->memory != MAP_FAILED);
     prepare_slots(d);
     set_buffer(d);
-    (void)setsockopt(d->listener.fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);
+    (void)setsockopt(d->listener.fd, SOL_SOCKET, config->type == CONFIG_INPUT_UDP ? SO_RXQ_OVFL : SO_PASSCRED, &on, sizeof on);
     int r = uv_poll_init(a->loop, &d->poll, d->listener.fd);
     ensure(r == 0);
     r = uv_timer_init(a->loop, &d->timer);
@@ -437,6 +468,11 @@ static void refresh_dgram(struct input *in)
         note_drops(d, info[SK_MEMINFO_DROPS]);
 }
 
+static unsigned loudest_dgram(const struct input *in, struct input_sender *into, unsigned room)
+{
+    return dgram_senders_loudest(&of(in)->senders, into, room);
+}
+
 static struct listener *listener_dgram(struct input *in)
 {
     return &of(in)->listener;
@@ -450,4 +486,5 @@ const struct input_kind input_dgram_kind = {
     .free = free_dgram,
     .listener = listener_dgram,
     .refresh = refresh_dgram,
+    .loudest = loudest_dgram,
 };

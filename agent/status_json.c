@@ -129,7 +129,7 @@ static void input_part(struct writer *w, const struct agent *a, const struct inp
     number(w, "received", c->received);
     open_(w, "loudest", "[");
     struct input_sender loudest[LOUDEST_MAX];
-    unsigned count = in->kind->loudest == NULL ? 0 : in->kind->loudest(in, loudest, LOUDEST_MAX);
+    unsigned count = in->kind->loudest(in, loudest, LOUDEST_MAX);
     for (unsigned i = 0; i < count; i++) {
         open_(w, NULL, "{");
         text(w, "who", loudest[i].who);

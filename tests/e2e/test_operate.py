@@ -241,6 +241,37 @@ def test_the_loudest_senders_are_named(world):
         s.close()
 
 
+def test_the_loudest_senders_of_datagrams_are_named(world):
+    agent = world.agent({"up": world.sink().output("http")}, start=False)
+    path, port = str(world.dir / "in.dgram"), free_port()
+    agent.config["inputs"].update({"d": {"type": "unix_dgram", "path": path}, "u": {"type": "udp", "listen": f"127.0.0.1:{port}"}})
+    agent.start()
+    line = json.dumps(event(1)).encode()
+    quiet, loud = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    for s, count in ((quiet, 1), (loud, 5)):
+        s.connect(("127.0.0.1", port))
+        for _ in range(count):
+            s.send(line)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.connect(path)
+        s.send(line)
+        # Who passes descriptors along keeps them: they would pile up here.
+        before = len(os.listdir(f"/proc/{agent.process.pid}/fd"))
+        for _ in range(20):
+            socket.send_fds(s, [line], [0, 1, 2])
+    def received():
+        return {i["name"]: i["received"] for i in agent.status()["inputs"]}
+    until(lambda: received()["u"] == 6 and received()["d"] == 21, "all have come")
+    assert len(os.listdir(f"/proc/{agent.process.pid}/fd")) < before + 10
+    inputs = {i["name"]: i["loudest"] for i in agent.status()["inputs"]}
+    assert inputs["d"] == [{"who": f"pid {os.getpid()} of uid {os.getuid()}", "bytes": 21 * len(line)}]
+    names = [f"127.0.0.1:{s.getsockname()[1]}" for s in (loud, quiet)]
+    assert inputs["u"] == [{"who": names[0], "bytes": 5 * len(line)}, {"who": names[1], "bytes": len(line)}]
+    assert f"u: loudest senders: {names[0]}, " in run([PENSTOCK, "status", "--admin", f"127.0.0.1:{agent.admin_port}"]).stdout
+    quiet.close()
+    loud.close()
+
+
 @pytest.fixture
 def manager(world):
     """A service manager's ear."""
@@ -273,8 +304,26 @@ def test_the_watchdog_is_fed_from_the_loop(world, manager):
         agent.process.signal(signal.SIGCONT)
     manager.settimeout(20)
     assert manager.recv(4096) == b"WATCHDOG=1"
-    agent.process.signal(signal.SIGTERM)
+    agent.stop()
     assert "STOPPING=1\nSTATUS=" in hear_until(manager, "STOPPING=1")[-1]
+
+
+def test_the_manager_is_told_what_is_going_on(world, manager):
+    sink = world.sink(args=["--respond", "status=401,body=no such key"])
+    agent = world.agent({"up": sink.output("http")}, env={"NOTIFY_SOCKET": manager.getsockname()})
+    hear_until(manager, "READY=1\nSTATUS=ready: ")
+    agent.explain("output up: held")
+    assert agent.post([event(1), event(2)]).status == 202
+    until(lambda: agent.status()["outputs"][0]["state"] == "held", "it is held")
+    heard = hear_until(manager, "STATUS=0 events/s in, 2 pending; output up is held: 401 ")
+    assert len(heard) == len(set(heard)), "what is the same is not said again"
+    assert agent.admin("POST", "/reload").status == 200
+    assert hear_until(manager, "READY=1\nSTATUS=reloaded")[0].startswith("RELOADING=1\nMONOTONIC_USEC=")
+    hear_until(manager, heard[-1][:50])
+    agent.process.signal(signal.SIGTERM)
+    heard = hear_until(manager, "EXTEND_TIMEOUT_USEC=")
+    assert any(h.startswith("STOPPING=1") for h in heard) and heard[-2].startswith("STATUS=stopping: 2 pending; output up is held"), heard
+    agent.stop()  # the second signal: at once
 
 
 def test_somebody_elses_watchdog_is_not_fed(world, manager):
