@@ -512,7 +512,7 @@ int write_fully(const struct spool_vfs *vfs, int fd, struct iovec *iov, int n, u
     return 0;
 }
 
-static int sync_fd(const struct spool_vfs *vfs, int fd)
+int sync_fully(const struct spool_vfs *vfs, int fd)
 {
     int result;
     do
@@ -528,7 +528,7 @@ static void write_header_last(struct commit_job *c, const struct spool_vfs *vfs)
     c->err = write_fully(vfs, c->fd, &iov, 1, 0);
     if (c->err != 0)
         return;
-    c->err = sync_fd(vfs, c->fd);
+    c->err = sync_fully(vfs, c->fd);
     c->sync_failed = c->err != 0;
 }
 
@@ -540,7 +540,7 @@ static void run_commit(struct spool_job *job, const struct spool_vfs *vfs)
     c->err = 0;
     seal_frames(c);
     if (c->seal_fd >= 0 && !c->wrote) {
-        c->err = sync_fd(vfs, c->seal_fd);
+        c->err = sync_fully(vfs, c->seal_fd);
         c->sync_failed = c->err != 0;
     }
     if (c->err == 0) {
@@ -549,7 +549,7 @@ static void run_commit(struct spool_job *job, const struct spool_vfs *vfs)
         c->err = write_fully(vfs, c->fd, iov, c->iov_count, c->offset);
     }
     if (c->err == 0 && c->sync && !BUG(2)) {
-        c->err = sync_fd(vfs, c->fd);
+        c->err = sync_fully(vfs, c->fd);
         c->sync_failed = c->err != 0;
     }
     if (c->err == 0 && c->header_last != NULL)

@@ -116,7 +116,7 @@ static void run_write(struct dead_job *j, const struct spool_vfs *vfs)
         iov[n++] = (struct iovec){.iov_base = (void *)(uintptr_t)zeros, .iov_len = pad};
     j->err = write_fully(vfs, j->fd, iov, n, j->offset);
     if (j->err == 0) {
-        j->err = -vfs->fdatasync(vfs->ctx, j->fd);
+        j->err = sync_fully(vfs, j->fd);
         j->sync_failed = j->err != 0;
     }
     if (j->err == 0 && j->create)

@@ -140,7 +140,7 @@ static int zero_header(struct recovery *r, int fd)
     struct iovec iov = {.iov_base = area, .iov_len = SEGMENT_HEADER_AREA};
     int err = write_fully(&r->vfs, fd, &iov, 1, 0);
     free(area);
-    return err != 0 ? -err : r->vfs.fdatasync(r->vfs.ctx, fd);
+    return -(err != 0 ? err : sync_fully(&r->vfs, fd));
 }
 
 /* On a full disk what the old files do not need must do: all that is written now, and for the ops to come what there is
@@ -260,20 +260,20 @@ enum err recovery_settle(struct recovery *r)
     if (BUG(8)) {
         err = write_header(r, w.fd);
         if (err == 0)
-            err = -r->vfs.fdatasync(r->vfs.ctx, w.fd);
+            err = sync_fully(&r->vfs, w.fd);
         if (err == 0)
             err = -r->vfs.fsync_dir(r->vfs.ctx, ".");
     }
     if (err == 0)
         err = write_content(&w, r->fresh.first_seq);
     if (err == 0)
-        err = -r->vfs.fdatasync(r->vfs.ctx, w.fd);
+        err = sync_fully(&r->vfs, w.fd);
     if (err == 0)
         err = -r->vfs.fsync_dir(r->vfs.ctx, ".");
     if (err == 0)
         err = write_header(r, w.fd);
     if (err == 0)
-        err = -r->vfs.fdatasync(r->vfs.ctx, w.fd);
+        err = sync_fully(&r->vfs, w.fd);
     if (err != 0) {
         REACHED(SETTLE_FAILED);
         return fault_sys(&r->fault, err, "write segment %llu", (unsigned long long)id);

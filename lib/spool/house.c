@@ -52,7 +52,7 @@ int house_create(const struct spool_vfs *vfs, const char *name, uint64_t bytes, 
         return fd;
     int err = allocate(vfs, fd, bytes, no_fallocate);
     if (err >= 0)
-        err = vfs->fdatasync(vfs->ctx, fd);
+        err = -sync_fully(vfs, fd);
     if (err >= 0 && !BUG(3))
         err = vfs->fsync_dir(vfs->ctx, ".");
     if (err >= 0)
@@ -78,7 +78,7 @@ static int recycle(const struct spool_vfs *vfs, uint64_t old_id, const char *nam
         return fd;
     err = fill_with_zeros(vfs, fd, bytes);
     if (err >= 0)
-        err = vfs->fdatasync(vfs->ctx, fd);
+        err = -sync_fully(vfs, fd);
     if (err >= 0)
         err = vfs->fsync_dir(vfs->ctx, ".");
     if (err >= 0)

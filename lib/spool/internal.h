@@ -307,7 +307,9 @@ size_t ctrl_max(const struct spool *s);
 /* Appends STATE twice, in blocks of their own, to an empty buffer, for frames that begin at `offset`. */
 MUST_USE enum err state_frames(const struct accounts *a, uint64_t next_seq, uint64_t replayed_later,
                                uint64_t frame_seq, uint64_t offset, bool twice, struct bytes *to);
+/* All of it, also when a signal interrupts; 0 or a positive errno. */
 int write_fully(const struct spool_vfs *vfs, int fd, struct iovec *iov, int n, uint64_t offset);
+int sync_fully(const struct spool_vfs *vfs, int fd);
 
 /* The parts of launching that failure.c needs as well. */
 void commit_add_iov(struct commit_job *c, const void *at, size_t len);

@@ -4,6 +4,7 @@
 #include "lib/base/ensure.h"
 #include "lib/base/list.h"
 #include "lib/spool/branches.h"
+#include "lib/spool/internal.h"
 #include "lib/spool/place.h"
 
 #include <errno.h>
@@ -75,8 +76,9 @@ static enum err write_format(struct recovery *r)
     int fd = vfs->open(vfs->ctx, FORMAT_TMP, VFS_RDWR | VFS_CREATE | VFS_EXCL);
     if (fd < 0)
         return fault_sys(&r->fault, fd, "create %s", FORMAT_TMP);
-    ssize_t n = vfs->pwritev(vfs->ctx, fd, &(struct iovec){.iov_base = raw, .iov_len = sizeof raw}, 1, 0);
-    int err = n < 0 ? (int)n : n < (ssize_t)sizeof raw ? -ENOSPC : vfs->fdatasync(vfs->ctx, fd);
+    int err = -write_fully(vfs, fd, &(struct iovec){.iov_base = raw, .iov_len = sizeof raw}, 1, 0);
+    if (err == 0)
+        err = -sync_fully(vfs, fd);
     int closed = vfs->close(vfs->ctx, fd);
     if (err >= 0)
         err = closed;
