@@ -24,7 +24,8 @@ struct found {
     bool zero_header;             /* PREPARED: as it should be, not a recycle cut short */
     struct fault why;             /* when DAMAGED */
     uint64_t size, allocated;
-    uint64_t end; /* of what counts */
+    uint64_t end;  /* of what counts */
+    uint64_t used; /* of the newest: where the last good frame ends, attested or not */
     uint64_t next_seq;
     bool sealed; /* its successor says where it ends */
 };

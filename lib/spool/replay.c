@@ -221,6 +221,7 @@ static void replay_newest(struct recovery *r, struct found *found)
         enum scan_result result = scan_next(&scan, &f, &payload);
         if (result == SCAN_FRAME) {
             uint64_t offset = scan.at - frame_bytes(f.payload_len);
+            found->used = scan.at;
             bool news = f.type == FRAME_DATA && f.seq + f.count > r->expected;
             apply(r, &f, payload, torn);
             if (BUG(9))

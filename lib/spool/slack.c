@@ -3,8 +3,8 @@
  * Every start begins a segment, and each leaves one behind that is mostly room reserved for commits that never came. When
  * the disk is full, that room is what the next start lives on, or a process that dies a few times in an outage
  * could never deliver again. Only what says nothing is given back: files that hold nothing, and the zeros at the
- * ends of the others, which read the same whether they are there or not. So nothing here needs to be durable, nor
- * in any order. */
+ * ends of the others, behind their last frame, whose own last bytes may be zeros as well. So nothing here needs to be
+ * durable, nor in any order. */
 #include "lib/base/ensure.h"
 #include "lib/spool/internal.h"
 #include "lib/spool/recover.h"
@@ -40,8 +40,8 @@ static void cut_zeros(const struct recovery *r, struct found *f, uint8_t *buffer
     int fd = r->vfs.open(r->vfs.ctx, name, VFS_RDWR);
     if (fd < 0)
         return;
-    uint64_t end = content_end(r, fd, f->size, buffer);
-    end = align_up(end > SEGMENT_HEADER_AREA ? end : SEGMENT_HEADER_AREA, BLOCK);
+    uint64_t end = content_end(r, fd, f->size, buffer), frames = f->end > f->used ? f->end : f->used;
+    end = align_up(end > frames ? end : frames, BLOCK);
     if (end < f->size && r->vfs.ftruncate(r->vfs.ctx, fd, end) >= 0) {
         f->size = end;
         if (r->vfs.stat(r->vfs.ctx, name, &st) >= 0)
