@@ -71,7 +71,10 @@ static int fault(struct memfs *fs, enum memfs_call call)
         fs->fail_at--;
         return 0;
     }
-    if (!fs->fail_forever)
+    fs->failed++;
+    if (fs->fail_more > 0)
+        fs->fail_more--;
+    else if (!fs->fail_forever)
         fs->fail_at = 0;
     return fs->fail_errno == 0 ? -1000 : -fs->fail_errno;
 }
@@ -189,7 +192,7 @@ static int fs_fdatasync(void *ctx, int fd)
     if (i->never_sync_again)
         fs->syncs_after_failure++;
     if (err < 0) {
-        if (!fs->dead) {
+        if (!fs->dead && err != -EINTR) {
             fs->sync_failed = true;
             i->never_sync_again = true;
         }

@@ -39,6 +39,8 @@ struct memfs {
     long fail_at;      /* the n-th such call from now on, 1 is the next; 0: never */
     int fail_errno;    /* a positive errno; 0 with PWRITEV: a short write */
     bool fail_forever; /* and all later ones */
+    long fail_more;    /* or so many later ones */
+    long failed;       /* calls that were made to fail */
     bool sync_failed;  /* some fdatasync failed: its inode must not be synced again */
     unsigned syncs_after_failure;
     long calls[MEMFS_CALLS];

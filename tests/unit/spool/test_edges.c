@@ -4,6 +4,7 @@
 #include "lib/spool/format.h"
 #include "lib/spool/frame.h"
 #include "lib/spool/verify.h"
+#include "tests/unit/spool/allocations.h"
 #include "tests/unit/spool/bench.h"
 
 #include <criterion/criterion.h>
@@ -31,30 +32,7 @@ TestSuite(spool_edges, .init = setup, .fini = teardown, .timeout = 120);
 
 /* --- no allocation per event ---------------------------------------------------------------------------- */
 
-#if !defined(__SANITIZE_ADDRESS__) && defined(__GLIBC__) && !defined(__clang__)
-#define COUNTS_ALLOCATIONS 1
-extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
-static bool counting;
-static unsigned long allocations;
-
-void *malloc(size_t n)
-{
-    allocations += counting;
-    return __libc_malloc(n);
-}
-
-void *calloc(size_t n, size_t m)
-{
-    allocations += counting;
-    return __libc_calloc(n, m);
-}
-
-void *realloc(void *at, size_t n)
-{
-    allocations += counting;
-    return __libc_realloc(at, n);
-}
-
+#ifdef ALLOCATIONS_COUNTED
 Test(spool_edges, append_commit_and_answer_allocate_nothing)
 {
     static const char body[300] = "an event of three hundred bytes";
@@ -72,16 +50,16 @@ Test(spool_edges, append_commit_and_answer_allocate_nothing)
     for (unsigned round = 0; round < 700; round++) {
         if (round == 300) { /* warm: the cache is full, and evicts as it takes */
             first = seq;
-            counting = true;
+            allocations.counting = true;
         }
         cr_assert_eq(spool_append(b.spool, records, 50, &seq), OK);
         b.mono_us += 600;
         bench_settle(&b);
         cr_assert_eq(spool_acked(b.spool), seq);
     }
-    counting = false;
+    allocations.counting = false;
     /* The sparse index of the segment grows now and then; nothing else does. */
-    cr_assert_leq(allocations, 4, "%lu allocations for %lu events", allocations,
+    cr_assert_leq(allocations.count, 4, "%lu allocations for %lu events", allocations.count,
                   (unsigned long)(seq - first));
 }
 #endif
