@@ -1,0 +1,698 @@
+/* What is rare and must go well all the same: letters by the hundred, deaths that something else was faster than, a
+ * quarantine that cannot take anything, and verification of what a start has not looked at yet. */
+#include "lib/base/crc32c.h"
+#include "lib/base/le.h"
+#include "lib/spool/format.h"
+#include "lib/spool/frame.h"
+#include "lib/spool/ops.h"
+#include "lib/spool/verify.h"
+#include "tests/unit/spool/bench.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SECOND_US UINT64_C(1000000)
+
+static struct bench b;
+
+static void setup(void)
+{
+    bench_init(&b);
+    b.config.recent_us = 0;
+}
+
+static void teardown(void)
+{
+    bench_deinit(&b);
+}
+
+TestSuite(spool_rare, .init = setup, .fini = teardown, .timeout = 120);
+
+static void reopen(void)
+{
+    bench_crash(&b, true);
+    cr_assert_eq(bench_open(&b), SPOOL_OK, "%s", b.last_fault.text);
+}
+
+/* --- many letters -----------------------------------------------------------------------------------------
+ */
+
+static struct {
+    unsigned letters, done;
+    uint64_t ids[1000], count;
+    size_t longest_answer, longest_body;
+    enum err err;
+} told;
+
+static void on_letter(void *ctx, const struct spool_letter *letter)
+{
+    (void)ctx;
+    told.longest_answer = letter->answer.len > told.longest_answer ? letter->answer.len : told.longest_answer;
+    told.longest_body = letter->body.len > told.longest_body ? letter->body.len : told.longest_body;
+    told.ids[told.letters++] = letter->letter_id;
+}
+
+static void on_done(void *ctx, enum err err, uint64_t count, const struct fault *why)
+{
+    (void)ctx;
+    cr_assert(err == OK || why->text[0] != '\0');
+    told.done++;
+    told.err = err;
+    told.count = count;
+}
+
+static uint64_t request(int kind, const uint64_t *ids, unsigned id_count)
+{
+    struct spool_dead_request r = {.ids = ids, .id_count = id_count, .letter = on_letter, .done = on_done};
+    r.kind = kind;
+    memset(&told, 0, sizeof told);
+    cr_assert_eq(spool_dead(b.spool, &r), OK);
+    bench_sleep(&b, 5 * SECOND_US);
+    cr_assert_eq(told.done, 1);
+    return told.count;
+}
+
+/* All of the next n events die together, with such an answer. */
+static void kill_events(unsigned n, struct span answer)
+{
+    struct spool_death deaths[1000];
+    struct spool_open_batch open;
+    uint64_t no = bench_assign(&b, n);
+    cr_assert(spool_open_batch_next(b.spool, no - 1, &open));
+    cr_assert_eq(open.count, n);
+    for (unsigned i = 0; i < n; i++)
+        deaths[i] = (struct spool_death){.seq = open.assignment.runs[0].first + i, .answer = answer};
+    struct spool_outcome o = {.dead = deaths, .dead_count = n};
+    cr_assert_eq(spool_settle(b.spool, no, &o), OK);
+    bench_sleep(&b, SECOND_US);
+}
+
+Test(spool_rare, a_batch_of_large_events_dies_in_several_writes_and_an_answer_is_cut)
+{
+    static char answer[5000];
+    memset(answer, 'a', sizeof answer);
+    b.config.dead_max_bytes = 64 * BENCH_MIB;
+    b.config.max_bytes = 64 * BENCH_MIB;
+    b.config.segment_bytes = 4 * BENCH_MIB;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 60, 60000);
+    bench_fill(&b, 1, 700000);
+    kill_events(61, span_of(answer, sizeof answer));
+    cr_assert_eq(bench_ledger(&b).dead, 61);
+    for (int life = 0; life < 2; life++) {
+        cr_assert_eq(request(DEAD_LIST, NULL, 0), 61);
+        cr_assert_eq(told.letters, 61);
+        cr_assert_eq(told.longest_answer, 1024, "not all of what an upstream says is kept");
+        cr_assert_eq(told.longest_body, 700000);
+        reopen();
+    }
+}
+
+Test(spool_rare, hundreds_of_letters_are_replayed_each_once)
+{
+    b.config.dead_max_bytes = 16 * BENCH_MIB;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 700, 50);
+    kill_events(700, SPAN("no"));
+    cr_assert_eq(request(DEAD_REPLAY, NULL, 0), 700);
+    cr_assert_eq(told.err, OK);
+    cr_assert_eq(bench_ledger(&b).dead, 0);
+    cr_assert_eq(bench_ledger(&b).pending, 700);
+    reopen();
+    cr_assert_eq(bench_ledger(&b).dead, 0);
+    cr_assert_eq(bench_drain(&b), 700);
+}
+
+Test(spool_rare, a_replay_without_room_ends_with_what_there_was_room_for)
+{
+    b.config.max_bytes = 4 * BENCH_MIB;
+    b.config.dead_max_bytes = 16 * BENCH_MIB;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    for (unsigned i = 0; i < 4; i++) {
+        bench_fill(&b, 30, 40000);
+        kill_events(30, SPAN("no"));
+    }
+    uint64_t replayed = request(DEAD_REPLAY, NULL, 0);
+    cr_assert_eq(told.err, ERR_FULL);
+    cr_assert(replayed > 10 && replayed < 120, "%lu", (unsigned long)replayed);
+    struct spool_ledger l = bench_ledger(&b);
+    cr_assert_eq(l.dead, 120 - replayed);
+    cr_assert_eq(l.pending, replayed);
+    cr_assert_eq(bench_drain(&b), replayed);
+    cr_assert_eq(request(DEAD_REPLAY, NULL, 0) > 0, true, "and then there is room again");
+}
+
+/* More gaps than one record of marks names, and more than one of settled events. */
+Test(spool_rare, every_other_letter_and_every_other_event_may_go)
+{
+    uint64_t ids[350];
+    b.config.dead_max_bytes = 16 * BENCH_MIB;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 700, 50);
+    kill_events(700, SPAN("no"));
+    cr_assert_eq(request(DEAD_LIST, NULL, 0), 700);
+    for (unsigned i = 0; i < 350; i++)
+        ids[i] = told.ids[2 * i];
+    cr_assert_eq(request(DEAD_PURGE, ids, 350), 350);
+    bench_fill(&b, 700, 50);
+    for (unsigned i = 0; i < 700; i += 2)
+        cr_assert_eq(spool_drop(b.spool, (struct spool_run){702 + i, 1}, SPOOL_DROP_EXPIRED), OK);
+    bench_sleep(&b, SECOND_US);
+    for (int life = 0; life < 3; life++) {
+        struct spool_ledger l = bench_ledger(&b);
+        cr_assert_eq(l.dead, 350, "life %d", life);
+        cr_assert_eq(l.dropped[SPOOL_DROP_PURGED], 350);
+        cr_assert_eq(l.dropped[SPOOL_DROP_EXPIRED], 350);
+        cr_assert_eq(l.pending, 350);
+        cr_assert_eq(request(DEAD_LIST, NULL, 0), 350);
+        reopen();
+    }
+    cr_assert_eq(bench_drain(&b), 350);
+}
+
+/* Letters are read a block at a time; what is damaged on the way is counted, and what follows is found. */
+Test(spool_rare, damage_in_the_middle_of_many_letters_costs_those_it_hit)
+{
+    size_t size;
+    b.config.dead_max_bytes = 16 * BENCH_MIB;
+    b.config.max_bytes = 64 * BENCH_MIB;
+    b.config.segment_bytes = 4 * BENCH_MIB;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 40, 20000);
+    kill_events(40, SPAN("no"));
+    unsigned char *file = memfs_file(&b.fs, "dead/dlq-0000000000000001.wal", &size);
+    cr_assert_gt(size, 600000);
+    memset(file + 300000, 0x77, 30000);
+    uint64_t listed = request(DEAD_LIST, NULL, 0);
+    cr_assert(listed >= 36 && listed <= 38, "%lu", (unsigned long)listed);
+    struct spool_ledger l = bench_ledger(&b);
+    cr_assert_eq(l.dead, listed);
+    cr_assert_eq(l.dropped[SPOOL_DROP_CORRUPT], 40 - listed);
+    reopen();
+    cr_assert_eq(request(DEAD_LIST, NULL, 0), listed);
+}
+
+/* --- deaths that something else was faster than ------------------------------------------------------------
+ */
+
+/* Twenty events on disk only, in a batch; the frames of some or all of them are damaged. */
+static uint64_t cold_batch(bool all)
+{
+    size_t size;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 20, 10000);
+    uint64_t no = bench_assign(&b, 20);
+    bench_sleep(&b, 3 * SECOND_US);
+    reopen();
+    unsigned char *file = memfs_file(&b.fs, "seg-0000000000000001.wal", &size);
+    unsigned hurt = 0;
+    for (size_t at = SEGMENT_HEADER_AREA; at + 5000 < size; at += FRAME_ALIGN)
+        if (memcmp(file + at, "FRM1\1", 5) == 0 && (all || hurt == 0)) {
+            file[at + 1000] ^= 1;
+            hurt++;
+        }
+    cr_assert_gt(hurt, 0);
+    return no;
+}
+
+static void settle_as_dead(uint64_t no, const struct spool_assignment *next, unsigned next_count)
+{
+    struct spool_batch_id ids[4];
+    struct spool_death deaths[18];
+    for (unsigned i = 0; i < 18; i++)
+        deaths[i] = (struct spool_death){.seq = 1 + i, .answer = SPAN("no")};
+    struct spool_run delivered = {19, next_count > 0 ? 1 : 2};
+    struct spool_outcome o = {.dead = deaths,
+                              .dead_count = 18,
+                              .delivered = &delivered,
+                              .delivered_count = 1,
+                              .next = next,
+                              .next_count = next_count,
+                              .ret_next_ids = ids};
+    b.notes[NOTE_SETTLED] = b.notes[NOTE_LOST] = b.notes[NOTE_BATCH] = 0;
+    cr_assert_eq(spool_settle(b.spool, no, &o), OK);
+    bench_sleep(&b, 3 * SECOND_US);
+    cr_assert_eq(b.notes[NOTE_SETTLED], 1);
+}
+
+Test(spool_rare, events_that_damage_took_before_they_died_are_lost_and_not_dead)
+{
+    uint64_t no = cold_batch(false);
+    settle_as_dead(no, NULL, 0);
+    for (int life = 0; life < 2; life++) {
+        struct spool_ledger l = bench_ledger(&b);
+        uint64_t lost = l.dropped[SPOOL_DROP_CORRUPT];
+        cr_assert(lost >= 1 && lost < 18, "%lu", (unsigned long)lost);
+        cr_assert_eq(l.dead, 18 - lost);
+        cr_assert_eq(l.delivered, 2);
+        cr_assert_eq(l.pending, 0);
+        cr_assert_eq(request(DEAD_LIST, NULL, 0), 18 - lost);
+        reopen();
+    }
+}
+
+Test(spool_rare, a_batch_that_damage_ended_while_its_deaths_were_written_has_no_successor)
+{
+    struct spool_run rest = {20, 1};
+    struct spool_assignment next = {.partition = SPAN("p"), .runs = &rest, .run_count = 1};
+    uint64_t no = cold_batch(true);
+    settle_as_dead(no, &next, 1);
+    struct spool_ledger l = bench_ledger(&b);
+    cr_assert_eq(l.pending + l.delivered + l.dropped[SPOOL_DROP_CORRUPT], 20);
+    cr_assert_geq(l.dropped[SPOOL_DROP_CORRUPT], 18);
+    cr_assert_eq(l.dead, 0);
+    cr_assert_eq(b.notes[NOTE_LOST] + b.notes[NOTE_BATCH], 1, "whoever waits for it hears once");
+    reopen();
+    (void)bench_drain(&b);
+    cr_assert_eq(bench_ledger(&b).pending, 0);
+    cr_assert_eq(bench_ledger(&b).dead, 0);
+}
+
+/* The letters are written, and then it turns out that the quota has ended the batch: they must not count twice. */
+Test(spool_rare, a_batch_that_the_quota_ended_while_its_letters_were_written_leaves_none)
+{
+    b.config.max_bytes = 4 * BENCH_MIB;
+    b.config.when_full = SPOOL_DROP_OLDEST;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 18, 40000);
+    uint64_t no = bench_assign(&b, 18);
+    struct spool_death deaths[18];
+    for (unsigned i = 0; i < 18; i++)
+        deaths[i] = (struct spool_death){.seq = 1 + i, .answer = SPAN("no")};
+    struct spool_outcome o = {.dead = deaths, .dead_count = 18};
+    /* Deaths wait while the disk refuses their file; events go on coming. */
+    b.fs.fail_call = MEMFS_MKDIR;
+    b.fs.fail_at = 1;
+    b.fs.fail_errno = ENOSPC;
+    b.fs.fail_forever = true;
+    cr_assert_eq(spool_settle(b.spool, no, &o), OK);
+    bench_fill(&b, 300, 40000);
+    cr_assert_gt(bench_ledger(&b).dropped[SPOOL_DROP_QUOTA], 0);
+    b.fs.fail_at = 0;
+    bench_sleep(&b, 5 * SECOND_US);
+    for (int life = 0; life < 2; life++) {
+        struct spool_ledger l = bench_ledger(&b);
+        cr_assert_eq(l.dead, 0);
+        cr_assert_eq(l.accepted, 318);
+        cr_assert_geq(l.dropped[SPOOL_DROP_QUOTA], 18);
+        cr_assert_eq(request(DEAD_LIST, NULL, 0), 0);
+        reopen();
+    }
+}
+
+/* --- a quarantine that cannot take anything ----------------------------------------------------------------
+ */
+
+Test(spool_rare, a_quarantine_that_cannot_be_listed_stops_nothing)
+{
+    size_t size;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 200, 10000);
+    bench_crash(&b, true);
+    memset(memfs_file(&b.fs, "seg-0000000000000001.wal", &size), 0xEE, SEGMENT_HEADER_AREA);
+    b.fs.fail_call = MEMFS_LIST;
+    b.fs.fail_at = 3; /* behind the segments and the letters */
+    b.fs.fail_errno = EIO;
+    cr_assert_eq(bench_open(&b), SPOOL_OK, "%s", b.last_fault.text);
+    cr_assert_eq(b.fs.failed, 1);
+    cr_assert_not_null(memfs_file(&b.fs, "seg-0000000000000001.wal", &size), "it stays where it is");
+    uint64_t pending = bench_ledger(&b).pending;
+    cr_assert_gt(pending, 50);
+    cr_assert_eq(bench_drain(&b), pending);
+    cr_assert_eq(bench_ledger(&b).dropped[SPOOL_DROP_CORRUPT], 200 - pending);
+    bench_crash(&b, false);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_not_null(memfs_file(&b.fs, "quarantine/seg-0000000000000001.wal", &size), "next time");
+}
+
+Test(spool_rare, a_file_that_cannot_be_moved_to_quarantine_is_met_again)
+{
+    size_t size;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 200, 10000);
+    bench_crash(&b, true);
+    memset(memfs_file(&b.fs, "seg-0000000000000001.wal", &size), 0xEE, SEGMENT_HEADER_AREA);
+    b.fs.fail_call = MEMFS_RENAME;
+    b.fs.fail_at = 1;
+    b.fs.fail_errno = EACCES;
+    cr_assert_eq(bench_open(&b), SPOOL_OK, "%s", b.last_fault.text);
+    uint64_t lost = 200 - bench_ledger(&b).pending;
+    cr_assert_gt(lost, 50);
+    bench_crash(&b, false);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(bench_ledger(&b).pending, 200 - lost, "what is lost is counted once");
+    cr_assert_not_null(memfs_file(&b.fs, "quarantine/seg-0000000000000001.wal", &size));
+    cr_assert_eq(bench_drain(&b), 200 - lost);
+}
+
+/* --- verification ----------------------------------------------------------------------------------------
+ */
+
+static unsigned letters_seen;
+
+static void on_verified_letter(void *ctx, const struct spool_letter *letter)
+{
+    (void)ctx;
+    (void)letter;
+    letters_seen++;
+}
+
+static char damage_text[240];
+
+static void on_damage(void *ctx, const struct fault *what)
+{
+    (void)ctx;
+    (void)snprintf(damage_text, sizeof damage_text, "%s", what->text);
+}
+
+static struct spool_verdict verify(void)
+{
+    struct spool_verify v = {.letter = on_verified_letter, .damage = on_damage};
+    struct spool_verdict verdict;
+    struct fault why = {0};
+    letters_seen = 0;
+    cr_assert_eq(spool_verify(&b.vfs, &v, &verdict, &why), OK, "%s", why.text);
+    return verdict;
+}
+
+/* Two segments, settled events between pending ones, letters of which some are purged, and a commit that nothing attests. */
+static void make_spool(void)
+{
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 200, 6000);
+    kill_events(10, SPAN("no"));
+    uint64_t first = bench_assign(&b, 20);
+    bench_deliver(&b, bench_assign(&b, 20));
+    cr_assert_neq(first, 0);
+    cr_assert_eq(request(DEAD_LIST, NULL, 0), 10);
+    uint64_t ids[3] = {told.ids[0], told.ids[4], told.ids[5]};
+    cr_assert_eq(request(DEAD_PURGE, ids, 3), 3);
+    for (unsigned i = 0; i < 5; i++)
+        cr_assert_neq(bench_append(&b, i), 0);
+    bench_sleep(&b, 1000);
+    bench_crash(&b, true);
+}
+
+Test(spool_rare, verify_knows_what_is_settled_between_pending_events_and_which_letters_are_gone)
+{
+    make_spool();
+    struct spool_verdict v = verify();
+    cr_assert_eq(v.damages, 0, "%s", damage_text);
+    cr_assert_eq(v.pending_found, 175);
+    cr_assert_eq(v.ledger.pending, 175);
+    cr_assert_eq(v.letters_found, 7);
+    cr_assert_eq(letters_seen, 7);
+    struct spool_verify brief = {.ledger_only = true};
+    struct fault why;
+    cr_assert_eq(spool_verify(&b.vfs, &brief, &v, &why), OK);
+    cr_assert_eq(v.ledger.pending, 175);
+    cr_assert_eq(v.ledger.dead, 7);
+    cr_assert_eq(v.pending_found + v.letters_found, 0, "nobody looked");
+}
+
+/* One reading fails, or brings a wrong bit: the second one is right, and nothing is said. */
+Test(spool_rare, verify_reads_again_what_did_not_come_well)
+{
+    make_spool();
+    struct spool_verdict sound = verify();
+    unsigned flipped = 0;
+    for (long n = 1; n < 200; n++) {
+        b.fs.fail_call = MEMFS_PREAD;
+        b.fs.fail_at = n;
+        b.fs.fail_errno = EIO;
+        struct spool_verdict v = verify();
+        bool reached = b.fs.fail_at == 0;
+        b.fs.fail_at = 0;
+        cr_assert_eq(v.damages, 0, "reading %ld: %s", n, damage_text);
+        cr_assert_eq(v.pending_found, sound.pending_found);
+        cr_assert_eq(v.letters_found, sound.letters_found);
+        b.fs.flip_read = n;
+        v = verify();
+        b.fs.flip_read = 0;
+        cr_assert_leq(v.pending_found, sound.pending_found, "reading %ld", n);
+        cr_assert(v.damages > 0 || v.pending_found == sound.pending_found, "reading %ld: events are missed in silence", n);
+        flipped += v.damages > 0;
+        if (!reached)
+            break;
+    }
+    cr_assert_lt(flipped, 10, "a reading is checked, and done again");
+}
+
+static void reseal(unsigned char *frame, uint32_t tag)
+{
+    le32_put(frame + 40, crc32c(tag, frame + FRAME_HEADER_BYTES, frame_payload_len(frame)));
+    le32_put(frame + 44, crc32c(tag, frame, 44));
+}
+
+/* The n-th frame of such a type in a segment; its tag. */
+static unsigned char *find_frame(const char *name, uint8_t type, unsigned n, uint32_t *ret_tag)
+{
+    size_t size;
+    unsigned char *file = memfs_file(&b.fs, name, &size);
+    uint32_t tag = segment_tag(le64_get(file + 40));
+    for (size_t at = SEGMENT_HEADER_AREA; at + FRAME_HEADER_BYTES < size; at += FRAME_ALIGN) {
+        struct frame f;
+        if (frame_parse(file + at, at, tag, FRAME_PAYLOAD_MAX, &f) && f.type == type && n-- == 0) {
+            *ret_tag = tag;
+            return file + at;
+        }
+    }
+    cr_assert_fail("no such frame");
+    return NULL;
+}
+
+Test(spool_rare, events_that_make_no_sense_under_a_good_checksum_are_missing)
+{
+    uint32_t tag;
+    make_spool();
+    unsigned char *frame = find_frame("seg-0000000000000001.wal", FRAME_DATA, 20, &tag);
+    uint64_t count = le16_get(frame + 6);
+    le16_put(frame + FRAME_HEADER_BYTES + 12, 0xFFFF); /* so many names of partitions cannot be */
+    reseal(frame, tag);
+    struct spool_verdict v = verify();
+    cr_assert_gt(v.damages, 0);
+    cr_assert_eq(v.pending_found, 175 - count, "%s", damage_text);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    struct spool_open_batch open;
+    uint64_t delivered = bench_drain(&b);
+    cr_assert_not(spool_open_batch_next(b.spool, 0, &open));
+    cr_assert_eq(delivered + bench_ledger(&b).dropped[SPOOL_DROP_CORRUPT], 175);
+}
+
+Test(spool_rare, a_control_record_that_makes_no_sense_under_a_good_checksum_is_passed_over)
+{
+    uint32_t tag;
+    make_spool();
+    unsigned char *frame = find_frame("seg-0000000000000001.wal", FRAME_CTRL, 1, &tag);
+    frame[FRAME_HEADER_BYTES] = 0x7E; /* no op of ours, and none that may be ignored */
+    reseal(frame, tag);
+    struct spool_verdict v = verify();
+    cr_assert_eq(v.pending_found, 175, "the first copy of the state says all");
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(bench_ledger(&b).pending, 175);
+}
+
+/* Each number of a later STATE that went back. */
+Test(spool_rare, verify_tells_of_every_number_that_went_back)
+{
+    static const struct {
+        size_t at;
+        const char *what;
+    } fields[] = {{8 + 8, "epoch"}, {8 + 48, "low water"}, {8 + 72, "delivered"}};
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 150, 10000);
+    bench_deliver(&b, bench_assign(&b, 30));
+    bench_fill(&b, 150, 10000);
+    bench_close(&b);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_close(&b);
+    cr_assert_eq(verify().damages, 0, "%s", damage_text);
+    for (unsigned i = 0; i < 3; i++) {
+        struct memfs saved;
+        uint32_t tag;
+        memfs_init(&saved);
+        memfs_copy(&saved, &b.fs);
+        unsigned char *state = find_frame("seg-0000000000000003.wal", FRAME_CTRL, 0, &tag);
+        le64_put(state + FRAME_HEADER_BYTES + fields[i].at, 0);
+        reseal(state, tag);
+        cr_assert_gt(verify().damages, 0, "%s", fields[i].what);
+        memfs_deinit(&b.fs);
+        memfs_init(&b.fs);
+        memfs_copy(&b.fs, &saved);
+        memfs_deinit(&saved);
+    }
+}
+
+/* Where the end of a segment is not known, as its successor is gone, bad bytes behind its last frame are the past of a
+ * file that was used again. */
+Test(spool_rare, old_bytes_behind_the_last_frame_are_no_damage)
+{
+    size_t size;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 300, 10000);
+    bench_crash(&b, true);
+    unsigned char *file = memfs_file(&b.fs, "seg-0000000000000001.wal", &size);
+    uint64_t end = le64_get(memfs_file(&b.fs, "seg-0000000000000002.wal", &size) + 72); /* prev_end */
+    memfs_remove(&b.fs, "seg-0000000000000002.wal");
+    cr_assert_lt(end + 4096, BENCH_MIB);
+    uint64_t lost = 300 - verify().pending_found;
+    unsigned before = verify().damages;
+    memcpy(file + (end + 4095) / 4096 * 4096, "FRM1 and what stood behind it", 30);
+    struct spool_verdict v = verify();
+    cr_assert_eq(v.damages, before, "%s", damage_text);
+    cr_assert_eq(v.pending_found, 300 - lost);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(bench_drain(&b), 300 - lost);
+    cr_assert_eq(bench_ledger(&b).dropped[SPOOL_DROP_CORRUPT], lost);
+}
+
+/* --- a start on a full disk ---------------------------------------------------------------------------------
+ */
+
+static struct spool_vfs real;
+static bool reads_fail, opens_fail, stats_fail;
+
+static ssize_t maybe_pread(void *ctx, int fd, void *into, size_t len, uint64_t offset)
+{
+    return reads_fail && len > SEGMENT_HEADER_AREA && offset % 65536 != SEGMENT_HEADER_AREA
+               ? -EIO
+               : real.pread(ctx, fd, into, len, offset);
+}
+
+static bool fallocate_failed;
+
+static int full_fallocate(void *ctx, int fd, uint64_t offset, uint64_t len)
+{
+    (void)ctx;
+    (void)fd;
+    (void)offset;
+    if (len > 600 << 10 || !fallocate_failed) {
+        fallocate_failed = true;
+        return -ENOSPC;
+    }
+    return real.fallocate(ctx, fd, offset, len);
+}
+
+static int maybe_open(void *ctx, const char *name, unsigned flags)
+{
+    return opens_fail && fallocate_failed && flags == VFS_RDWR ? -EMFILE : real.open(ctx, name, flags);
+}
+
+static int maybe_stat(void *ctx, const char *name, struct spool_stat *ret)
+{
+    return stats_fail && fallocate_failed ? -EIO : real.stat(ctx, name, ret);
+}
+
+/* The last event ends with zeros, which are not behind the last frame: they stay. */
+static void start_on_a_full_disk(void)
+{
+    static char body[5000];
+    uint64_t seq;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 10, 5000);
+    cr_assert_eq(bench_append_body(&b, body, sizeof body, &seq), OK);
+    bench_sleep(&b, 3 * SECOND_US);
+    bench_crash(&b, true);
+    real = b.vfs;
+    b.vfs.pread = maybe_pread;
+    b.vfs.fallocate = full_fallocate;
+    b.vfs.open = maybe_open;
+    b.vfs.stat = maybe_stat;
+    memfs_put(&b.fs, "seg-0000000000000009.wal", "no header", 9);
+    cr_assert_eq(bench_open(&b), SPOOL_OK, "%s", b.last_fault.text);
+    cr_assert(fallocate_failed);
+    cr_assert_eq(bench_ledger(&b).pending, 11);
+    bench_crash(&b, true);
+    b.vfs = real;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(bench_drain(&b), 11);
+    cr_assert_eq(bench_ledger(&b).dropped[SPOOL_DROP_CORRUPT], 0);
+}
+
+Test(spool_rare, a_start_on_a_full_disk_gives_back_only_what_says_nothing)
+{
+    start_on_a_full_disk();
+    size_t size = 0;
+    if (memfs_file(&b.fs, "seg-0000000000000001.wal", &size) != NULL)
+        cr_assert_leq(size, BENCH_MIB / 2, "its empty end was given back");
+}
+
+Test(spool_rare, a_start_on_a_full_disk_keeps_what_it_cannot_read)
+{
+    reads_fail = true;
+    start_on_a_full_disk();
+}
+
+Test(spool_rare, a_start_on_a_full_disk_keeps_what_it_cannot_open)
+{
+    opens_fail = true;
+    start_on_a_full_disk();
+}
+
+Test(spool_rare, a_start_on_a_full_disk_does_without_knowing_sizes)
+{
+    stats_fail = true;
+    start_on_a_full_disk();
+}
+
+/* --- control records that end too early ---------------------------------------------------------------------
+ */
+
+static void put_each(struct bytes *ops, size_t starts[16], unsigned *count)
+{
+    static const struct spool_run runs[2] = {{50, 3}, {60, 2}};
+    struct spool_assignment a = {.partition = SPAN("partition"), .runs = runs, .run_count = 2};
+    struct op_dead dead = {.reason = 3, .epoch = 2, .batch_no = 9, .letter = 7};
+    struct op_state state = {.next_seq = 101, .base_seq = 1, .next_batch_no = 3, .next_letter = 7};
+    struct op_gap gap = {.segment = 1, .offset = 8192, .length = 100, .first = 70, .count = 5};
+    enum err errs[9];
+    unsigned n = 0;
+    starts[n] = ops->len;
+    errs[n++] = op_put_state(ops, &state);
+    starts[n] = ops->len;
+    errs[n++] = op_put_assign(ops, 2, 9, 0, &a);
+    starts[n] = ops->len;
+    errs[n++] = op_put_done(ops, OP_DONE, 2, 1, false, runs, 2);
+    starts[n] = ops->len;
+    errs[n++] = op_put_dead(ops, &dead, runs, 2);
+    starts[n] = ops->len;
+    errs[n++] = op_put_drop(ops, OP_DROP, 1, 0, runs, 2);
+    starts[n] = ops->len;
+    errs[n++] = op_put_gap(ops, &gap);
+    starts[n] = ops->len;
+    errs[n++] = op_put_counts(ops, &(struct op_counts){1, 2, 3});
+    starts[n] = ops->len;
+    errs[n++] = op_put_user(ops, SPAN("twelve bytes"));
+    starts[n] = ops->len;
+    errs[n++] = op_put_runs(ops, OP_SETTLED, runs, 2);
+    starts[n] = ops->len;
+    for (unsigned i = 0; i < n; i++)
+        cr_assert_eq(errs[i], OK);
+    *count = n;
+}
+
+Test(spool_rare, an_op_that_ends_too_early_is_none)
+{
+    struct bytes ops;
+    size_t starts[16];
+    unsigned count;
+    bytes_init(&ops, 65536);
+    put_each(&ops, starts, &count);
+    for (unsigned i = 0; i < count; i++) {
+        size_t words = le16_get(ops.at + starts[i] + 2);
+        cr_assert_eq(starts[i] + 4 + words * 8 <= ops.len, true);
+        for (size_t fewer = 0; fewer <= words; fewer++) {
+            unsigned char copy[1024];
+            size_t len = starts[i + 1] - starts[i] - (words - fewer) * 8;
+            memcpy(copy, ops.at + starts[i], len);
+            le16_put(copy + 2, (uint16_t)fewer);
+            struct span rest = span_of(copy, len);
+            struct op op;
+            cr_assert_eq(op_next(&rest, &op), fewer == words, "op %u, %zu of %zu words", i, fewer, words);
+            cr_assert_eq(rest.len, fewer == words ? 0 : len);
+        }
+    }
+    bytes_deinit(&ops);
+}
