@@ -42,6 +42,8 @@ struct api_option {
     struct span value;
 };
 
+enum api_mode { API_MODE_BATCH, API_MODE_STRUCTURED, API_MODE_BINARY, API_MODES };
+
 struct api_settings {
     const struct api *api;
     const char *output_name;
@@ -58,7 +60,7 @@ struct api_settings {
     struct span webhook_origin;   /* cloudevents; .at NULL: no handshake */
     bool sessions_off;            /* segops: session: off */
     bool ndjson;                  /* http: format: ndjson */
-    enum { API_MODE_BATCH, API_MODE_STRUCTURED, API_MODE_BINARY } mode; /* cloudevents */
+    enum api_mode mode;           /* cloudevents */
 };
 const struct span *api_option(const struct api_settings *s, const char *name); /* NULL: not set */
 

@@ -293,8 +293,10 @@ static void envelope(const struct api_settings *s, struct span partition, struct
         *ret = (struct api_envelope){
             .before = SPAN("["), .between = SPAN(","), .after = SPAN("]"), .version = 1};
     else
-        *ret =
-            (struct api_envelope){.before = SPAN(""), .between = SPAN("\n"), .after = SPAN(""), .version = 2};
+        *ret = (struct api_envelope){.before = SPAN(""),
+                                     .between = SPAN("\n"),
+                                     .after = SPAN(""),
+                                     .version = s->mode == API_MODE_BINARY ? 3 : 2};
 }
 
 static enum err request(const struct api_settings *s, const struct api_batch *b, struct arena *arena,

@@ -152,8 +152,6 @@ static void apply_outcome(struct output *o, struct batch *b)
         b->not_before_us = o->now_us;
         return;
     }
-    if (out->structured)
-        b->structured = true;
     bool fails = out->effect == EFFECT_BACKOFF || out->effect == EFFECT_NONE;
     if (fails && o->schedule.phase != SCHEDULE_HELD && o->schedule.phase != SCHEDULE_STOPPED &&
         b->failed_us == 0)
@@ -186,7 +184,7 @@ static void conclude(struct output *o, struct batch *b, const struct api_verdict
         .status = status,
         .unknown_sends = b->unknown_sends,
         .sent_plain = !b->use_encoded,
-        .batch_mode = o->config.api.mode == API_MODE_BATCH && !b->structured,
+        .batch_mode = b->form.mode == API_MODE_BATCH,
         .give_up = output_gives_up(o, b),
     };
     o->in_flight--;

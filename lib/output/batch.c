@@ -332,7 +332,6 @@ void batch_carve(struct batch *child, const struct batch *parent, const struct a
     child->codec = parent->codec;
     child->unknown = parent->unknown;
     child->recovered = false;
-    child->structured = parent->structured;
     child->attempts = parent->attempts;
     child->unknown_sends = parent->unknown_sends;
     child->failed_us = parent->failed_us;

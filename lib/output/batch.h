@@ -51,6 +51,13 @@ struct batch_member {
     uint32_t id_at, id_len;     /* in ids */
 };
 
+/* What of the settings shapes a payload's bytes. A batch keeps its own until its end, whatever is configured or learnt
+ * meanwhile. */
+struct batch_form {
+    enum api_mode mode;
+    bool ndjson;
+};
+
 struct batch {
     struct list link; /* in the output's order, or its free list */
     struct output *output;
@@ -67,6 +74,7 @@ struct batch {
     uint32_t raw_len, raw_crc32c;
     uint32_t envelope_version;
     uint64_t envelope_hash;
+    struct batch_form form;
     enum api_codec codec; /* wanted; a small payload goes plain all the same */
 
     /* Payload. */
@@ -87,7 +95,6 @@ struct batch {
     bool unknown;    /* an earlier send may have delivered it */
     bool split;      /* part of what a larger one was cut into */
     bool singles;    /* to be taken apart before it is sent */
-    bool structured; /* sent outside batch mode */
     bool overtaken;  /* keeps failing on its own: later batches of its partition go past it */
     bool once_more;  /* was repeated at once already */
     bool cancel;     /* to be cancelled; asked of the shell once */

@@ -69,7 +69,7 @@ struct output {
     bool rewind;   /* unassigned records are to be read again */
     bool draining;
     bool plain;      /* the upstream takes no compression */
-    bool structured; /* nor batch mode */
+    bool structured; /* nor batch mode, though it is configured */
     bool decided;    /* some batch is BATCH_DECIDED */
     bool dead_full;  /* dead letters are full and block */
     bool probe_out;
@@ -110,7 +110,9 @@ struct output {
 struct batch *output_batch_take(struct output *o); /* from the free list or new */
 void output_batch_recycle(struct output *o, struct batch *b);
 void output_trim(struct output *o); /* gives back the memory of recycled batches */
-void output_envelope(const struct output *o, struct span partition, struct api_envelope *ret);
+/* How payloads are formed now. */
+struct batch_form output_form(const struct output *o);
+void output_envelope(const struct output *o, struct span partition, struct batch_form form, struct api_envelope *ret);
 unsigned output_concurrency(const struct output *o);
 struct partition *output_partition(struct output *o, struct span name);
 /* Reads the spool's present view of an open batch; false: it is gone. */
@@ -145,7 +147,7 @@ uint64_t dispatch_wake_us(const struct output *o);
 /* The batch as its api sees it; the members are in the arena. */
 void dispatch_describe(const struct output *o, const struct batch *b, struct arena *arena,
                        struct api_batch *ret);
-/* The settings as they are for this batch: one that was cut for structured mode is sent in it. */
+/* The settings as they are for this batch, which keeps its form. */
 struct api_settings dispatch_settings(const struct output *o, const struct batch *b);
 
 /* --- answer.c --- */

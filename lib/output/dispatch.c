@@ -20,7 +20,7 @@ static bool unfit(struct output *o, struct batch *b)
         settle_decide(o, b);
         return true;
     }
-    bool apart = b->singles || (o->structured && !b->structured && !b->unknown);
+    bool apart = b->singles || (o->structured && b->form.mode == API_MODE_BATCH && !b->unknown);
     if (apart && b->member_count > 1) {
         outcome_all_remain(&b->outcome, b->member_count, VERDICT_PIECES_MAX, true);
         settle_decide(o, b);
@@ -229,8 +229,8 @@ void dispatch_describe(const struct output *o, const struct batch *b, struct are
 struct api_settings dispatch_settings(const struct output *o, const struct batch *b)
 {
     struct api_settings s = o->config.api;
-    if (b->structured && s.mode == API_MODE_BATCH)
-        s.mode = API_MODE_STRUCTURED;
+    s.mode = b->form.mode;
+    s.ndjson = b->form.ndjson;
     return s;
 }
 

@@ -119,7 +119,7 @@ static uint64_t raw_max(struct output *o)
 
 static uint64_t events_max(const struct output *o, const struct partition *p)
 {
-    if (p->alone || o->structured)
+    if (p->alone || output_form(o).mode != API_MODE_BATCH)
         return 1;
     uint64_t max = o->config.batch_events_max, api_max = o->config.api.limits.batch_events;
     return api_max != 0 && api_max < max ? api_max : max;
@@ -129,9 +129,9 @@ static struct batch *open_batch(struct output *o, struct partition *p)
 {
     struct batch *b = output_batch_take(o);
     struct api_envelope envelope;
-    output_envelope(o, p->name, &envelope);
+    b->form = output_form(o);
+    output_envelope(o, p->name, b->form, &envelope);
     batch_open(b, p, &envelope);
-    b->structured = o->structured;
     b->codec = o->plain ? API_IDENTITY : o->config.codec;
     if (o->config.api.api->codec != NULL)
         b->codec = o->config.api.api->codec(p->name, b->codec);

@@ -34,7 +34,7 @@ static void apply_config(struct output *o, const struct output_config *config)
     schedule_limits(&o->schedule, c->retry_initial_us, c->retry_max_us, c->concurrency);
     limit_rate_set(&o->rate, c->rate_requests, c->rate_per_us);
     limit_adapt_set(&o->adapt, c->concurrency_auto, c->concurrency);
-    o->structured = c->api.mode != API_MODE_BATCH;
+    o->structured = false;
     o->plain = false;
     o->consent = false;
 }
@@ -491,11 +491,19 @@ void output_batch_recycle(struct output *o, struct batch *b)
         partition_let_go(&o->partitions, p);
 }
 
-void output_envelope(const struct output *o, struct span partition, struct api_envelope *ret)
+struct batch_form output_form(const struct output *o)
+{
+    struct batch_form form = {.mode = o->config.api.mode, .ndjson = o->config.api.ndjson};
+    if (o->structured && form.mode == API_MODE_BATCH)
+        form.mode = API_MODE_STRUCTURED;
+    return form;
+}
+
+void output_envelope(const struct output *o, struct span partition, struct batch_form form, struct api_envelope *ret)
 {
     struct api_settings settings = o->config.api;
-    if (o->structured && settings.mode == API_MODE_BATCH)
-        settings.mode = API_MODE_STRUCTURED;
+    settings.mode = form.mode;
+    settings.ndjson = form.ndjson;
     *ret = (struct api_envelope){0};
     settings.api->envelope(&settings, partition, ret);
 }

@@ -25,22 +25,27 @@ static void on_loaded(void *ctx, enum err err)
     b->load_done = true;
 }
 
-/* The one that the batch was closed with, as far as it can be told: it must go as it went, whatever was
- * learnt about batch mode since, or forgotten with the process that learnt it. */
+static bool is_envelope_of(const struct batch *b, const struct api_envelope *envelope)
+{
+    return envelope->version == b->envelope_version && batch_envelope_hash(envelope) == b->envelope_hash;
+}
+
+/* The one that the batch was closed with: it must go as it went, whatever is configured by now, and whatever was learnt
+ * about batch mode since, or forgotten with the process that learnt it. What tells is written down with the batch. */
 static void envelope_of(struct output *o, struct batch *b, struct api_envelope *ret)
 {
-    bool now = o->structured;
-    for (unsigned other = 0; other < 2; other++) {
-        o->structured = now != (other != 0);
-        output_envelope(o, b->partition->name, ret);
-        if (batch_envelope_hash(ret) != b->envelope_hash)
+    struct span partition = b->partition->name;
+    b->form = output_form(o);
+    output_envelope(o, partition, b->form, ret);
+    for (unsigned i = 0; i < 2 * API_MODES && !is_envelope_of(b, ret) && !BUG(106); i++) {
+        struct batch_form form = {.mode = (enum api_mode)(i / 2), .ndjson = i % 2 != 0};
+        struct api_envelope other;
+        output_envelope(o, partition, form, &other);
+        if (!is_envelope_of(b, &other))
             continue;
-        b->structured = o->structured;
-        o->structured = o->structured || now;
-        return;
+        b->form = form;
+        *ret = other;
     }
-    o->structured = now; /* another configuration's */
-    output_envelope(o, b->partition->name, ret);
 }
 
 static void start_load(struct output *o, struct batch *b)
@@ -53,7 +58,8 @@ static void start_load(struct output *o, struct batch *b)
     spool_load(o->spool, b->id.batch_no, &b->loader);
 }
 
-/* The identity cannot be kept (members lost, or an envelope of another configuration): the events go again in
+/* The identity cannot be kept (members lost, or an envelope that this version does not
+ * know): the events go again in
  * a new batch. They may have been sent under the old id, so they count as repeats once they are sent. */
 static void retire_identity(struct output *o, struct batch *b, const char *why)
 {
@@ -97,7 +103,7 @@ static void finish_load(struct output *o, struct batch *b)
         retire_identity(o, b, "some of its events were damaged on disk");
     } else if (!same && !BUG(106)) {
         retire_identity(o, b, "the envelope changed");
-    } else if (b->structured && b->member_count > 1) {
+    } else if (b->form.mode != API_MODE_BATCH && b->member_count > 1) {
         b->singles = true; /* only single events are sent that way: this was not */
     }
 }

@@ -111,7 +111,10 @@ static void plan_children(struct output *o, struct batch *b, struct plan *p)
         return;
     ensure(pieces <= VERDICT_PIECES_MAX);
     struct api_envelope envelope;
-    output_envelope(o, b->partition->name, &envelope);
+    struct batch_form form = output_form(o);
+    if (b->form.mode != API_MODE_BATCH)
+        form.mode = b->form.mode; /* a part of what left batch mode stays out of it */
+    output_envelope(o, b->partition->name, form, &envelope);
     unsigned left = out->remain_count, at = 0;
     for (unsigned piece = 0; piece < pieces; piece++) {
         unsigned take = (left + pieces - piece - 1) / (pieces - piece), from = at;
@@ -120,8 +123,8 @@ static void plan_children(struct output *o, struct batch *b, struct plan *p)
             take -= out->fates[at] == FATE_REMAINS;
         struct batch *child = output_batch_take(o);
         batch_carve(child, b, &envelope, from, at);
-        child->singles = out->singles && child->count > 1;
-        child->structured = o->structured;
+        child->form = form;
+        child->singles = child->count > 1 && (out->singles || form.mode != API_MODE_BATCH);
         child->codec = o->plain ? API_IDENTITY : child->codec;
         p->children[p->child_count] = child;
         p->next[p->child_count++] = batch_assignment(child);

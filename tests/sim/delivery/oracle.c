@@ -116,7 +116,7 @@ static void check_members(struct world *w, const struct known_batch *k, uint32_t
         struct sent_event *e = &w->events[k->members[i]];
         const struct known_batch *last = &w->known[e->sent_in];
         bool settled = last->standing == STAND_ENDED || last->standing == STAND_AGAIN;
-        if (e->sent_in != 0 && e->sent_in != which && !settled && !e->excused && !w->loose && !w->retired)
+        if (e->sent_in != 0 && e->sent_in != which && !settled && !e->excused && !w->loose)
             world_fail(w, "event %u goes in batch %s though what became of it in batch %s is not known",
                        k->members[i], k->id, last->id);
         e->sent_in = which;
@@ -194,7 +194,7 @@ uint32_t oracle_send(struct world *w, const struct batch *b, const char *payload
             world_fail(w, "batch %s is sent again with other bytes", k->id);
         check_repeat(w, k);
     }
-    if (b->structured && len > 0 && raw[0] == '[')
+    if (b->form.mode != API_MODE_BATCH && len > 0 && raw[0] == '[')
         world_fail(w, "batch %s is sent outside batch mode as an array", k->id);
     if (w->verbose)
         world_say(w, "send %u: events %u to %u (%u), %zu bytes, batch %" PRIu64, which, k->members[0],
@@ -296,7 +296,7 @@ void oracle_taken(struct world *w, struct known_batch *k, unsigned member, unsig
     world_met(MET_TRUE_REPEAT);
     if (life == w->life)
         w->repeats_in_life++;
-    if (e->taken_in != which && !e->excused && !w->loose && !w->retired)
+    if (e->taken_in != which && !e->excused && !w->loose)
         world_fail(w, "the upstream took event %u in batch %s and again in %s", number,
                    w->known[e->taken_in].id, k->id);
 }

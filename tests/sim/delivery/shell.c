@@ -144,7 +144,7 @@ static void send(struct world *w, struct batch *b)
                          .carry = b,
                          .raw_len = len,
                          .encoded = req.codec != API_IDENTITY,
-                         .structured = b->structured};
+                         .structured = b->form.mode != API_MODE_BATCH};
     arena_deinit(&arena);
     w->sends = f->number;
     if (in_flight(w) > w->knobs.output.concurrency)
@@ -231,10 +231,8 @@ static void take_news(struct world *w)
 {
     struct output_news news;
     while (output_news_next(w->output, &news)) {
-        if (strstr(news.text, "the envelope changed") != NULL) {
-            world_met(MET_LOAD_RETIRED);
-            w->retired = w->knobs.one_in_envelope != 0;
-        }
+        if (strstr(news.text, "the envelope changed") != NULL)
+            world_fail(w, "a batch lost its identity to a change of configuration");
         if (w->verbose)
             world_say(w, "  news: %s", news.text);
     }

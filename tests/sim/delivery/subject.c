@@ -49,7 +49,7 @@ static const struct met mets[MET_COUNT] = {
     {"encode", false},
     {"plain", false},
     {"structured", false},
-    {"load_retired", false},
+    {false},
     {"true_repeat", false},
 };
 

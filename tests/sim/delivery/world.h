@@ -186,7 +186,6 @@ enum branch {
     MET_ENCODE,
     MET_PLAIN,
     MET_STRUCTURED,
-    MET_LOAD_RETIRED,
     MET_TRUE_REPEAT,
     MET_COUNT
 };
@@ -248,7 +247,6 @@ struct world {
     struct spool_dead_request dead;
     bool dead_busy, letters_known;
     bool loose;   /* letters of given up events, which may have been taken, were put back */
-    bool retired; /* a configuration with another envelope came while a batch's outcome was not known */
     uint64_t letters_after;
     unsigned letters_counted;
 

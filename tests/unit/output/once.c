@@ -235,6 +235,64 @@ Test(once, counters_survive_restarts)
     rig_deinit(&r);
 }
 
+Test(once, an_open_batch_keeps_its_form_when_another_is_configured)
+{
+    struct rig r;
+    begin(&r, 10);
+    rig_offer_n(&r, 10);
+    rig_run(&r); /* assigned, not yet sent */
+    r.config.api.ndjson = true;
+    rig_restart(&r);
+    cr_assert_eq(r.sent_count, 2);
+    same_request(&r, 0, 1);
+    rig_reply(&r, 1, 500, "");
+    rig_pass(&r, US_PER_S);
+    same_request(&r, 0, 2);
+    rig_reply(&r, 2, 200, "");
+    cr_assert_str_eq(rig_body(&r, 3), "[11,12,13,14,15,16,17,18,19,20]", "not sent, but assigned");
+    rig_reply(&r, 3, 400, "");
+    cr_assert_str_eq(rig_body(&r, 4), "11\n12\n13\n14\n15\n", "new batches have the new form");
+    cr_assert_eq(repeated(&r), 35, "ten twice again; ten that the last process may have sent, and five of them once more");
+    rig_deinit(&r);
+}
+
+Test(once, an_open_batch_stays_in_batch_mode_when_another_mode_is_configured)
+{
+    struct rig r;
+    begin(&r, 10);
+    r.config.api.mode = API_MODE_STRUCTURED;
+    rig_restart(&r);
+    same_request(&r, 0, 1);
+    rig_reply(&r, 1, 400, "");
+    for (unsigned n = 2; n <= 11; n++) {
+        char body[16];
+        (void)snprintf(body, sizeof body, "%u", n - 1);
+        cr_assert_str_eq(rig_body(&r, n), body, "its parts are of the mode that is configured");
+        rig_reply(&r, n, 200, "");
+    }
+    rig_deinit(&r);
+}
+
+Test(once, what_went_outside_batch_mode_by_configuration_does_not_keep_later_events_out_of_it)
+{
+    struct rig r;
+    rig_init(&r);
+    r.config.api.mode = API_MODE_STRUCTURED;
+    rig_start(&r);
+    rig_offer_n(&r, 1);
+    rig_run(&r);
+    rig_pass(&r, 2 * US_PER_S);
+    cr_assert_str_eq(rig_body(&r, 0), "1");
+    r.config.api.mode = API_MODE_BATCH;
+    rig_restart(&r);
+    same_request(&r, 0, 1);
+    rig_reply(&r, 1, 200, "");
+    rig_offer_n(&r, 10);
+    rig_run(&r);
+    cr_assert_str_eq(rig_body(&r, 2), "[2,3,4,5,6,7,8,9,10,11]");
+    rig_deinit(&r);
+}
+
 Test(once, another_envelope_after_a_restart_retires_the_old_id)
 {
     struct rig r;
@@ -441,7 +499,7 @@ Test(once, what_went_outside_batch_mode_goes_so_again_after_a_restart)
     for (unsigned event = 2; event <= 3; event++) {
         char body[4];
         (void)snprintf(body, sizeof body, "%u", event);
-        cr_assert_str_eq(rig_body(&r, ++n), body, "the mode was learnt from it");
+        cr_assert_str_eq(rig_body(&r, ++n), body, "each batch keeps its form");
         rig_reply(&r, n, 200, "");
     }
     rig_deinit(&r);

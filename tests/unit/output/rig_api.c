@@ -9,8 +9,10 @@ static void envelope(const struct api_settings *s, struct span partition, struct
     *ret = (struct api_envelope){SPAN("["), SPAN(","), SPAN("]"), 1};
     if (s->mode == API_MODE_STRUCTURED)
         *ret = (struct api_envelope){SPAN(""), SPAN(""), SPAN(""), 2};
+    if (s->ndjson)
+        *ret = (struct api_envelope){SPAN(""), SPAN("\n"), SPAN("\n"), 3};
     if (s->base_query.len > 0)
-        ret->before = s->base_query; /* a configuration that changes the envelope */
+        ret->before = s->base_query; /* as another version might, of which nothing is known any more */
 }
 
 static enum err request(const struct api_settings *s, const struct api_batch *b, struct arena *arena,
