@@ -6,6 +6,8 @@ import signal
 import socket
 import threading
 
+import pytest
+from front import Front, carry, reset_when_taken
 from harness import Wire, event, free_port, until
 
 
@@ -115,6 +117,32 @@ def test_a_changed_output_keeps_its_spool(world):
     agent.settled()
     sink.check(unique=50)
     assert agent.ledger("a")["accepted"] == 50
+
+
+@pytest.mark.parametrize("api, before, after", [("http", {"format": "json"}, {"format": "ndjson"}),
+                                                ("http", {"format": "ndjson"}, {"format": "json"}),
+                                                ("cloudevents", {"mode": "batch"}, {"mode": "structured"})])
+def test_what_may_have_arrived_goes_again_as_it_was(world, api, before, after):
+    """Another format is for what comes later: the upstream tells a repeat by its name, and its bytes are the same."""
+    sink = world.sink()
+    front = Front(world, sink.port)
+    more = {"compression": "none", "batch": {"max_wait": "50ms"}, "retry": {"initial": "20ms", "max": "50ms"}}
+    agent = world.agent({"a": front.output(sink, api, **more, **before)}).explain("output a: ")
+    front.mode = reset_when_taken
+    assert agent.post([event(n) for n in range(5)]).status == 202
+    until(lambda: front.seen, "the first request")
+    agent.config["outputs"]["a"] = front.output(sink, api, **more, **after)
+    assert names(reloaded(agent)["outputs"]) == {"a": "changed"}
+    front.mode = carry
+    agent.settled()
+    def identity(seen):
+        return seen.body, seen.headers["content-type"], seen.headers.get("idempotency-key")
+    assert len({identity(seen) for seen in front.seen}) == 1
+    assert agent.post(event(5)).status == 202
+    agent.settled()
+    assert front.seen[-1].headers["content-type"] != front.seen[0].headers["content-type"]
+    assert sink.check(unique=6)["processed"] == 6
+    assert front.errors == []
 
 
 def test_outputs_come_and_go_and_routes_follow(world):
