@@ -314,13 +314,19 @@ bool batch_loaded(struct batch *b)
     return same;
 }
 
-void batch_carve(struct batch *child, const struct batch *parent, const struct api_envelope *envelope,
+bool batch_has_fate(const struct batch *b, enum fate fate)
+{
+    unsigned count = b->member_count > 0 ? b->member_count : (unsigned)b->count;
+    return memchr(b->outcome.fates, (int)fate, count) != NULL;
+}
+
+void batch_carve(struct batch *child, const struct batch *parent, const struct api_envelope *envelope, enum fate fate,
                  unsigned from, unsigned to)
 {
     ensure(to <= parent->member_count);
     batch_open(child, parent->partition, envelope);
     for (unsigned i = from; i < to; i++) {
-        if (parent->outcome.fates[i] != FATE_REMAINS)
+        if (parent->outcome.fates[i] != fate)
             continue;
         const struct batch_member *m = &parent->members[i];
         enum err err = batch_add(child, m->seq, batch_member_id(parent, i),

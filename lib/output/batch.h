@@ -95,6 +95,7 @@ struct batch {
     bool unknown;    /* an earlier send may have delivered it */
     bool split;      /* part of what a larger one was cut into */
     bool singles;    /* to be taken apart before it is sent */
+    bool doomed;     /* its events are to be dead letters, as soon as there is room for these */
     bool overtaken;  /* keeps failing on its own: later batches of its partition go past it */
     bool once_more;  /* was repeated at once already */
     bool cancel;     /* to be cancelled; asked of the shell once */
@@ -156,9 +157,11 @@ MUST_USE bool batch_loaded(struct batch *b);
 /* The spool's present view of its members, after some were lost. */
 void batch_set_runs(struct batch *b, const struct spool_run *runs, unsigned count);
 bool batch_has_seq(const struct batch *b, uint64_t seq);
-/* Members [from, to) of a loaded batch, those whose fate is FATE_REMAINS, as a new closed batch. */
-void batch_carve(struct batch *child, const struct batch *parent, const struct api_envelope *envelope,
+/* Members [from, to) of a loaded batch, those with this fate, as a new closed batch. */
+void batch_carve(struct batch *child, const struct batch *parent, const struct api_envelope *envelope, enum fate fate,
                  unsigned from, unsigned to);
+/* Has any member this fate? For an outcome that is OUTCOME_CUT. */
+bool batch_has_fate(const struct batch *b, enum fate fate);
 
 /* --- identity --- */
 

@@ -3,8 +3,8 @@
  * One control record of the spool ends a batch: its members are delivered, dead, dropped, or members of the
  * batches that follow it, each exactly one of these. Following batches (the remainder of a per-event answer,
  * halves, singles) are built here from the old one's payload and take its place in the order, so that a split
- * keeps its partition's order. When the spool has no room for the dead letters, the batch stays as it is and
- * the outcome is offered again. */
+ * keeps its partition's order. When the spool has no room for the dead letters, the batch ends all the same, so
+ * that what was answered for is never sent again, and those who are to die wait in a batch of their own. */
 #include "lib/output/core.h"
 
 #include "lib/base/ensure.h"
@@ -30,7 +30,7 @@ struct plan {
     struct spool_death *deaths;
     struct spool_assignment *next;
     struct spool_batch_id *ids;
-    struct batch *children[VERDICT_PIECES_MAX];
+    struct batch *children[VERDICT_PIECES_MAX + 1];
     unsigned child_count;
 };
 
@@ -60,7 +60,8 @@ static uint64_t walk_next(struct walk *w, unsigned member)
     return w->b->runs[w->run].first + w->at++;
 }
 
-static void plan_members(struct batch *b, struct plan *p, unsigned count)
+/* park: deaths are left out; they are a following batch's. */
+static void plan_members(struct batch *b, struct plan *p, unsigned count, bool park)
 {
     struct outcome *out = &b->outcome;
     struct spool_run *dropped = p->runs + count;
@@ -84,6 +85,8 @@ static void plan_members(struct batch *b, struct plan *p, unsigned count)
             break;
         case FATE_DEAD:
             ensure(d != NULL);
+            if (park)
+                break;
             p->deaths[p->outcome.dead_count++] =
                 (struct spool_death){.seq = seq,
                                      .reason = d->reason,
@@ -122,7 +125,7 @@ static void plan_children(struct output *o, struct batch *b, struct plan *p)
         for (; take > 0; at++)
             take -= out->fates[at] == FATE_REMAINS;
         struct batch *child = output_batch_take(o);
-        batch_carve(child, b, &envelope, from, at);
+        batch_carve(child, b, &envelope, FATE_REMAINS, from, at);
         child->form = form;
         child->singles = child->count > 1 && (out->singles || form.mode != API_MODE_BATCH);
         child->codec = o->plain ? API_IDENTITY : child->codec;
@@ -134,7 +137,25 @@ static void plan_children(struct output *o, struct batch *b, struct plan *p)
     p->outcome.ret_next_ids = p->ids;
 }
 
-static void plan_build(struct output *o, struct batch *b, struct plan *p)
+/* Those who are to die, when there is no room for their letters, with what is to be written on these. */
+static void plan_doomed(struct output *o, struct batch *b, struct plan *p)
+{
+    struct api_envelope envelope;
+    struct batch *child = output_batch_take(o);
+    child->form = b->form;
+    output_envelope(o, b->partition->name, b->form, &envelope);
+    batch_carve(child, b, &envelope, FATE_DEAD, 0, b->member_count);
+    outcome_take_deaths(&child->outcome, &b->outcome);
+    child->doomed = true;
+    child->reply_status = b->reply_status;
+    p->children[p->child_count] = child;
+    p->next[p->child_count++] = batch_assignment(child);
+    p->outcome.next = p->next;
+    p->outcome.next_count = p->child_count;
+    p->outcome.ret_next_ids = p->ids;
+}
+
+static void plan_build(struct output *o, struct batch *b, struct plan *p, bool park)
 {
     *p = (struct plan){0};
     if (b->outcome.kind == OUTCOME_DELIVERED) {
@@ -145,20 +166,25 @@ static void plan_build(struct output *o, struct batch *b, struct plan *p)
     arena_reset(&o->arena);
     p->runs = arena_alloc(&o->arena, 2 * count * sizeof *p->runs);
     p->deaths = arena_alloc(&o->arena, (b->outcome.death_count + 1) * sizeof *p->deaths);
-    p->next = arena_alloc(&o->arena, VERDICT_PIECES_MAX * sizeof *p->next);
-    p->ids = arena_alloc(&o->arena, VERDICT_PIECES_MAX * sizeof *p->ids);
+    p->next = arena_alloc(&o->arena, (VERDICT_PIECES_MAX + 1) * sizeof *p->next);
+    p->ids = arena_alloc(&o->arena, (VERDICT_PIECES_MAX + 1) * sizeof *p->ids);
     ensure(p->runs != NULL && p->deaths != NULL && p->next != NULL && p->ids != NULL);
-    plan_members(b, p, count);
+    plan_members(b, p, count, park);
     plan_children(o, b, p);
+    if (park && batch_has_fate(b, FATE_DEAD))
+        plan_doomed(o, b, p);
 }
 
 /* --- carrying it out ------------------------------------------------------------------------------------ */
 
 static void tell_deaths(struct output *o, const struct batch *b, const struct plan *p)
 {
-    for (unsigned i = 0; i < p->outcome.dead_count; i++) {
+    const struct outcome_death *death = b->outcome.deaths;
+    for (unsigned i = 0; i < p->outcome.dead_count; i++, death++) {
         const struct spool_death *d = &p->outcome.dead[i];
-        unsigned member = b->outcome.deaths[i].member;
+        while (b->outcome.fates[death->member] != FATE_DEAD)
+            death++; /* lost meanwhile */
+        unsigned member = death->member;
         struct dead_line line = {.reason = (const char *)reason_name(d->reason).at,
                                  .status = d->status,
                                  .attempts = d->attempts,
@@ -193,13 +219,13 @@ static void place_children(struct output *o, struct batch *b, const struct plan 
     for (unsigned i = 0; i < p->child_count; i++) {
         struct batch *child = p->children[i];
         batch_set_id(child, &p->ids[i]);
-        child->state = BATCH_WAITING;
+        child->state = child->doomed ? BATCH_DECIDED : BATCH_WAITING;
         child->ready_us = o->now_us;
         child->not_before_us = 0;
         child->tries = b->outcome.pieces == 1 ? b->tries : 0;
         child->split = b->split || b->outcome.pieces > 1;
         child->partition->batches++;
-        if (b->outcome.later) {
+        if (b->outcome.later && !child->doomed) {
             child->remainders = b->remainders + 1;
             let_overtake(o, child);
             child->not_before_us = o->now_us + schedule_jitter_us(&o->schedule, b->tries - 1, &o->rng);
@@ -231,11 +257,10 @@ static void leave(struct output *o, struct batch *b, unsigned dead_count)
     list_append(&o->settling, &b->link);
 }
 
-/* False: no room now. */
-static bool settle(struct output *o, struct batch *b)
+static enum err settle_as(struct output *o, struct batch *b, bool park)
 {
     struct plan p;
-    plan_build(o, b, &p);
+    plan_build(o, b, &p, park);
     enum err err = spool_settle(o->spool, b->id.batch_no, &p.outcome);
     if (err == OK) {
         tell_deaths(o, b, &p);
@@ -244,18 +269,33 @@ static bool settle(struct output *o, struct batch *b)
         output_save_stats(o);
         o->spool_retry_us = 0;
         o->progress_us = o->now_us;
-        return true;
+        return OK;
     }
     discard_children(o, &p);
     if (err == ERR_NOT_FOUND) { /* a policy of the spool was faster: its note may still be on the way */
         answer_lost(o, b->id.batch_no);
+        return OK;
+    }
+    return err;
+}
+
+/* False: no room now. A batch whose answer is known is not sent again, also if the process dies while there is none: it
+ * ends, and those who are to die go into a batch that was never sent. */
+static bool settle(struct output *o, struct batch *b)
+{
+    unsigned status = b->reply_status;
+    bool deaths = b->outcome.kind == OUTCOME_CUT && batch_has_fate(b, FATE_DEAD);
+    enum err err = settle_as(o, b, false);
+    if (err == OK)
         return true;
+    if (err == ERR_FULL && deaths) {
+        if (!o->dead_full)
+            output_error(o, status, "%s", sight_dead_full);
+        o->dead_full = true;
+        if (b->outcome.definite && !b->doomed)
+            (void)settle_as(o, b, true); /* when even that finds no room, it comes again with the rest */
     }
     o->spool_retry_us = o->now_us + RETRY_SPOOL_US;
-    if (err == ERR_FULL && p.outcome.dead_count > 0 && !o->dead_full) {
-        o->dead_full = true;
-        output_error(o, b->reply_status, "%s", sight_dead_full);
-    }
     return false;
 }
 
@@ -274,7 +314,7 @@ void settle_decided(struct output *o)
     for (struct list *l = o->order.next; l != &o->order; l = next) {
         struct batch *b = CONTAINER_OF(l, struct batch, link);
         next = l->next;
-        if (b->state != BATCH_DECIDED || settle(o, b))
+        if (b->state != BATCH_DECIDED || (b->durable && settle(o, b)))
             continue;
         full = true;
         o->decided = true;

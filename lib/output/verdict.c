@@ -94,6 +94,19 @@ void outcome_all_dead(struct outcome *o, unsigned count, enum api_dead reason, u
         set_dead(o, i, reason, status, answer);
 }
 
+void outcome_take_deaths(struct outcome *ret, const struct outcome *from)
+{
+    outcome_clear(ret);
+    begin_cut(ret, from->death_count);
+    ret->definite = true;
+    unsigned member = 0;
+    for (unsigned i = 0; i < from->death_count; i++) {
+        const struct outcome_death *d = &from->deaths[i];
+        if (from->fates[d->member] == FATE_DEAD)
+            set_dead(ret, member++, (enum api_dead)d->reason, d->status, span_of(from->text.at + d->answer_at, d->answer_len));
+    }
+}
+
 void outcome_all_dropped(struct outcome *o, unsigned count, enum spool_drop reason)
 {
     begin_cut(o, count);
@@ -189,6 +202,7 @@ void verdict_apply(const struct api_verdict *v, const struct verdict_case *c, st
     ensure(c->count > 0);
     outcome_clear(ret);
     ret->unknown = v->unknown;
+    ret->definite = c->status != 0 && !v->unknown && v->action != ACT_RETRY;
     switch (v->action) {
     case ACT_DELIVERED:
         ret->kind = OUTCOME_DELIVERED;

@@ -48,6 +48,7 @@ struct outcome {
     enum outcome_kind kind;
     enum outcome_effect effect;
     bool unknown;    /* this send may have delivered */
+    bool definite;   /* an answer says so, and leaves nothing open */
     bool counted;    /* it used up one of unknown_max */
     bool plain;      /* send without compression from now on */
     bool structured; /* leave batch mode from now on */
@@ -87,6 +88,8 @@ void verdict_apply(const struct api_verdict *v, const struct verdict_case *c, st
 void outcome_all_dead(struct outcome *o, unsigned count, enum api_dead reason, unsigned status,
                       struct span answer);
 void outcome_all_dropped(struct outcome *o, unsigned count, enum spool_drop reason);
+/* The deaths of `from`, in their order, as those of a batch that has just these members. */
+void outcome_take_deaths(struct outcome *ret, const struct outcome *from);
 /* One of the remaining members is dropped instead. */
 void outcome_drop(struct outcome *o, unsigned member, enum spool_drop reason);
 /* All remain, in `pieces` new batches. */

@@ -325,9 +325,7 @@ void oracle_life_ended(struct world *w)
             continue;
         /* What was read may not be on disk yet: then it is sent once more. Later, it must be. */
         bool lately = w->now_us - b->ended_us < COMMIT_MAX_US + w->knobs.job_us * UINT64_C(40);
-        bool blocked =
-            w->knobs.spool.dead_max_bytes < 1 << 20 && !w->knobs.spool.dead_drop_newest; /* by full letters */
-        if (lately || blocked || w->knobs.faults || w->knobs.spool.durability != SPOOL_FSYNC)
+        if (lately || w->knobs.faults || w->knobs.spool.durability != SPOOL_FSYNC)
             b->life = 0;
     }
     w->sends = w->outage_mark = 0;

@@ -304,6 +304,59 @@ Test(retry, full_dead_letters_block_the_output_until_there_is_room)
     rig_deinit(&r);
 }
 
+Test(retry, what_was_answered_for_while_dead_letters_are_full_is_not_sent_again)
+{
+    struct rig r;
+    begin(&r, 1, 10);
+    fake_set_dead_full(r.spool, true);
+    rig_reply(&r, 0, 207, "dddxdrdxdd");
+    for (uint64_t seq = 1; seq <= 10; seq++)
+        cr_assert_eq(fake_record(r.spool, seq)->fate, seq == 4 || seq == 6 || seq == 8 ? FAKE_PENDING : FAKE_DELIVERED);
+    cr_assert_eq(state(&r), OUT_FULL);
+    rig_restart(&r); /* what is to be buried is told apart by the upstream alone */
+    unsigned n = rig_last(&r);
+    cr_assert_str_neq(r.sent[n].payload_id, r.sent[0].payload_id);
+    cr_assert_str_eq(rig_body(&r, n), "[4,8]");
+    rig_reply(&r, n, 207, "xx");
+    cr_assert_eq(state(&r), OUT_FULL);
+    char id[40];
+    (void)snprintf(id, sizeof id, "%s", r.sent[n].payload_id);
+    rig_restart(&r);
+    n = rig_last(&r);
+    cr_assert_str_eq(rig_body(&r, n), "[4,8]");
+    cr_assert_str_neq(r.sent[n].payload_id, id, "an answered batch is never sent again");
+    rig_reply(&r, n, 207, "xx");
+    fake_set_dead_full(r.spool, false);
+    rig_pass(&r, 2 * US_PER_S);
+    cr_assert_eq(fake_record(r.spool, 4)->fate, FAKE_DEAD);
+    cr_assert_eq(fake_record(r.spool, 8)->fate, FAKE_DEAD);
+    cr_assert_eq(fake_record(r.spool, 8)->status, 400);
+    n = rig_last(&r);
+    cr_assert_str_eq(rig_body(&r, n), "[6]");
+    rig_reply(&r, n, 200, "");
+    cr_assert_eq(fake_record(r.spool, 6)->fate, FAKE_DELIVERED);
+    rig_deinit(&r);
+}
+
+Test(retry, letters_that_find_no_room_are_written_as_they_were_meant)
+{
+    struct rig r;
+    begin(&r, 1, 10);
+    fake_set_dead_full(r.spool, true);
+    rig_reply(&r, 0, 207, "xdddddxddd");
+    fake_corrupt(r.spool, 1); /* while they wait */
+    rig_run(&r);
+    fake_set_dead_full(r.spool, false);
+    rig_pass(&r, 2 * US_PER_S);
+    cr_assert_eq(fake_record(r.spool, 7)->fate, FAKE_DEAD);
+    cr_assert_eq(fake_record(r.spool, 7)->attempts, 1);
+    cr_assert(rig_news(&r, "seq=7"));
+    struct output_status s;
+    rig_status(&r, &s);
+    cr_assert_eq(s.ledger.pending, 0);
+    rig_deinit(&r);
+}
+
 Test(retry, paused_sends_nothing_and_loses_nothing)
 {
     struct rig r;
