@@ -310,7 +310,8 @@ static bool refuses_it(struct world *w, struct flight *f, const struct known_bat
 {
     if (w->knobs.no_batches && api_is(w, "cloudevents") && !f->structured) {
         world_met(MET_STRUCTURED);
-        refuse(w, f, 415, STAND_ENDED, "one by one, please");
+        /* 415 may as well mean the compression: the same batch comes again without it. */
+        refuse(w, f, 415, f->encoded ? STAND_AGAIN : STAND_ENDED, "one by one, please");
         return true;
     }
     if (w->knobs.too_large != 0 && f->raw_len > w->knobs.too_large && k->count > 1) {
