@@ -49,7 +49,6 @@ static const struct met mets[MET_COUNT] = {
     {"encode", false},
     {"plain", false},
     {"structured", false},
-    {false},
     {"true_repeat", false},
 };
 
