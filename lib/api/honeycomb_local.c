@@ -86,8 +86,7 @@ enum err honeycomb_read_event(struct json_reader *r, struct arena *arena, uint64
         return json_fault(r, err, why);
     *ret = (struct honeycomb_event){.text = value.text, .samplerate = 1};
     if (err != OK)
-        return refuse(why, r->too_deep ? "nested deeper than 64 levels"
-                                       : "more than the members data, time, samplerate");
+        return refuse(why, r->spoiled != NULL ? r->spoiled : "more than the members data, time, samplerate");
     if (value.type != JSON_OBJECT)
         return refuse(why, "must be an object");
     if (json_repeated_key(members, count, NULL))
@@ -202,6 +201,7 @@ static void read_batch(struct api_exchange *x, struct span dataset, struct span 
     struct fault why;
     enum err err;
     json_reader_init(&r, body);
+    json_forgive(&r);
     if (json_enter_array(&r) != OK) {
         answer_error(x, shape_error, 400, "malformed",
                      "Request body is malformed and cannot be read. Expected an array.");

@@ -143,6 +143,7 @@ static void read_ingestion(struct api_exchange *x)
         return;
     }
     json_reader_init(&r, x->request->body);
+    json_forgive(&r);
     enum err err = wrapper_open(&r, "batch", "metadata", &why);
     if (err == OK) {
         x->state = arena_alloc(x->arena, most * sizeof(struct seen));

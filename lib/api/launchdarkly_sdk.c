@@ -98,8 +98,8 @@ static bool check_body(struct span body, bool array, bool object, unsigned max, 
             break;
         if (value.type != JSON_OBJECT || (err == OK && !has_kind(members, count)))
             return fault_set(why, ERR_MALFORMED, "events[%u]: must be an object with a kind", weight) == OK;
-        if (err != OK && r.too_deep)
-            return fault_set(why, ERR_MALFORMED, "events[%u]: nested deeper than 64 levels", weight) == OK;
+        if (err != OK && r.spoiled != NULL)
+            return fault_set(why, ERR_MALFORMED, "events[%u]: %s", weight, r.spoiled) == OK;
         if (++weight > max)
             return fault_set(why, ERR_TOO_BIG, "more than %u events", max) == OK;
         err = OK;

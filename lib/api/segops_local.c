@@ -86,7 +86,7 @@ enum err segops_read_event(struct json_reader *r, struct segops_event *ret, stru
     *ret = (struct segops_event){.text = value.text};
     if (err != OK)
         return refuse(fault, "non_field_errors",
-                      r->too_deep ? "Nested deeper than 64 levels." : "Unknown fields.");
+                      r->spoiled != NULL ? r->spoiled : "Unknown fields.");
     if (value.type != JSON_OBJECT)
         return refuse(fault, "non_field_errors", "Expected an object.");
     for (size_t i = 0; i < count; i++)
@@ -176,6 +176,7 @@ static void read_batch(struct api_exchange *x)
     struct fault why = {.err = OK};
     size_t most = x->request->body.len / 32 + 1; /* user_id and event_type alone take more */
     json_reader_init(&r, x->request->body);
+    json_forgive(&r);
     enum err err = wrapper_open(&r, "events", NULL, &why);
     if (err == OK && items_new(x, most > local_max(x) ? local_max(x) : (unsigned)most) == NULL)
         err = ERR_TOO_BIG;

@@ -34,7 +34,7 @@ enum err json_fault(const struct json_reader *r, enum err err, struct fault *why
 {
     const char *text = r->error;
     if (text == NULL)
-        text = r->too_deep ? "nested too deep" : "too many members";
+        text = r->spoiled != NULL ? r->spoiled : "too many members";
     return fault_set(why, err, "byte %zu: %s", json_offset(r), text);
 }
 
@@ -84,6 +84,15 @@ static int32_t hex4(const uint8_t *at, const uint8_t *end)
     return code;
 }
 
+/* `at` is behind the "\u" of a surrogate that stands alone. */
+static const uint8_t *lone_surrogate(struct json_reader *r, const uint8_t *at, const char *text)
+{
+    if (!r->forgiving)
+        return broken(r, at, text);
+    r->spoiled = text;
+    return at + 4;
+}
+
 /* `at` is behind "\u". A high surrogate needs its low one, as an escape too; a low one alone is an error. */
 static const uint8_t *scan_unicode_escape(struct json_reader *r, const uint8_t *at)
 {
@@ -93,12 +102,12 @@ static const uint8_t *scan_unicode_escape(struct json_reader *r, const uint8_t *
     if (code < 0xd800 || code > 0xdfff)
         return at + 4;
     if (code > 0xdbff)
-        return broken(r, at, "low surrogate without a high one before it");
+        return lone_surrogate(r, at, "low surrogate without a high one before it");
     if (r->end - at < 10 || at[4] != '\\' || at[5] != 'u')
-        return broken(r, at, "high surrogate without a low one behind it");
+        return lone_surrogate(r, at, "high surrogate without a low one behind it");
     code = hex4(at + 6, r->end);
     if (code < 0xdc00 || code > 0xdfff)
-        return broken(r, at, "high surrogate without a low one behind it");
+        return lone_surrogate(r, at, "high surrogate without a low one behind it");
     return at + 10;
 }
 
@@ -260,7 +269,7 @@ enter:
         return broken(r, at, "nested too deep to be read");
     open[depth++] = *at;
     if (depth + above > JSON_DEPTH_MAX)
-        r->too_deep = true;
+        r->spoiled = "nested deeper than 64 levels";
     at = skip_space(r, at + 1);
     if (at >= r->end)
         goto unfinished;
@@ -338,7 +347,7 @@ static enum err to_value(struct json_reader *r)
         return ERR_MALFORMED;
     r->at = skip_space(r, r->at);
     r->spaced = false;
-    r->too_deep = false;
+    r->spoiled = NULL;
     if (r->at >= r->end) {
         broken(r, r->at, "text ends where a value is expected");
         return ERR_MALFORMED;
@@ -347,7 +356,7 @@ static enum err to_value(struct json_reader *r)
     return OK;
 }
 
-static enum err too_deep(struct json_reader *r, const uint8_t *at)
+static enum err refused(struct json_reader *r, const uint8_t *at)
 {
     /* Noted for the caller's message, but the reader can go on: error stays unset. */
     r->error_at = at;
@@ -377,7 +386,7 @@ enum err json_read_value(struct json_reader *r, struct json_value *ret)
     if (at == NULL)
         return ERR_MALFORMED;
     r->at = at;
-    return r->too_deep ? too_deep(r, from) : OK;
+    return r->spoiled != NULL ? refused(r, from) : OK;
 }
 
 /* The members of the object that opens at `at`; returns the place behind its closing bracket. *seen counts
@@ -432,7 +441,7 @@ enum err json_read_object(struct json_reader *r, struct json_member *members, si
     *ret = (struct json_value){
         .text = span_of(from, (size_t)(at - from)), .type = JSON_OBJECT, .spaced = r->spaced};
     *ret_count = seen < max ? seen : max;
-    return r->too_deep || seen > max ? too_deep(r, from) : OK;
+    return r->spoiled != NULL || seen > max ? refused(r, from) : OK;
 }
 
 static enum err enter(struct json_reader *r, uint8_t bracket)

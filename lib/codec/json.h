@@ -17,6 +17,7 @@
  *     }
  *     err == ERR_NOT_FOUND: the array is closed. json_finish() then checks that nothing follows.
  *
+ * Lone surrogates (\ud800 without its partner) are ERR_MALFORMED, or, after json_forgive(), ERR_TOO_BIG.
  * Depth: a value that nests more than JSON_DEPTH_MAX arrays and objects, counted from the value that was
  * read (not from the envelope that was entered), is ERR_TOO_BIG; one deeper than JSON_DEPTH_READABLE is
  * ERR_MALFORMED, since the reader's own stack ends there.
@@ -75,10 +76,19 @@ struct json_reader {
     const char *error;       /* static text; NULL as long as all is well */
     const uint8_t *error_at; /* where */
     bool fresh;              /* directly behind an opening bracket that was entered */
-    bool spaced, too_deep;   /* notes of the value that is being read */
+    bool spaced;             /* a note of the value that is being read */
+    bool forgiving;          /* see json_forgive() */
+    const char *spoiled;     /* why the value that is being read is ERR_TOO_BIG; NULL: only by its members' number */
 };
 
 void json_reader_init(struct json_reader *r, struct span text);
+
+/* From here on a lone surrogate spoils the value that it stands in, which is then ERR_TOO_BIG as one nested too deep is,
+ * and not the rest of the text: for lists, where one sender's cut-off emoji should not cost its neighbours. */
+static inline void json_forgive(struct json_reader *r)
+{
+    r->forgiving = true;
+}
 
 /* Byte offset of the error, from the start of the text. */
 static inline size_t json_offset(const struct json_reader *r)

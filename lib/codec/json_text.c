@@ -33,10 +33,12 @@ static size_t unescape_one(const uint8_t **at, const uint8_t *end, uint8_t into[
     ensure(end - p >= 6);
     uint32_t code = hex4(p + 2);
     *at = p + 6;
-    if (code >= 0xd800 && code <= 0xdbff) {
-        ensure(end - p >= 12);
-        code = 0x10000 + ((code - 0xd800) << 10) + (hex4(p + 8) - 0xdc00);
-        *at = p + 12;
+    if (code >= 0xd800 && code <= 0xdfff) {
+        /* In a value that a forgiving reader called spoiled, the other half may be missing. */
+        uint32_t low = code <= 0xdbff && end - p >= 12 && p[6] == '\\' && p[7] == 'u' ? hex4(p + 8) : 0;
+        bool pair = low >= 0xdc00 && low <= 0xdfff;
+        *at = pair ? p + 12 : p + 6;
+        code = pair ? 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00) : 0xfffd;
     }
     return utf8_encode(code, into);
 }

@@ -83,6 +83,7 @@ static enum err read_lines(struct event_reading *in, struct span body, struct ev
 static enum err read_array(struct event_reading *in, struct json_reader *r, struct span body, bool declared,
                            struct event_list *list, struct fault *why)
 {
+    json_forgive(r);
     enum err err = json_enter_array(r);
     while (err == OK && (err = json_next_element(r)) == OK) {
         if (list->offered == list->max)

@@ -196,6 +196,8 @@ Test(honeycomb, one_entry_per_event_whatever_is_wrong_with_it)
         {"{\"data\":{ }}", "Request body should not be empty."},
         {"{\"data\":[1]}", "data: must be an object"},
         {"{\"data\":{\"a\":1},\"data\":{\"a\":1}}", "a member appears twice"},
+        {"{\"data\":{\"a\":\"\\ud83d\"}}", "high surrogate without a low one behind it"},
+        {"{\"data\":{\"\\ude00\":1}}", "low surrogate without a high one before it"},
         {"{\"data\":{\"a\":1},\"samplerate\":\"4\"}", "samplerate: must be a whole number"},
         {"{\"data\":{\"a\":1},\"samplerate\":1.5}", "samplerate: must be a whole number"},
         {"{\"data\":{\"a\":1},\"sampleRate\":4}",

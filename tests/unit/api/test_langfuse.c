@@ -177,6 +177,8 @@ Test(langfuse, bad_events_are_errors_by_id)
         {ENVELOPE("x", "score-create", "{\"name\":\"n\",\"value\":true,\"traceId\":\"t\"}"), "x",
          "body.value: must be a number or a string"},
         {ENVELOPE("x", "sdk-log", "{}"), "x", "body.log: required"},
+        {ENVELOPE("x", "sdk-log", "{\"log\":\"\\ud83d\"}"), "x", "high surrogate without a low one behind it"},
+        {ENVELOPE("\\ud83d", "sdk-log", "{\"log\":1}"), "\xef\xbf\xbd", "high surrogate without a low one behind it"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char body[512], expected[512];

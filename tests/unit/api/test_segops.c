@@ -92,6 +92,7 @@ Test(segops, batch_skips_the_bad_and_keeps_the_good)
         {"{\"user_id\":\"u\",\"event_type\":\"e\",\"user_id\":\"v\"}", false, NULL},
         {"{\"user_id\":\"u\",\"event_type\":\"e\",\"occurred_at\":\"2026-05-04\",\"other\":1}", true, NULL},
         {"7", false, NULL},
+        {"{\"user_id\":\"\\ud83d\",\"event_type\":\"e\"}", false, NULL},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char body[512];

@@ -7,6 +7,7 @@
 
 #include <criterion/criterion.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -294,6 +295,39 @@ Test(json, too_many_members_still_validates_the_rest)
     cr_assert_eq(json_next_element(&r), ERR_NOT_FOUND);
     cr_assert_eq(json_finish(&r), OK);
     cr_expect_eq(json_check_object(SPAN("{\"a\":1,\"b\":2,\"c\":3"), m, 2, &count, &v, NULL), ERR_MALFORMED);
+}
+
+Test(json, a_lone_surrogate_costs_a_forgiving_reader_one_element)
+{
+    static const char *const lone[] = {"\\ud83d", "\\ude00", "\\ud83dx", "\\ud83d\\n", "\\ud83d\\ud83d", "\\ud83d\\u0041"};
+    for (size_t i = 0; i < COUNT(lone); i++) {
+        struct json_reader r;
+        struct json_member m[2];
+        struct json_value v;
+        size_t count;
+        char text[100];
+        uint8_t plain[32];
+        int n = snprintf(text, sizeof text, "[{\"a\":\"%s\"},{\"%s\":1},{\"a\":\"\\ud83d\\ude00\"}]", lone[i], lone[i]);
+        json_reader_init(&r, span_of(text, (size_t)n));
+        json_forgive(&r);
+        cr_assert_eq(json_enter_array(&r), OK);
+        for (int k = 0; k < 2; k++) {
+            cr_assert_eq(json_next_element(&r), OK);
+            cr_assert_eq(json_read_object(&r, m, 2, &count, &v), ERR_TOO_BIG, "%s", text);
+            cr_expect(strstr(r.spoiled, "surrogate without") != NULL);
+            cr_assert_eq(count, 1);
+            /* What is spoiled may still be looked at. */
+            struct span raw = k == 0 ? json_raw_string(&m[0].value) : m[0].key.text;
+            cr_expect(memcmp(plain, "\xef\xbf\xbd", json_unescape(raw, plain) > 3 ? 3 : 0) == 0);
+            cr_expect_null(json_find(m, count, "b"));
+        }
+        cr_assert_eq(json_next_element(&r), OK);
+        cr_assert_eq(json_read_object(&r, m, 2, &count, &v), OK);
+        cr_expect_null(r.spoiled);
+        cr_assert_eq(json_next_element(&r), ERR_NOT_FOUND);
+        cr_expect_eq(json_finish(&r), OK);
+        cr_expect_eq(json_check(span_of(text, (size_t)n), NULL, NULL), ERR_MALFORMED);
+    }
 }
 
 Test(json, a_broken_element_ends_the_array_after_the_good_ones)

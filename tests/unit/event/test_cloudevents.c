@@ -330,6 +330,19 @@ Test(cloudevents, nesting_over_64_refuses_only_that_event)
     EXPECT_SPAN(list.refusals[0].text, "nested deeper than 64 levels");
 }
 
+Test(cloudevents, a_lone_surrogate_refuses_only_that_event)
+{
+    struct span body = SPAN("[{\"type\":\"t\"},{\"type\":\"t\",\"data\":{\"a\":\"\\ud83d\"}},{\"type\":\"t\"}]");
+    struct event_list list = {.max = 10};
+    struct fault why;
+    uint32_t index;
+    cr_assert_eq(event_read_body(&r.in, EVENTS_BARE, body, &list, &index, &why), OK, "%s", why.text);
+    cr_expect_eq(list.count, 2);
+    cr_assert_eq(list.refusal_count, 1);
+    cr_expect_eq(list.refusals[0].index, 1);
+    EXPECT_SPAN(list.refusals[0].text, "high surrogate without a low one behind it");
+}
+
 Test(cloudevents, full_arena_is_said_and_not_crashed_on)
 {
     for (size_t max = 0; max < 3000; max += 16) {
