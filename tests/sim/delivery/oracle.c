@@ -280,13 +280,14 @@ void oracle_taken(struct world *w, struct known_batch *k, unsigned member, unsig
 {
     uint32_t which = (uint32_t)(k - w->known), number = k->members[member];
     struct sent_event *e = &w->events[number];
+    bool late = life == 0 || life != w->life; /* it was long on the wire; both are 0 between two lives */
     if (e->bad)
         world_fail(w, "the upstream took event %u, which it refuses", number);
     if (e->accepts++ == 0) {
         w->taken++;
         e->taken_in = which;
         uint64_t *last = &w->order_at[e->partition];
-        if (life != w->life) /* it was long on the wire */
+        if (late)
             return;
         /* What was given up comes late when a crash took its letter before that was written. */
         bool revived = w->knobs.output.give_up_after_us != 0 && w->lives > 1;
@@ -296,8 +297,7 @@ void oracle_taken(struct world *w, struct known_batch *k, unsigned member, unsig
         return;
     }
     world_met(MET_TRUE_REPEAT);
-    if (life == w->life)
-        w->repeats_in_life++;
+    w->repeats_in_life += !late;
     if (e->taken_in != which && !e->excused && !w->loose)
         world_fail(w, "the upstream took event %u in batch %s and again in %s", number,
                    w->known[e->taken_in].id, k->id);
