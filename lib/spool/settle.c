@@ -43,7 +43,7 @@ static void set_tickets(struct spool *s, uint64_t from_no)
          b = accounts_batch_after(&s->accounts, b->no))
         if (b->ticket == 0 && !b->durable) {
             b->ticket = s->ticket;
-            s->strict = s->strict || s->config.strict_identity;
+            s->strict = s->strict || (s->config.strict_identity && !BUG(18));
         }
 }
 

@@ -60,6 +60,8 @@ static void change_policies(struct world *w)
     c->dead_max_bytes = ONE_OF(w, 64 << 20, 1 << 16, 1 << 18);
     c->recent_us = ONE_OF(w, 0, 1000000, 5000000);
     c->strict_identity = decide(&w->luck, 2) == 1;
+    c->wipe_recycled = w->calls % 3 == 1; /* not drawn: what a seed does stays the same */
+    c->scrub_bytes_s = w->calls % 2 == 1 ? 1 << 20 : 0;
     w->spacious = false;
     world_met(w, MET_NEW_POLICY);
 }

@@ -267,7 +267,7 @@ static int64_t do_open(struct disk *d, const char *name, unsigned flags)
 static int disk_open(void *ctx, const char *name, unsigned flags)
 {
     struct disk *d = ctx;
-    struct disk_call call = {DISK_OPEN, name, "", flags, 0};
+    struct disk_call call = {DISK_OPEN, name, "", flags, 0, false};
     int verdict = enter(d, &call);
     return (int)leave(d, &call, verdict < 0 ? verdict : do_open(d, name, flags));
 }
@@ -276,7 +276,7 @@ static int disk_close(void *ctx, int fd)
 {
     struct disk *d = ctx;
     struct inode *i = fd_inode(d, fd);
-    struct disk_call call = {DISK_CLOSE, fd_name(d, fd), "", 0, 0};
+    struct disk_call call = {DISK_CLOSE, fd_name(d, fd), "", 0, 0, false};
     int verdict = enter(d, &call);
     d->fds[fd].open = false;
     i->opens--;
@@ -313,7 +313,7 @@ static ssize_t disk_pread(void *ctx, int fd, void *into, size_t len, uint64_t of
 {
     struct disk *d = ctx;
     struct inode *i = fd_inode(d, fd);
-    struct disk_call call = {DISK_PREAD, fd_name(d, fd), "", offset, len};
+    struct disk_call call = {DISK_PREAD, fd_name(d, fd), "", offset, len, false};
     int verdict = enter(d, &call);
     return (ssize_t)leave(d, &call, verdict < 0 ? verdict : do_pread(i, into, len, offset));
 }
@@ -340,6 +340,15 @@ static void write_part(struct disk *d, struct inode *i, const uint8_t *from, siz
     }
 }
 
+static bool begins_with_zeros(const struct iovec *iov, int n)
+{
+    const uint8_t *at = n > 0 ? iov[0].iov_base : NULL;
+    for (size_t k = 0; n > 0 && k < iov[0].iov_len && k < 16; k++)
+        if (at[k] != 0)
+            return false;
+    return n > 0 && iov[0].iov_len > 0;
+}
+
 static ssize_t disk_pwritev(void *ctx, int fd, const struct iovec *iov, int n, uint64_t offset)
 {
     struct disk *d = ctx;
@@ -347,7 +356,7 @@ static ssize_t disk_pwritev(void *ctx, int fd, const struct iovec *iov, int n, u
     uint64_t total = 0;
     for (int k = 0; k < n; k++)
         total += iov[k].iov_len;
-    struct disk_call call = {DISK_PWRITEV, fd_name(d, fd), "", offset, total};
+    struct disk_call call = {DISK_PWRITEV, fd_name(d, fd), "", offset, total, begins_with_zeros(iov, n)};
     int verdict = enter(d, &call);
     if (verdict < 0)
         return (ssize_t)leave(d, &call, verdict);
@@ -418,7 +427,7 @@ static int disk_fdatasync(void *ctx, int fd)
 {
     struct disk *d = ctx;
     struct inode *i = fd_inode(d, fd);
-    struct disk_call call = {DISK_FDATASYNC, fd_name(d, fd), "", 0, 0};
+    struct disk_call call = {DISK_FDATASYNC, fd_name(d, fd), "", 0, 0, false};
     d->resyncs += i->sync_failed;
     int verdict = enter(d, &call);
     if (verdict == DISK_SYNC_UNKNOWN) {
@@ -436,7 +445,7 @@ static int disk_fallocate(void *ctx, int fd, uint64_t offset, uint64_t len)
 {
     struct disk *d = ctx;
     struct inode *i = fd_inode(d, fd);
-    struct disk_call call = {DISK_FALLOCATE, fd_name(d, fd), "", offset, len};
+    struct disk_call call = {DISK_FALLOCATE, fd_name(d, fd), "", offset, len, false};
     int verdict = enter(d, &call);
     if (verdict >= 0)
         verdict = allocate(d, i, offset, len) ? 0 : -ENOSPC;
@@ -450,7 +459,7 @@ static int disk_ftruncate(void *ctx, int fd, uint64_t len)
     static const uint8_t zeros[DISK_PAGE];
     struct disk *d = ctx;
     struct inode *i = fd_inode(d, fd);
-    struct disk_call call = {DISK_FTRUNCATE, fd_name(d, fd), "", len, 0};
+    struct disk_call call = {DISK_FTRUNCATE, fd_name(d, fd), "", len, 0, false};
     int verdict = enter(d, &call);
     if (verdict < 0)
         return (int)leave(d, &call, verdict);
@@ -468,7 +477,7 @@ static int disk_ftruncate(void *ctx, int fd, uint64_t len)
 static int disk_rename(void *ctx, const char *from, const char *to)
 {
     struct disk *d = ctx;
-    struct disk_call call = {DISK_RENAME, from, to, 0, 0};
+    struct disk_call call = {DISK_RENAME, from, to, 0, 0, false};
     int verdict = enter(d, &call);
     struct name *found = names_find(&d->cache, from);
     if (verdict >= 0 && (found == NULL || !dir_exists(d, to)))
@@ -486,7 +495,7 @@ static int disk_rename(void *ctx, const char *from, const char *to)
 static int disk_unlink(void *ctx, const char *name)
 {
     struct disk *d = ctx;
-    struct disk_call call = {DISK_UNLINK, name, "", 0, 0};
+    struct disk_call call = {DISK_UNLINK, name, "", 0, 0, false};
     int verdict = enter(d, &call);
     struct name *found = names_find(&d->cache, name);
     if (verdict >= 0 && (found == NULL || found->inode < 0))
@@ -501,7 +510,7 @@ static int disk_unlink(void *ctx, const char *name)
 static int disk_mkdir(void *ctx, const char *name)
 {
     struct disk *d = ctx;
-    struct disk_call call = {DISK_MKDIR, name, "", 0, 0};
+    struct disk_call call = {DISK_MKDIR, name, "", 0, 0, false};
     int verdict = enter(d, &call);
     if (verdict >= 0 && names_find(&d->cache, name) == NULL) {
         names_put(d, &d->cache, name, -1);
@@ -513,7 +522,7 @@ static int disk_mkdir(void *ctx, const char *name)
 static int disk_list(void *ctx, const char *dir, int (*each)(void *arg, const char *name), void *arg)
 {
     struct disk *d = ctx;
-    struct disk_call call = {DISK_LIST, dir, "", 0, 0};
+    struct disk_call call = {DISK_LIST, dir, "", 0, 0, false};
     int verdict = enter(d, &call);
     if (verdict >= 0 && strcmp(dir, ".") != 0 && names_find(&d->cache, dir) == NULL)
         verdict = -ENOENT;
@@ -531,7 +540,7 @@ static int disk_list(void *ctx, const char *dir, int (*each)(void *arg, const ch
 static int disk_fsync_dir(void *ctx, const char *dir)
 {
     struct disk *d = ctx;
-    struct disk_call call = {DISK_FSYNC_DIR, dir, "", 0, 0};
+    struct disk_call call = {DISK_FSYNC_DIR, dir, "", 0, 0, false};
     int verdict = enter(d, &call);
     if (verdict > 0)
         verdict = 0;
@@ -556,7 +565,7 @@ static int disk_fsync_dir(void *ctx, const char *dir)
 static int disk_stat(void *ctx, const char *name, struct spool_stat *ret)
 {
     struct disk *d = ctx;
-    struct disk_call call = {DISK_STAT, name, "", 0, 0};
+    struct disk_call call = {DISK_STAT, name, "", 0, 0, false};
     int verdict = enter(d, &call);
     struct name *found = names_find(&d->cache, name);
     if (verdict >= 0 && found == NULL)
@@ -575,12 +584,11 @@ static int disk_stat(void *ctx, const char *name, struct spool_stat *ret)
 static int disk_fsinfo(void *ctx, struct spool_fsinfo *ret)
 {
     struct disk *d = ctx;
-    struct disk_call call = {DISK_FSINFO, ".", "", 0, 0};
+    struct disk_call call = {DISK_FSINFO, ".", "", 0, 0, false};
     int verdict = enter(d, &call);
     uint64_t used = d->pages_used * DISK_PAGE;
     if (verdict >= 0)
-        *ret =
-            (struct spool_fsinfo){.free_bytes = d->capacity > used ? d->capacity - used : 0, .type = 0xEF53};
+        *ret = (struct spool_fsinfo){.free_bytes = d->capacity > used ? d->capacity - used : 0, .type = d->type};
     return (int)leave(d, &call, verdict < 0 ? verdict : 0);
 }
 
@@ -597,7 +605,7 @@ static int disk_dont_need(void *ctx, int fd, uint64_t offset, uint64_t len)
 {
     struct disk *d = ctx;
     struct inode *i = fd_inode(d, fd);
-    struct disk_call call = {DISK_DONT_NEED, fd_name(d, fd), "", offset, len};
+    struct disk_call call = {DISK_DONT_NEED, fd_name(d, fd), "", offset, len, false};
     (void)enter(d, &call);
     /* Clean pages leave the cache: what a failed sync pretended to hold is seen as it is. */
     for (size_t k = 0; k < i->touched_count; k++) {

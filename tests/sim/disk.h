@@ -49,6 +49,7 @@ struct disk_call {
     const char *name; /* of the file or directory; "" when it has none any more */
     const char *to;   /* rename */
     uint64_t offset, len;
+    bool zeros; /* pwritev: it begins with them, as no header and no frame does */
 };
 
 #define DISK_GO 0
@@ -80,6 +81,7 @@ void disk_set_capacity(struct disk *d, uint64_t bytes);
 void disk_set_ordered(struct disk *d,
                       bool ordered); /* directory operations survive in order, as in a journal */
 void disk_set_lying(struct disk *d, bool lying);
+void disk_set_type(struct disk *d, uint64_t type); /* of the file system, as statfs() says; ext4 after a reset */
 void disk_set_gate(struct disk *d, const struct disk_gate *gate); /* NULL: none */
 
 struct spool_vfs disk_vfs(struct disk *d);

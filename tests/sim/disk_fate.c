@@ -26,6 +26,7 @@ void disk_reset(struct disk *d)
     d->cache.count = d->platter.count = 0;
     d->dirop_count = 0;
     d->capacity = UINT64_C(1) << 40;
+    d->type = 0xEF53;
     d->ordered = true;
     d->lying = false;
     d->resyncs = 0;
@@ -56,6 +57,11 @@ void disk_set_capacity(struct disk *d, uint64_t bytes)
 void disk_set_ordered(struct disk *d, bool ordered)
 {
     d->ordered = ordered;
+}
+
+void disk_set_type(struct disk *d, uint64_t type)
+{
+    d->type = type;
 }
 
 void disk_set_lying(struct disk *d, bool lying)

@@ -58,7 +58,7 @@ struct disk {
         bool open, writable;
         int inode;
     } fds[FDS_MAX];
-    uint64_t capacity, pages_used;
+    uint64_t capacity, pages_used, type;
     bool ordered, lying;
     unsigned resyncs;
     struct page *spares;

@@ -16,7 +16,7 @@
 void floor_wrote(struct world *w, const struct disk_call *call)
 {
     struct log_floor *f = &w->floor;
-    if (strncmp(call->name, "seg-", 4) != 0)
+    if (strncmp(call->name, "seg-", 4) != 0 || call->zeros) /* zeros: a file made ready or wiped */
         return;
     bool header = call->offset == 0, only_header = header && call->len <= HEADER_AREA;
     bool known = strcmp(f->name, call->name) == 0;

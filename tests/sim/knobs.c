@@ -96,6 +96,8 @@ void knobs_draw(struct world *w)
     draw_traffic(w);
     w->knobs.one_in_reconfigure = w->seed % 8 == 7 ? 1000 : 0;
     w->knobs.one_in_new_config = w->seed % 8 == 6 ? 2 : 0;
-    if (w->knobs.one_in_reconfigure != 0 || w->knobs.one_in_new_config != 0)
-        w->knobs.spool.wipe_recycled = false; /* the floor takes it for the log */
+    if (w->seed / 8 % 8 == 5)
+        w->knobs.spool.wipe_recycled = true;
+    w->knobs.spool.require_local_fs = w->seed / 8 % 8 == 2;
+    w->knobs.one_in_moved = w->seed / 8 % 8 == 2 || w->seed / 8 % 8 == 3 ? 3 : 0;
 }

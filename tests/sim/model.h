@@ -52,6 +52,7 @@ struct m_batch {
     bool sent, broken;
     bool firm;             /* its end is on disk: it may not come back */
     bool lost;             /* a policy or damage ended it, which may not be on disk yet */
+    bool strict;           /* its identity was synced, whatever the mode */
     uint32_t first, count; /* members */
     uint32_t raw_len, raw_crc;
     uint32_t parent; /* settled into this one among others; 0 none */

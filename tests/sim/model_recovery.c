@@ -110,7 +110,10 @@ static void batch_is_there(struct world *w, unsigned index, const struct spool_o
     compare_members(w, index, found);
     if (b->state == B_SETTLED || b->state == B_SETTLING || b->lost || m->loose)
         reopen(m, index);
+    if (w->power_lost && m->loose && b->strict && b->sent && floor_counts(w))
+        world_met(w, MET_STRICT_KEPT);
     b->lost = false;
+    b->strict = true; /* a start syncs what it has found */
     b->state = B_OPEN;
     world_met(w, MET_RECOVERED_BATCH);
 }
@@ -148,6 +151,9 @@ static void batch_is_not_there(struct world *w, unsigned index)
         if (!may_drop(w))
             world_fail(w, "batch %" PRIu64 ".%" PRIu64 " was durable%s and is gone", b->id.epoch,
                        b->id.batch_no, b->sent ? " and sent" : "");
+        if (b->strict && floor_counts(w) && !change_may_drop(w))
+            world_fail(w, "the identity of batch %" PRIu64 ".%" PRIu64 " was synced and is gone", b->id.epoch,
+                       b->id.batch_no);
         if (m->loose)
             release_members(m, index);
         else

@@ -91,6 +91,8 @@ static int gate_enter(void *ctx, const struct disk_call *call)
         return DISK_GO; /* of files that nobody writes any more: the one call that an orderly end may make */
     if (!fiber_inside())
         world_fail(w, "a disk call (%s) outside a job", disk_op_names[call->op]);
+    if (w->moved && w->knobs.spool.require_local_fs && jobs_call_writes(call))
+        world_fail(w, "%s on a file system that require_local_fs refuses", disk_op_names[call->op]);
     maybe_die(w);
     if (call->op == DISK_FDATASYNC)
         floor_sync_begins(w, call);
@@ -190,6 +192,11 @@ static void host_note(void *ctx, const struct spool_note *note)
     w->notes[w->note_count++] = *note;
     if (note->kind == NOTE_FAILED)
         w->storage_failed = true;
+    if (note->kind == NOTE_FAILED && note->fault->err == ERR_CONFIG) {
+        if (!w->moved || !w->knobs.spool.require_local_fs)
+            world_fail(w, "refused: %s", note->fault->text);
+        world_met(w, MET_MOVED_REFUSED);
+    }
 }
 
 struct spool_host process_host(struct world *w)
@@ -198,6 +205,17 @@ struct spool_host process_host(struct world *w)
 }
 
 /* --- life and death --------------------------------------------------------------------------------- */
+
+/* Where the spool was, something else is mounted, for this start: mostly a share of another machine, or memory. What is
+ * there is the same, so whoever may serve it serves it. */
+static void move(struct world *w)
+{
+    static const uint64_t types[] = {0x6969, 0x01021994, 0x65735546};
+    w->moved = !w->quiet && decide_rarely(&w->luck, w->knobs.one_in_moved);
+    disk_set_type(w->disk, w->moved ? types[decide(&w->luck, 3)] : 0xEF53);
+    if (w->moved)
+        world_met(w, MET_MOVED);
+}
 
 void process_start(struct world *w)
 {
@@ -213,6 +231,7 @@ void process_start(struct world *w)
         world_say(w, "start %u", w->life);
     w->start_wall_ns = host_wall(w);
     change_at_start(w);
+    move(w);
     w->short_lives++;
     w->spool = spool_new(&w->knobs.spool, &vfs, &host);
     spool_open(w->spool);

@@ -62,6 +62,8 @@ void world_at(struct world *w, uint64_t in_us, enum happening kind, unsigned lif
 
 static void on_opened(struct world *w)
 {
+    if (w->moved && w->knobs.spool.require_local_fs)
+        world_fail(w, "opened on a file system that require_local_fs refuses");
     w->opened = true;
     w->starts_crashed = 0;
     w->opened_us = w->now_us;
@@ -134,7 +136,7 @@ static void check_space(struct world *w)
     /* Each start begins a segment before it deletes those of starts that ended at once. */
     if (w->now_us > w->opened_us + 300000 + 16 * (uint64_t)w->knobs.job_us)
         w->short_lives = 0;
-    uint64_t most = a->max_bytes + a->dead_max_bytes + (2 + w->short_lives) * a->segment_bytes + 256 * 1024;
+    uint64_t most = a->max_bytes + a->dead_max_bytes + (1 + w->short_lives) * a->segment_bytes + 64 * 1024;
     if (disk_used(w->disk) > most && !w->knobs.faults && !w->knobs.vandal && !w->knobs.lying)
         world_fail(w, "%" PRIu64 " bytes are allocated, the quota is %" PRIu64, disk_used(w->disk),
                    a->max_bytes);
