@@ -275,11 +275,11 @@ static void purge(struct spool *s)
             if (r->ids[k] >= f->first && r->ids[k] < f->next)
                 purge_run(s, r->ids[k], r->ids[k] + 1);
     }
-    if (s->ctrl.len > start) { /* Else there is no commit to wait for. */
+    if (s->ctrl.len > start) { /* Else there is no commit to wait for, not for deaths to come either. */
         ctrl_apply(s, start, true);
         d->wait_ticket = s->ticket;
+        dead_marks_changed(s);
     }
-    dead_marks_changed(s);
     d->read_all = true;
 }
 

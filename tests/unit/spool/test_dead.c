@@ -161,6 +161,20 @@ Test(spool_dead, replay_brings_the_event_back_once)
     cr_assert_eq(bench_ledger(&b).dead_bytes, 0, "files without letters are deleted");
 }
 
+Test(spool_dead, a_purge_of_nothing_holds_nobody_up)
+{
+    cr_assert_neq(bench_append(&b, 1), 0);
+    bench_sleep(&b, 1000);
+    uint64_t no = bench_assign(&b, 1);
+    bench_sleep(&b, 3000000); /* Nothing is left to be committed, not even the word that all is. */
+    cr_assert_eq(request(DEAD_PURGE, NULL, 0), 0);
+    struct spool_death death = {.seq = 1, .status = 422, .attempts = 3, .answer = SPAN("no thanks")};
+    cr_assert_eq(spool_settle(b.spool, no, &(struct spool_outcome){.dead = &death, .dead_count = 1}), OK);
+    bench_sleep(&b, 3000000);
+    cr_assert_eq(bench_ledger(&b).dead, 1);
+    cr_assert_eq(b.notes[NOTE_SETTLED], 1);
+}
+
 Test(spool_dead, purge_turns_letters_into_dropped)
 {
     die(8, 8);
