@@ -350,7 +350,7 @@ enum err langfuse_read_event(struct json_reader *r, struct arena *arena, struct 
     }
     if (err != OK)
         return fault_set(why, ERR_UNSUPPORTED,
-                         r->spoiled != NULL ? r->spoiled : "unknown members");
+                         "%s", r->spoiled != NULL ? r->spoiled : "unknown members");
     if (first != OK)
         return first;
     if ((seen & (SEEN_ID | SEEN_TIMESTAMP | SEEN_TYPE | SEEN_BODY)) != 15)

@@ -99,7 +99,7 @@ enum err ld_read_import_event(struct json_reader *r, struct ld_import_event *ret
     ret->text = value.text;
     if (err != OK)
         return fault_set(why, ERR_UNSUPPORTED,
-                         r->spoiled != NULL ? r->spoiled : "unknown fields");
+                         "%s", r->spoiled != NULL ? r->spoiled : "unknown fields");
     if (value.type != JSON_OBJECT)
         return fault_set(why, ERR_UNSUPPORTED, "must be an object");
     for (size_t i = 0; i < count; i++) {

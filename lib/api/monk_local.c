@@ -126,7 +126,7 @@ enum err monk_read_event(struct json_reader *r, struct arena *arena, uint64_t wa
     *ret = (struct monk_event){.text = value.text};
     if (err != OK)
         return fault_set(why, ERR_UNSUPPORTED,
-                         r->spoiled != NULL ? r->spoiled : "unknown fields");
+                         "%s", r->spoiled != NULL ? r->spoiled : "unknown fields");
     if (value.type != JSON_OBJECT)
         return fault_set(why, ERR_UNSUPPORTED, "must be an object");
     if (json_find(members, count, field_names[EVENT_NAME]) == NULL && json_find(members, count, "specversion") == NULL)

@@ -387,7 +387,7 @@ enum err event_read_json(struct event_reading *in, struct json_reader *r, bool d
         return json_fault(r, err, why);
     if (err != OK)
         return fault_set(why, ERR_UNSUPPORTED,
-                         r->spoiled != NULL ? r->spoiled : "more than 64 extension attributes");
+                         "%s", r->spoiled != NULL ? r->spoiled : "more than 64 extension attributes");
     if (value.type != JSON_OBJECT)
         return fault_set(why, ERR_UNSUPPORTED, "must be a JSON object");
     *e = (struct event){0};
