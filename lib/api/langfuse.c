@@ -275,11 +275,7 @@ static void judge_results(const struct api_batch *b, const struct api_reply *rep
         return;
     }
     unsigned missing = judge_missing(b, ret);
-    if (missing > 1 && rs.unknown_id) { /* which one it was shows when they come alone */
-        verdict_set(ret, ACT_SPLIT_SINGLES, DEAD_REFUSED);
-        ret->events = NULL;
-        return;
-    }
+    ret->apart = missing > 1 && rs.unknown_id; /* which one it was shows when they come alone */
     bool all = missing == 0;
     for (unsigned i = 0; all && i < b->count; i++)
         all = ret->events[i].action == ACT_DELIVERED;

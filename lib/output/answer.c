@@ -138,7 +138,7 @@ static void apply_outcome(struct output *o, struct batch *b)
         o->plain = true;
     if (out->structured)
         o->structured = true;
-    if (out->too_large && b->member_count > 1)
+    if (out->too_large && b->member_count > 1 && !BUG(116))
         limit_learned_refused(&o->learned, b->raw_len, o->now_us);
     if (out->kind != OUTCOME_AGAIN) {
         settle_decide(o, b);
@@ -260,7 +260,8 @@ static void consented(struct output *o, const struct api_reply *reply)
     o->asking = false;
     if (reply != NULL && o->transport->consents(&o->config.api, reply, &per_minute)) {
         o->consent = true;
-        take_rate(o, per_minute);
+        if (!BUG(125))
+            take_rate(o, per_minute);
         came_back(o, o->probe_no);
         return;
     }

@@ -9,6 +9,22 @@
 
 #include "lib/base/ensure.h"
 
+/* More bytes on the wire than the service takes, though it was kept to them before it was compressed. What
+ * was never sent may be cut. */
+static bool too_long(struct output *o, struct batch *b)
+{
+    uint64_t max = o->config.api.limits.batch_sent_bytes;
+    uint64_t len = b->use_encoded && !o->plain ? b->encoded.len : b->raw.len;
+    bool maybe_sent = b->recovered || (b->unknown && b->send_no != 0); /* under this id */
+    if (max == 0 || len <= max || b->member_count < 2 || maybe_sent || BUG(122))
+        return false;
+    REACHED(OUT_CUT_UNSENT);
+    limit_learned_refused(&o->learned, b->raw.len, o->now_us);
+    outcome_all_remain(&b->outcome, b->member_count, 2, false);
+    settle_decide(o, b);
+    return true;
+}
+
 /* Found unfit to be sent as it is, before it was: taken apart, or what expired is taken out. */
 static bool unfit(struct output *o, struct batch *b)
 {
@@ -20,6 +36,8 @@ static bool unfit(struct output *o, struct batch *b)
         settle_decide(o, b);
         return true;
     }
+    if (too_long(o, b))
+        return true;
     bool apart = b->singles || (o->structured && b->form.mode == API_MODE_BATCH && !b->unknown);
     if (apart && b->member_count > 1) {
         outcome_all_remain(&b->outcome, b->member_count, VERDICT_PIECES_MAX, true);
@@ -54,8 +72,8 @@ static bool clashes(const struct output *o, const struct batch *b)
     return false;
 }
 
-/* A possible repeat is counted, and the count on disk, before it is sent: whatever becomes of the process, no repeat is
- * upstream that nobody counted. */
+/* A possible repeat is counted, and the count on disk, before it is sent: whatever becomes of the process, no
+ * repeat is upstream that nobody counted. */
 static bool counted(struct output *o, struct batch *b)
 {
     if (!b->unknown)
@@ -169,7 +187,7 @@ bool dispatch_send(struct output *o, struct output_wish *ret)
             return true;
         }
     }
-    if (!o->consent && needs_consent(o)) {
+    if (!o->consent && needs_consent(o) && !BUG(118)) {
         if (o->probe_out || !anything_waiting(o))
             return false;
         send_probe(o, true, ret);

@@ -112,6 +112,9 @@ static uint64_t raw_max(struct output *o)
     uint64_t api_max = o->config.api.limits.batch_raw_bytes;
     if (max == 0 || (api_max != 0 && api_max < max))
         max = api_max;
+    uint64_t sent_max = o->config.api.limits.batch_sent_bytes; /* the same where nothing is compressed */
+    if ((o->plain || o->config.codec == API_IDENTITY) && sent_max != 0 && (max == 0 || sent_max < max))
+        max = sent_max;
     if (max == 0 || max > BATCH_RAW_MAX)
         max = BATCH_RAW_MAX;
     return limit_learned_max(&o->learned, max, o->now_us);
@@ -122,7 +125,7 @@ static uint64_t events_max(const struct output *o, const struct partition *p)
     if (p->alone || output_form(o).mode != API_MODE_BATCH)
         return 1;
     uint64_t max = o->config.batch_events_max, api_max = o->config.api.limits.batch_events;
-    return api_max != 0 && api_max < max ? api_max : max;
+    return api_max != 0 && api_max < max && !BUG(126) ? api_max : max;
 }
 
 static struct batch *open_batch(struct output *o, struct partition *p)
@@ -175,7 +178,7 @@ static void take(struct output *o, const struct spool_item *item, uint64_t bytes
         return;
     }
     struct batch *b = p->open;
-    if (b != NULL && (batch_len_with(b, item->body.len) > bytes_max ||
+    if (b != NULL && ((batch_len_with(b, item->body.len) > bytes_max && !BUG(121)) ||
                       (o->config.api.api->unique_ids && batch_has_id(b, id.id)))) {
         close_batch(o, b);
         b = NULL;

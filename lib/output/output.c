@@ -554,6 +554,8 @@ bool output_gives_up(const struct output *o, const struct batch *b)
     uint64_t limit = o->config.give_up_after_us;
     if (limit == 0 || o->schedule.phase == SCHEDULE_HELD || o->schedule.phase == SCHEDULE_STOPPED)
         return false;
+    if (BUG(117))
+        return true;
     if (b->failed_us != 0)
         return o->now_us - b->failed_us >= limit;
     if (o->schedule.failing_us == 0 || o->now_us - o->schedule.failing_us < limit)

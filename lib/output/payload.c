@@ -98,6 +98,8 @@ static void finish_load(struct output *o, struct batch *b)
             o->now_us + RETRY_SPOOL_US; /* ERR_CORRUPT: the spool took the lost members out; again */
         return;
     }
+    if (BUG(123))
+        return; /* what is left of it goes under the old id */
     if (b->broken || open.identity_broken) {
         batch_set_runs(b, open.assignment.runs, open.assignment.run_count);
         retire_identity(o, b, "some of its events were damaged on disk");
@@ -190,20 +192,6 @@ bool payload_encode(struct output *o, struct output_wish *ret)
     return false;
 }
 
-/* What is too large even compressed was never sent: it may be cut. */
-static void check_encoded(struct output *o, struct batch *b)
-{
-    uint64_t max = o->config.api.limits.batch_sent_bytes;
-    uint64_t len = b->use_encoded ? b->encoded.len : b->raw.len;
-    if (max == 0 || len <= max || b->member_count < 2 || b->unknown)
-        return;
-    REACHED(OUT_CUT_UNSENT);
-    limit_learned_refused(&o->learned, b->raw.len, o->now_us);
-    outcome_clear(&b->outcome);
-    outcome_all_remain(&b->outcome, b->member_count, 2, false);
-    settle_decide(o, b);
-}
-
 void output_encoded(struct output *o, struct batch *b)
 {
     o->now_us = clock_mono_us(&o->clock);
@@ -218,6 +206,4 @@ void output_encoded(struct output *o, struct batch *b)
         bytes_deinit(&b->encoded);
     if (b->state == BATCH_LOST)
         output_batch_recycle(o, b);
-    else if (b->state == BATCH_WAITING)
-        check_encoded(o, b);
 }

@@ -128,6 +128,8 @@ static void floor_set(struct schedule *s, uint64_t now_us, uint64_t retry_after_
 {
     if (retry_after_us > FLOOR_MAX_US)
         retry_after_us = FLOOR_MAX_US;
+    if (BUG(124) && retry_after_us > s->max_us)
+        retry_after_us = s->max_us;
     if (retry_after_us > 0)
         s->floor_us = later(s->floor_us, now_us + retry_after_us);
     if (quota || retry_after_us > QUOTA_FROM_US)
@@ -188,7 +190,7 @@ void schedule_held(struct schedule *s, uint64_t send_no, uint64_t now_us, uint64
     if (s->phase == SCHEDULE_STOPPED)
         return;
     bool news = send_no > s->mark || s->phase != SCHEDULE_HELD;
-    s->phase = forever ? SCHEDULE_STOPPED : SCHEDULE_HELD;
+    s->phase = forever && !BUG(119) ? SCHEDULE_STOPPED : SCHEDULE_HELD;
     if (news)
         hold_delay(s, now_us, rng);
 }

@@ -177,6 +177,10 @@ static void per_event(const struct api_verdict *v, const struct verdict_case *c,
     o->effect = v->backoff ? EFFECT_BACKOFF : EFFECT_SUCCESS;
     for (unsigned i = 0; i < c->count; i++) {
         const struct api_event_verdict *e = &v->events[i];
+        if (BUG(120) && v->apart) {
+            set_fate(o, i, FATE_REMAINS);
+            continue;
+        }
         if (e->action == ACT_DELIVERED || (BUG(113) && e->action == ACT_RETRY)) {
             set_fate(o, i, FATE_DELIVERED);
         } else if (e->action == ACT_DEAD) {
@@ -191,7 +195,9 @@ static void per_event(const struct api_verdict *v, const struct verdict_case *c,
             o->unknown = o->unknown || e->unknown;
         }
     }
-    o->pieces = o->remain_count > 0 ? 1 : 0;
+    unsigned pieces_max = v->apart ? VERDICT_PIECES_MAX : 1;
+    o->pieces = o->remain_count < pieces_max ? o->remain_count : pieces_max;
+    o->singles = v->apart && o->pieces < o->remain_count;
     o->later = !v->backoff;
     if (o->delivered_count == c->count)
         o->kind = OUTCOME_DELIVERED;

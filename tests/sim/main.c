@@ -13,13 +13,14 @@
 
 static int usage(void)
 {
-    (void)fprintf(stderr,
-                  "usage: %s [--seed N | --seeds A..B | --fresh | --replay FILE | --shrink FILE | --exhaustive]\n"
-                  "           [--steps N] [--threads N] [--time-limit S] [--keep-going] [--verbose] [--stats]\n"
-                  "           [--depth N] [--every N] [--script NAME] [--bug N] [--save FILE] [--twice-in N]\n"
-                  "  --fresh   seeds that nobody has run before, until the time is over\n"
-                  "  --stats   the table of what was met at the end\n",
-                  subject.name);
+    (void)fprintf(
+        stderr,
+        "usage: %s [--seed N | --seeds A..B | --fresh | --replay FILE | --shrink FILE | --exhaustive]\n"
+        "           [--steps N] [--threads N] [--time-limit S] [--keep-going] [--verbose] [--stats]\n"
+        "           [--depth N] [--every N] [--script NAME] [--bug N] [--save FILE] [--twice-in N]\n"
+        "  --fresh   seeds that nobody has run before, until the time is over\n"
+        "  --stats   the table of what was met at the end\n",
+        subject.name);
     return 64;
 }
 
@@ -31,8 +32,8 @@ static bool number(const char *text, uint64_t *ret)
 static bool range(const char *text, uint64_t *ret_from, uint64_t *ret_to)
 {
     const char *dots = text == NULL ? NULL : strstr(text, "..");
-    return dots != NULL && span_u64(span_of(text, (size_t)(dots - text)), ret_from) && number(dots + 2, ret_to) &&
-           ++*ret_to != 0;
+    return dots != NULL && span_u64(span_of(text, (size_t)(dots - text)), ret_from) &&
+           number(dots + 2, ret_to) && ++*ret_to != 0;
 }
 
 static bool fresh(struct run_options *o)

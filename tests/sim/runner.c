@@ -52,8 +52,8 @@ static void on_fail(const char *why)
     struct run_view v = subject.view();
     char path[512];
     (void)fflush(stdout);
-    (void)fprintf(stderr, "FAILED seed %" PRIu64 " step %" PRIu64 " version " PENSTOCK_VERSION ": %s\n", v.seed,
-                  v.steps, why);
+    (void)fprintf(stderr, "FAILED seed %" PRIu64 " step %" PRIu64 " version " PENSTOCK_VERSION ": %s\n",
+                  v.seed, v.steps, why);
     subject.describe(stderr);
     if (watched_save != NULL) {
         (void)snprintf(path, sizeof path, "%s", watched_save);
@@ -68,9 +68,7 @@ static void on_fail(const char *why)
 static void on_signal(int number)
 {
     (void)signal(number, SIG_DFL);
-    run_fail(number == SIGPROF   ? "does not come to an end"
-             : number == SIGABRT ? "an assertion"
-                                 : "a crash");
+    run_fail(number == SIGPROF ? "does not come to an end" : number == SIGABRT ? "an assertion" : "a crash");
 }
 
 void runner_watch(const char *save)
@@ -94,7 +92,8 @@ void runner_limit(unsigned seconds)
     (void)setitimer(ITIMER_PROF, &limit, NULL);
 }
 
-/* --- seeds ------------------------------------------------------------------------------------------------ */
+/* --- seeds ------------------------------------------------------------------------------------------------
+ */
 
 static void add_counts(struct progress *sum, const uint64_t *reached, const uint64_t *counts)
 {
@@ -178,7 +177,8 @@ static void print_table(const struct progress *sum)
 int run_seeds(const struct run_options *o)
 {
     size_t size = sizeof(struct progress) + subject.met_count * sizeof(uint64_t);
-    char *shared = mmap(NULL, (o->threads + 1) * size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    char *shared =
+        mmap(NULL, (o->threads + 1) * size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     pid_t pids[THREADS_MAX];
     if (shared == MAP_FAILED || o->threads > THREADS_MAX)
         return 70;
@@ -207,7 +207,8 @@ int run_seeds(const struct run_options *o)
     double took = runner_now() - begin;
     (void)printf("%" PRIu64 " runs held, %" PRIu64 " failed; %" PRIu64
                  " steps in %.1f s on %u cores: %.0f steps/s/core\n",
-                 all->runs, all->failures, all->steps, took, o->threads, (double)all->steps / took / o->threads);
+                 all->runs, all->failures, all->steps, took, o->threads,
+                 (double)all->steps / took / o->threads);
     return all->failures == 0 ? 0 : 1;
 }
 

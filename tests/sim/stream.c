@@ -34,7 +34,8 @@ bool stream_save(const char *path, const char *why)
     if (f == NULL)
         return false;
     size_t used = v.luck->replaying ? v.luck->next : v.luck->count;
-    (void)fprintf(f, "# %s\nseed %" PRIu64 "\nsteps %" PRIu64 "\nbug %u\n", why, v.seed, v.steps_max, penstock_bug);
+    (void)fprintf(f, "# %s\nseed %" PRIu64 "\nsteps %" PRIu64 "\nbug %u\n", why, v.seed, v.steps_max,
+                  penstock_bug);
     save_numbers(f, v.luck->made, used);
     return fclose(f) == 0;
 }
@@ -66,7 +67,8 @@ bool stream_load(const char *path, struct stream *ret)
     FILE *f = fopen(path, "r");
     *ret = (struct stream){0};
     bool good = f != NULL && fgets(line, sizeof line, f) != NULL && line[0] == '#' &&
-                fscanf(f, "seed %" SCNu64 "\nsteps %" SCNu64 "\nbug %u\n", &ret->seed, &ret->steps, &penstock_bug) == 3 &&
+                fscanf(f, "seed %" SCNu64 "\nsteps %" SCNu64 "\nbug %u\n", &ret->seed, &ret->steps,
+                       &penstock_bug) == 3 &&
                 load_numbers(f, ret);
     if (f != NULL)
         (void)fclose(f);

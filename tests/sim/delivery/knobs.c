@@ -133,6 +133,31 @@ static void draw_upstream(struct world *w)
     k->days = decide(&w->luck, 8) == 1;
 }
 
+/* What services do now and then, disks that rot, limits that are lowered: in some runs, so that the others
+ * stay what they have always been. */
+static void draw_wide(struct world *w)
+{
+    struct knobs *k = &w->knobs;
+    struct api_settings *s = &k->output.api;
+    k->one_in_skip = ONE_OF(w, 0, 20, 4);
+    k->one_in_mismatch = ONE_OF(w, 0, 20, 4);
+    k->one_in_extra = ONE_OF(w, 0, 20, 4);
+    k->one_in_short = ONE_OF(w, k->one_in_short, 20, 4);
+    k->one_in_gone = ONE_OF(w, 0, 0, 2000, 500);
+    k->one_in_turned_away = ONE_OF(w, 0, 0, 2000, 500);
+    k->one_in_rot = ONE_OF(w, 0, 0, 0, 2000, 500);
+    if (k->spool.durability != SPOOL_FSYNC || k->faults)
+        k->one_in_rot = 0; /* one excuse at a time */
+    k->webhook = span_is(span_str(s->api->name), "cloudevents") && decide(&w->luck, 4) != 1;
+    k->one_in_no_consent = ONE_OF(w, 0, 2000, 500);
+    k->consent_per_minute = ONE_OF(w, 0, 60, 200);
+    if (k->webhook)
+        s->webhook_origin = SPAN("agent.example");
+    s->limits.batch_events = ONE_OF(w, (uint32_t)s->limits.batch_events, 2, 20);
+    s->limits.batch_raw_bytes = ONE_OF(w, (uint32_t)s->limits.batch_raw_bytes, 4000, 30000);
+    s->limits.batch_sent_bytes = ONE_OF(w, (uint32_t)s->limits.batch_sent_bytes, 1000, 5000);
+}
+
 void knobs_draw(struct world *w)
 {
     w->knobs = (struct knobs){0};
@@ -142,6 +167,9 @@ void knobs_draw(struct world *w)
     draw_dangers(w);
     draw_traffic(w);
     draw_upstream(w);
+    unsigned kind = w->seed % 8;
+    if (w->script == NULL && (kind == 1 || kind == 5 || kind == 7))
+        draw_wide(w);
     struct knobs *k = &w->knobs;
     /* With a store of letters that blocks when it is full, somebody has to look after it. */
     if (k->spool.dead_max_bytes < 1 << 20 && k->one_in_whim == 0)

@@ -156,6 +156,7 @@ void process_start(struct world *w)
         world_say(w, "start %u", w->life);
     w->spool = spool_new(&w->knobs.spool, &vfs, &host);
     w->output = output_new(&w->knobs.output, w->spool, &w->clock, host_random(w));
+    oracle_configured(w);
     spool_open(w->spool);
 }
 

@@ -107,7 +107,7 @@ void senders_note_acked(struct world *w)
         if (e->life == w->life && e->seq > acked)
             break;
         if (e->life == w->life && !e->shed)
-            e->acked = true;
+            e->acked = true, e->acked_us = w->now_us;
         w->unacked_from++;
     }
 }
@@ -199,6 +199,7 @@ static void reconfigure(struct world *w)
     if (w->knobs.one_in_envelope != 0)
         c->api.ndjson = decide(&w->luck, 2) == 1;
     output_reconfigure(w->output, c);
+    oracle_configured(w);
 }
 
 void senders_whim(struct world *w)
@@ -216,8 +217,7 @@ void senders_whim(struct world *w)
     case 3:
     case 4:
         output_resume(w->output);
-        w->paused = false;
-        w->floor_us = 0;
+        oracle_resumed(w);
         break;
     case 5:
         reconfigure(w);

@@ -134,7 +134,7 @@ static void send(struct world *w, struct batch *b)
     arena_init(&arena, 4096, 1 << 20);
     output_request(w->output, b, &arena, &req);
     size_t len = decoded(w, b, &req);
-    uint32_t which = oracle_send(w, b, req.payload_id, raw_bytes, len);
+    uint32_t which = oracle_send(w, b, req.payload_id, raw_bytes, len, req.body_len);
     struct flight *f = shell_free_flight(w);
     *f = (struct flight){.used = true,
                          .batch = which,
@@ -161,6 +161,7 @@ static void probe(struct world *w)
     arena_init(&arena, 4096, 1 << 20);
     if (!output_probe_request(w->output, &arena, &req))
         world_fail(w, "a probe was wished for that the api does not have");
+    w->asking = strcmp(req.send.method, "OPTIONS") == 0;
     arena_deinit(&arena);
     w->probe_out = true;
     world_at(w, some_latency(w), EV_PROBED, w->life, 0, 0);
@@ -339,9 +340,17 @@ static void on_arrive(struct world *w, struct flight *f)
 
 static void on_probed(struct world *w)
 {
-    unsigned status = upstream_probe_status(w);
-    struct api_reply reply = {.status = status, .wall_ns = world_wall_ns(w)};
+    struct api_reply reply = {.wall_ns = world_wall_ns(w)};
+    if (w->asking)
+        upstream_consent(w, &reply);
+    else
+        reply.status = upstream_probe_status(w);
+    unsigned status = reply.status;
     w->probe_out = false;
+    if (w->asking && status == 200 && !span_is(reply.webhook_origin, "other.example"))
+        oracle_consented(w);
+    else if (w->failed_us == 0)
+        w->failed_us = w->now_us;
     w->murky = true;
     w->murky_mark = w->sends;
     w->outage = false;

@@ -50,6 +50,15 @@ static const struct met mets[MET_COUNT] = {
     {"plain", false},
     {"structured", false},
     {"true_repeat", false},
+    {"rot", true},
+    {"skipped", true},
+    {"count_mismatch", true},
+    {"results_too_many", true},
+    {"gone", true},
+    {"turned_away", true},
+    {"no_consent", true},
+    {"consent", false},
+    {"quota", true},
 };
 
 static struct world *the_world(void)

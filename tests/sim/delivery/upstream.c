@@ -45,6 +45,15 @@ void upstream_mischief(struct world *w)
         w->certificate_until_us = until;
     if (decide_rarely(&w->luck, k->one_in_no_partition))
         w->no_partition_until_us[decide(&w->luck, k->partitions)] = until;
+    if (decide_rarely(&w->luck, k->one_in_gone))
+        w->gone_until_us = until;
+    if (decide_rarely(&w->luck, k->one_in_no_consent))
+        w->no_consent_until_us = until;
+    if (decide_rarely(&w->luck, k->one_in_turned_away)) {
+        static const unsigned codes[] = {307, 301, 302, 308, 402, 405, 406, 421, 431, 451};
+        w->turned_away_until_us = until;
+        w->turned_away = codes[decide(&w->luck, 10)];
+    }
 }
 
 unsigned upstream_probe_status(struct world *w)
@@ -52,6 +61,29 @@ unsigned upstream_probe_status(struct world *w)
     if (w->down || w->now_us < w->certificate_until_us)
         return 0;
     return w->now_us < w->unauthorized_until_us ? 401 : 200;
+}
+
+void upstream_consent(struct world *w, struct api_reply *ret)
+{
+    static const unsigned trouble[] = {405, 403, 200, 503, 429, 0};
+    static char rate[16];
+    *ret = (struct api_reply){.status = 200, .wall_ns = world_wall_ns(w)};
+    if (w->down || w->now_us < w->certificate_until_us) {
+        ret->status = 0;
+        return;
+    }
+    if (w->now_us < w->no_consent_until_us) {
+        world_met(MET_NO_CONSENT);
+        ret->status = trouble[decide(&w->luck, 6)];
+        ret->webhook_origin = SPAN("other.example");
+        return;
+    }
+    world_met(MET_CONSENT);
+    ret->webhook_origin = decide(&w->luck, 2) == 0 ? SPAN("*") : SPAN(" Agent.Example ");
+    if (w->knobs.consent_per_minute != 0) {
+        int n = snprintf(rate, sizeof rate, "%u", w->knobs.consent_per_minute);
+        ret->webhook_rate = span_of(rate, (size_t)n);
+    }
 }
 
 /* --- writing answers ---------------------------------------------------------------------------------- */
@@ -110,6 +142,8 @@ static void passing(struct world *w, struct flight *f, unsigned status)
     if (w->knobs.days && decide(&w->luck, 20) == 1) {
         seconds = 86400 * (1 + decide(&w->luck, 20));
         world_met(MET_RETRY_DAYS);
+        if (api_is(w, "segops") && status == 429)
+            world_met(MET_QUOTA);
     }
     if (seconds > 0) {
         world_met(MET_RETRY_AFTER);
@@ -146,6 +180,21 @@ static bool any_bad(const struct world *w, const struct known_batch *k)
     return false;
 }
 
+/* An answer that counts: some of it may be missing, and it does not say which. */
+static void leave_out(struct world *w, struct known_batch *k)
+{
+    bool short_count = api_is(w, "monk") && decide_rarely(&w->luck, w->knobs.one_in_mismatch);
+    if (short_count) {
+        world_met(MET_MISMATCH);
+        k->fates[decide(&w->luck, k->count)] = 'u';
+        for (unsigned i = 0; i < k->count; i++)
+            w->events[k->members[i]].excused = true; /* they come one by one, later, with their own keys */
+    } else if (api_is(w, "segops") && decide_rarely(&w->luck, w->knobs.one_in_skip)) {
+        world_met(MET_SKIPPED);
+        k->fates[decide(&w->luck, k->count)] = 's';
+    }
+}
+
 /* A letter for each member, the first time a batch is processed. */
 static void judge_members(struct world *w, struct known_batch *k, char action)
 {
@@ -169,6 +218,7 @@ static void judge_members(struct world *w, struct known_batch *k, char action)
         }
         e->later += k->fates[i] == 'r';
     }
+    leave_out(w, k);
 }
 
 static void process(struct world *w, struct flight *f, struct known_batch *k)
@@ -180,9 +230,23 @@ static void process(struct world *w, struct flight *f, struct known_batch *k)
             abort();
         judge_members(w, k, f->action);
     }
-    for (unsigned i = 0; i < k->count; i++)
+    for (unsigned i = 0; i < k->count; i++) {
+        struct sent_event *e = &w->events[k->members[i]];
         if (k->fates[i] == 't' || k->fates[i] == 'U')
             oracle_taken(w, k, i, f->carry != NULL ? f->life : 0); /* 0: a cancelled one, late */
+        if (k->fates[i] != 's' || e->skipped)
+            continue;
+        e->skipped = true; /* it counts as taken: nothing can be done about it */
+        w->taken += e->accepts == 0;
+    }
+}
+
+static unsigned count_fates(const struct known_batch *k, char fate)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < k->count; i++)
+        n += k->fates[i] == fate;
+    return n;
 }
 
 static void answer_honeycomb(struct world *w, struct flight *f, const struct known_batch *k)
@@ -194,6 +258,10 @@ static void answer_honeycomb(struct world *w, struct flight *f, const struct kno
             : k->fates[i] == 'x' ? 400
                                  : 429,
             k->fates[i] == 't' ? "" : ",\"error\":\"no\"");
+    if (count_fates(k, 'u') + count_fates(k, 'U') == 0 && decide_rarely(&w->luck, w->knobs.one_in_extra)) {
+        world_met(MET_EXTRA);
+        say(",{\"status\":400,\"error\":\"one that nobody sent\"}");
+    }
     say("]");
     answer(w, f, 200, "Content-Type: application/json\r\n");
 }
@@ -213,15 +281,34 @@ static void answer_langfuse(struct world *w, struct flight *f, const struct know
                               : 500);
         }
     }
+    if (decide_rarely(&w->luck, w->knobs.one_in_extra)) {
+        world_met(MET_EXTRA);
+        say("],\"errors\":[{\"id\":\"%s\",\"status\":400,\"message\":\"m\"}",
+            decide(&w->luck, 2) == 0 ? "unknown" : "nobody's");
+    }
     say("]}");
     answer(w, f, 207, "Content-Type: application/json\r\n");
 }
 
+static void answer_counts(struct world *w, struct flight *f, const struct known_batch *k)
+{
+    unsigned missing = count_fates(k, 'u'), skipped = count_fates(k, 's');
+    if (api_is(w, "monk"))
+        say("{\"accepted\":true,\"count\":%u}", k->count - missing);
+    else if (skipped > 0 && decide(&w->luck, 2) == 1)
+        say("{\"queued\":%u}", k->count - skipped);
+    else
+        say("{\"queued\":%u,\"skipped\":%u}", k->count - skipped, skipped);
+    if (missing > 0) { /* the same again, until it is known that it stays so */
+        f->meaning = STAND_UNKNOWN;
+        f->clear = false;
+    }
+    answer(w, f, 202, "");
+}
+
 static void answer_processed(struct world *w, struct flight *f, struct known_batch *k)
 {
-    bool all = true;
-    for (unsigned i = 0; i < k->count; i++)
-        all = all && k->fates[i] == 't';
+    bool all = count_fates(k, 't') + count_fates(k, 's') == k->count;
     f->meaning = STAND_ENDED;
     f->clear = f->success = all;
     world_met(all ? MET_DELIVERED : MET_ROWS);
@@ -229,13 +316,10 @@ static void answer_processed(struct world *w, struct flight *f, struct known_bat
         answer_honeycomb(w, f, k);
     } else if (api_is(w, "langfuse")) {
         answer_langfuse(w, f, k);
+    } else if (api_is(w, "monk") || api_is(w, "segops")) {
+        answer_counts(w, f, k);
     } else {
-        if (api_is(w, "monk"))
-            say("{\"accepted\":true,\"count\":%u}", k->count);
-        else if (api_is(w, "segops"))
-            say("{\"queued\":%u,\"skipped\":0}", k->count);
-        else
-            say("{}");
+        say("{}");
         answer(w, f, api_is(w, "http") ? 200 : 202, "");
     }
 }
@@ -292,9 +376,21 @@ static bool refuses_us(struct world *w, struct flight *f, const struct known_bat
         refuse(w, f, 401, STAND_AGAIN, "unauthorized");
         return true;
     }
+    bool passed_on = api_is(w, "launchdarkly") && k->partition == 3; /* such requests end instead */
+    if (w->now_us < w->gone_until_us && !passed_on) {
+        world_met(MET_GONE);
+        refuse(w, f, 410, STAND_AGAIN, "gone");
+        f->gone = api_is(w, "cloudevents");
+        return true;
+    }
+    if (w->now_us < w->turned_away_until_us && !(passed_on && w->turned_away >= 400)) {
+        world_met(MET_TURNED_AWAY);
+        refuse(w, f, w->turned_away, STAND_AGAIN, "not here");
+        return true;
+    }
     if (names_partitions && w->now_us < w->no_partition_until_us[k->partition]) {
         world_met(MET_HOLD_PARTITION);
-        refuse(w, f, 404, STAND_AGAIN, "not here");
+        refuse(w, f, passed_on ? 403 : 404, STAND_AGAIN, "not here");
         return true;
     }
     if (w->knobs.no_codec && f->encoded) {
@@ -317,6 +413,7 @@ static bool refuses_it(struct world *w, struct flight *f, const struct known_bat
     if (w->knobs.too_large != 0 && f->raw_len > w->knobs.too_large && k->count > 1) {
         world_met(MET_TOO_LARGE);
         refuse(w, f, 413, STAND_ENDED, "too much at once");
+        f->too_large = true;
         return true;
     }
     if (!w->knobs.per_event && any_bad(w, k)) {

@@ -138,6 +138,11 @@ static void mischief(struct world *w)
         disk_set_capacity(w->disk, w->squeezed);
         world_at(w, 1000 + decide(&w->luck, 10000000), EV_HEAL_DISK, 0, 0, 0);
     }
+    if (decide_rarely(&w->luck, k->one_in_rot)) {
+        world_met(MET_ROT);
+        w->rots += disk_rot(w->disk, "", decide(&w->luck, ROT_KINDS), &w->luck);
+        w->loose = w->loose || w->rots > 0; /* how a batch ended may be forgotten */
+    }
     if (world_open(w) && decide_rarely(&w->luck, k->one_in_whim))
         senders_whim(w);
     if (world_open(w) && decide_rarely(&w->luck, k->one_in_stop))
@@ -262,6 +267,11 @@ static void drain(struct world *w)
         step(w);
         if (world_open(w) && turn % 50 == 0)
             senders_purge(w, false);    /* somebody makes room for letters */
+        if (world_open(w) && w->stopped) { /* and goes on after "gone" */
+            output_resume(w->output);
+            oracle_resumed(w);
+            w->dirty = true;
+        }
         if (w->asked_until_us > from) { /* an answer that was still on its way */
             from = w->asked_until_us;
             deadline = from + UINT64_C(4) * 3600 * US_PER_S;
@@ -311,6 +321,7 @@ static void quieten(struct world *w)
     heal_disk(w);
     w->down = false;
     w->unauthorized_until_us = w->certificate_until_us = 0;
+    w->gone_until_us = w->turned_away_until_us = w->no_consent_until_us = 0;
     memset(w->no_partition_until_us, 0, sizeof w->no_partition_until_us);
     k->one_in_fault = k->one_in_rest = 0;
     k->one_in_refused = k->one_in_lost = k->one_in_answer_lost = k->one_in_torn = k->one_in_slow = 0;
@@ -319,7 +330,7 @@ static void quieten(struct world *w)
         world_at(w, 1, EV_START, 0, 0, 0);
     if (w->paused && world_open(w)) {
         output_resume(w->output);
-        w->floor_us = 0;
+        oracle_resumed(w);
     }
     w->paused = false;
     w->dirty = true;

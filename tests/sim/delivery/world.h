@@ -53,6 +53,11 @@ struct knobs {
     uint32_t one_in_outage, one_in_unauthorized, one_in_no_partition, one_in_certificate;
     uint32_t too_large; /* bytes; 0: nothing is */
     bool no_codec, no_batches, days;
+    /* of some seeds only: see knobs.c */
+    uint32_t one_in_rot, one_in_skip, one_in_mismatch, one_in_extra, one_in_gone, one_in_turned_away;
+    bool webhook;
+    uint32_t one_in_no_consent;
+    uint32_t consent_per_minute; /* 0: as much as we like */
 };
 
 /* A short run for the exhaustive mode. */
@@ -92,8 +97,10 @@ struct sent_event {
     bool bad;     /* the upstream refuses it for ever */
     bool acked;   /* its sender was answered */
     bool shed;    /* answered, and not taken: the spool had no room */
+    bool skipped; /* the upstream said that it took it, or not, without saying which */
     bool excused; /* an answer left open whether it was taken: it may come again in another batch, or die */
     bool letter;  /* there is a dead letter of it now */
+    uint64_t acked_us;
     uint64_t seq; /* in this life of the process; 0: not known */
     unsigned life;
     unsigned accepts, later;    /* times the upstream took it, or said later to it alone */
@@ -118,7 +125,7 @@ struct known_batch {
     uint8_t partition;
     bool processed;
     bool open;   /* an earlier send may have been taken */
-    char *fates; /* of a processed one, a letter per member: t taken, x refused, r later, u not said */
+    char *fates; /* of a processed one, a letter per member: t taken, x refused, r later, u not said, s skipped */
 };
 
 /* --- the shell ------------------------------------------------------------------------------------------ */
@@ -139,6 +146,7 @@ struct flight { /* a request, and its answer */
     size_t answer_len, answer_cut; /* bytes that come back */
     enum standing meaning;         /* of the answer, when it is read in full */
     bool clear, success;           /* the answer speaks plainly of the upstream as a whole */
+    bool gone, too_large;          /* the answer ends all requests; or says what is too large */
     uint64_t floor_us, asked_us;   /* Retry-After; as a date only the second */
 };
 
@@ -187,6 +195,15 @@ enum branch {
     MET_PLAIN,
     MET_STRUCTURED,
     MET_TRUE_REPEAT,
+    MET_ROT,
+    MET_SKIPPED,
+    MET_MISMATCH,
+    MET_EXTRA,
+    MET_GONE,
+    MET_TURNED_AWAY,
+    MET_NO_CONSENT,
+    MET_CONSENT,
+    MET_QUOTA,
     MET_COUNT
 };
 extern uint64_t branches_met[MET_COUNT];
@@ -230,6 +247,8 @@ struct world {
     struct flight flights[FLIGHTS_MAX];
     bool down; /* nobody answers there */
     uint64_t unauthorized_until_us, no_partition_until_us[PARTITIONS_MAX], certificate_until_us;
+    uint64_t gone_until_us, turned_away_until_us, no_consent_until_us;
+    unsigned turned_away; /* the status that says so */
 
     /* The oracle. */
     unsigned event_count, known_count;
@@ -243,6 +262,15 @@ struct world {
         returns; /* returns: successes since an outage; UINT_MAX: there was none of late */
     uint64_t rate_at[RATE_MAX];
     unsigned rate_count;
+    uint64_t rate_requests, rate_per_us;        /* of now: the configuration's, or what a webhook allows */
+    bool stopped, consented, asking;            /* no request any more; a webhook's consent was given; is asked for */
+    uint64_t learned_bytes, learned_us;         /* after a 413, for what is offered from then on */
+    unsigned learned_from;                      /* events up to this one may be in larger batches */
+    uint64_t events_most, bytes_most;           /* of a batch, as configured at any time */
+    uint64_t failed_us, gave_up;                /* the first failure of this life; letters of what was given up */
+    bool gave_up_known;
+    unsigned rots;
+    uint64_t rot_excused;                       /* events that a death may have taken, as their proof had rotted */
     uint64_t order_at[PARTITIONS_MAX]; /* the event that was last taken for the first time */
     struct spool_dead_request dead;
     bool dead_busy, letters_known;
@@ -297,6 +325,8 @@ struct flight *shell_free_flight(struct world *w);
 /* The request arrives: what is taken is noted, and the answer written into the flight. */
 void upstream_arrive(struct world *w, struct flight *f);
 bool upstream_unreachable(const struct world *w);
+/* The answer to the question whether a webhook may be sent to. */
+void upstream_consent(struct world *w, struct api_reply *ret);
 unsigned upstream_probe_status(struct world *w);
 void upstream_mischief(struct world *w);
 
@@ -315,7 +345,10 @@ void oracle_opened(struct world *w);
 void oracle_life_ended(struct world *w);
 /* A request is about to leave; returns its batch in known[]. */
 uint32_t oracle_send(struct world *w, const struct batch *b, const char *payload_id, const uint8_t *raw,
-                     size_t len);
+                     size_t len, uint64_t sent_len);
+void oracle_configured(struct world *w); /* the output has this configuration from now on */
+void oracle_consented(struct world *w);
+void oracle_resumed(struct world *w); /* by an operator */
 void oracle_probe(struct world *w);
 void oracle_answer(struct world *w, const struct flight *f, bool whole, enum output_break what);
 void oracle_taken(struct world *w, struct known_batch *k, unsigned member, unsigned life);

@@ -351,8 +351,14 @@ Test(langfuse, the_removed_legacy_path_has_its_own_reason)
 
 Test(langfuse, a_result_for_nobody_takes_the_batch_apart)
 {
-    struct api_verdict v = judged("{\"successes\":[],\"errors\":[{\"id\":\"unknown\",\"status\":400}]}");
-    cr_expect_eq(v.action, ACT_SPLIT_SINGLES);
+    struct api_verdict v = judged("{\"successes\":[{\"id\":\"e0\",\"status\":201}],\"errors\":[{\"id\":\"unknown\",\"status\":400}]}");
+    cr_expect_eq(v.action, ACT_PER_EVENT);
+    cr_expect(v.apart, "what has no result goes on one by one");
+    cr_expect_eq(v.events[0].action, ACT_DELIVERED, "what has one has it for good");
+    cr_expect_eq(v.events[1].action, ACT_RETRY);
+    v = judged("{\"successes\":[{\"id\":\"e0\",\"status\":201},{\"id\":\"e3\",\"status\":201}],"
+               "\"errors\":[{\"id\":\"unknown\",\"status\":400}]}");
+    cr_expect(!v.apart, "only one has none: that one it was");
 }
 
 Test(langfuse, unreadable_answers_are_unknown)

@@ -254,3 +254,24 @@ Test(verdict, the_upstreams_words_are_kept_and_cut_to_a_kilobyte)
     cr_assert_eq(o.text.len, 1024, "equal words are kept once");
     outcome_deinit(&o);
 }
+
+/* One answer tells of some events and leaves open which of the others it refused. */
+Test(verdict, what_has_no_result_goes_on_one_by_one_and_nothing_else_does)
+{
+    struct api_event_verdict events[40];
+    struct outcome o;
+    outcome_init(&o);
+    for (unsigned missing = 2; missing <= 40; missing += 19) {
+        for (unsigned i = 0; i < 40; i++)
+            events[i] = (struct api_event_verdict){.action = i < missing ? ACT_RETRY : ACT_DELIVERED,
+                                                   .unknown = i < missing};
+        struct api_verdict v = {
+            .action = ACT_PER_EVENT, .apart = true, .backoff = true, .unknown_max = 3, .events = events};
+        verdict_apply(&v, &(struct verdict_case){.count = 40}, &o);
+        cr_expect_eq(o.delivered_count, 40 - missing);
+        cr_expect_eq(o.remain_count, missing);
+        cr_expect_eq(o.pieces, missing < VERDICT_PIECES_MAX ? missing : VERDICT_PIECES_MAX);
+        cr_expect_eq(o.singles, missing > VERDICT_PIECES_MAX, "what is left of 16 pieces is cut again");
+    }
+    outcome_deinit(&o);
+}
