@@ -4,6 +4,7 @@
 #include "agent/agent.h"
 #include "agent/dgram_senders.h"
 #include "agent/event_batch.h"
+#include "agent/gather.h"
 #include "agent/listener.h"
 #include "lib/base/ensure.h"
 #include "lib/base/log.h"
@@ -26,8 +27,7 @@
 #define UNDERWAY_BYTES \
     (8 * 1024 * 1024) /* offers that wait for the disk; then the kernel's buffer is the queue */
 #define SPARE_MAX 4
-#define GATHER_MS 2
-#define GATHER_WITHIN_US (4 * US_PER_MS)
+#define GATHER_MS 2 /* shorter than streams do: what the kernel has no room for meanwhile is lost */
 #define REPEAT_LOG_US (10 * US_PER_S)
 
 struct dgram_batch {

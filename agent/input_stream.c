@@ -169,6 +169,7 @@ static enum err bind_stream(struct agent *a, const struct config_input *config, 
     }
     list_init(&in->conns);
     list_init(&in->paused);
+    list_init(&in->gathering);
     list_init(&in->spare);
     list_init(&in->waiters);
     uint64_t seed;
@@ -181,8 +182,11 @@ static enum err bind_stream(struct agent *a, const struct config_input *config, 
     ensure(r == 0);
     r = uv_timer_init(a->loop, &in->retry);
     ensure(r == 0);
-    in->poll.data = in->retry.data = in;
-    in->poll_open = in->retry_open = true;
+    r = uv_timer_init(a->loop, &in->gather);
+    ensure(r == 0);
+    in->poll.data = in->retry.data = in->gather.data = in;
+    in->poll_open = true;
+    in->timers_open = 2;
     *ret = &in->input;
     return OK;
 }
@@ -200,7 +204,7 @@ static enum err start_stream(struct input *input, struct fault *why)
 
 void stream_maybe_gone(struct input_stream *in)
 {
-    if (in->closing && in->conn_count == 0 && !in->poll_open && !in->retry_open)
+    if (in->closing && in->conn_count == 0 && !in->poll_open && in->timers_open == 0)
         input_gone(&in->input);
 }
 
@@ -211,10 +215,10 @@ static void on_poll_closed(uv_handle_t *handle)
     stream_maybe_gone(in);
 }
 
-static void on_retry_closed(uv_handle_t *handle)
+static void on_timer_closed(uv_handle_t *handle)
 {
     struct input_stream *in = handle->data;
-    in->retry_open = false;
+    in->timers_open--;
     stream_maybe_gone(in);
 }
 
@@ -248,7 +252,8 @@ static void close_stream(struct input *input)
         return;
     in->closing = true;
     for_each_conn(in, stream_conn_close);
-    uv_close((uv_handle_t *)&in->retry, on_retry_closed);
+    uv_close((uv_handle_t *)&in->retry, on_timer_closed);
+    uv_close((uv_handle_t *)&in->gather, on_timer_closed);
 }
 
 static void free_stream(struct input *input)

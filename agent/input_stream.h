@@ -7,6 +7,9 @@
  * of the loop than a quiet one. What a read brought is cut into events, and those become batches, usually one
  * per read; a batch is one offer to intake.
  *
+ * Gathering. A connection that sends many small writes, and no questions, is not read at each of them but every
+ * few milliseconds: gather.h.
+ *
  * Order. A connection's batches stand in a list in the order of arrival and are answered for in that order,
  * each when its events are durable: an NDJSON ack counts what came before it, a forward ack follows its
  * chunk.
@@ -26,6 +29,7 @@
 #include "agent/chunk_memory.h"
 #include "agent/event_batch.h"
 #include "agent/flusher.h"
+#include "agent/gather.h"
 #include "agent/input.h"
 #include "agent/listener.h"
 #include "lib/base/log.h"
@@ -86,6 +90,10 @@ struct stream_conn {
     struct input_stream *input;
     struct list node;   /* in input->conns: least recently active first */
     struct list paused; /* in input->paused, or in the agent's hold.waiting */
+    struct gather gather;  /* while it has a wait, the connection is not polled */
+    struct list gathering; /* but in input->gathering, and read by the input's timer */
+    uint64_t look_events;  /* of the read that is being taken */
+    bool look_asked;       /* and whether its sender waits for an answer */
     size_t held;        /* as counted in the agent's hold */
     bool held_parked;
     uint64_t hold_ticket; /* its place in hold.waiting; 0: none was drawn */
@@ -125,8 +133,10 @@ struct input_stream {
     struct listener listener;
     uv_poll_t poll;   /* of the listener; .data == this input */
     uv_timer_t retry; /* accepts again after the descriptors ran out; .data == this input */
-    bool poll_open, retry_open, listening, polling, closing;
-    struct list conns, paused, spare, waiters;
+    uv_timer_t gather; /* the next look at those that gather; .data == this input */
+    bool poll_open, listening, polling, closing;
+    unsigned timers_open;
+    struct list conns, paused, gathering, spare, waiters;
     unsigned conn_count, blocked_count, spare_count;
     size_t underway_bytes;
     uint32_t serial;
@@ -171,6 +181,8 @@ void stream_watch(struct stream_conn *c);
 /* No more is read; it closes when what was read is answered. */
 void stream_conn_finish(struct stream_conn *c);
 void stream_conn_close(struct stream_conn *c);
+/* The time to gather is over: reads all that gathered. */
+void stream_look(struct input_stream *in);
 /* Once a second: is its time over? */
 void stream_conn_second(struct stream_conn *c);
 /* Nothing is under way on it, and nothing waits to be read. */

@@ -120,6 +120,8 @@ static void offer_open(struct stream_conn *c)
         return;
     c->open = NULL;
     list_append(&c->batches, &b->node);
+    c->look_events += b->events.x.offered;
+    c->look_asked |= b->ack || b->reply.len > 0;
     if (b->events.x.offered == 0)
         b->done = true; /* only an answer, in its turn */
     else
@@ -209,17 +211,63 @@ static void discard(struct stream_conn *c)
         stream_conn_close(c);
 }
 
+static void on_gather(uv_timer_t *timer)
+{
+    stream_look(timer->data);
+}
+
+/* The most impatient one says when all of them are looked at. */
+static void arm_gather(struct input_stream *in, unsigned wait_ms)
+{
+    uv_update_time(in->input.agent->loop); /* else what this turn took so far would be taken off */
+    if (uv_is_active((uv_handle_t *)&in->gather) && uv_timer_get_due_in(&in->gather) <= wait_ms)
+        return;
+    int r = uv_timer_start(&in->gather, on_gather, wait_ms, 0);
+    ensure(r == 0);
+}
+
+static void gather_not(struct stream_conn *c)
+{
+    c->gather = (struct gather){0};
+    stream_watch(c);
+}
+
+/* After a look: when is the next one? */
+static void plan_look(struct stream_conn *c, size_t bytes)
+{
+    struct input_stream *in = c->input;
+    struct gather_look look = {.at_us = clock_mono_us(&in->input.agent->clock),
+                               .events = c->look_events,
+                               .bytes = bytes,
+                               .asked = c->look_asked};
+    unsigned wait_ms = gather_wait_ms(&c->gather, &look);
+    c->look_events = 0;
+    c->look_asked = false;
+    if (c->closing)
+        return;
+    if (wait_ms > 0) {
+        list_append(&in->gathering, &c->gathering);
+        arm_gather(in, wait_ms);
+    }
+    stream_watch(c);
+}
+
+/* Too much of all connections' is under way, or held: it waits in a list, and is polled again when it leaves that. */
+static bool must_pause(struct stream_conn *c)
+{
+    struct input_stream *in = c->input;
+    if (in->underway_bytes < STREAM_UNDERWAY_BYTES && in->blocked_count < STREAM_BLOCKED_MAX)
+        return !input_hold_may_read(c);
+    in->input.counters.paused++;
+    list_append(&in->paused, &c->paused);
+    return true;
+}
+
 static void read_some(struct stream_conn *c)
 {
     struct input_stream *in = c->input;
-    if (in->underway_bytes >= STREAM_UNDERWAY_BYTES || in->blocked_count >= STREAM_BLOCKED_MAX) {
-        in->input.counters.paused++;
-        list_append(&in->paused, &c->paused);
-        stream_watch(c);
-        return;
-    }
-    if (!input_hold_may_read(c)) {
-        stream_watch(c);
+    if (must_pause(c)) {
+        gather_not(c);
         return;
     }
     c->block = in->spare_block != NULL ? in->spare_block : malloc(sizeof *c->block);
@@ -238,6 +286,7 @@ static void read_some(struct stream_conn *c)
         c->eof = true; /* a peer that went away with answers unread is a reset, behind all that it sent */
     }
     conn_settle(c);
+    plan_look(c, n > 0 ? (size_t)n : 0);
 }
 
 /* --- answers -------------------------------------------------------------------------------------------- */
@@ -357,12 +406,27 @@ void stream_watch(struct stream_conn *c)
 {
     if (c->closing)
         return;
-    int events = (wants_to_read(c) ? UV_READABLE : 0) | (c->out_full ? UV_WRITABLE : 0);
+    bool readable = wants_to_read(c) && (c->lingering || c->gather.wait_ms == 0);
+    int events = (readable ? UV_READABLE : 0) | (c->out_full ? UV_WRITABLE : 0);
     if (events == c->events)
         return;
     c->events = events;
     int r = events == 0 ? uv_poll_stop(&c->poll) : uv_poll_start(&c->poll, events, on_ready);
     ensure(r == 0);
+}
+
+void stream_look(struct input_stream *in)
+{
+    struct list now, *node;
+    list_take_all(&in->gathering, &now);
+    while ((node = list_first(&now)) != NULL) {
+        struct stream_conn *c = CONTAINER_OF(node, struct stream_conn, gathering);
+        list_remove(node);
+        if (!c->lingering && wants_to_read(c))
+            read_some(c); /* and it gathers again, or not */
+        else
+            gather_not(c); /* other reasons not to read it go before this one */
+    }
 }
 
 static void resume_paused(struct input_stream *in)
@@ -444,6 +508,7 @@ void stream_conn_begin(struct input_stream *in, int fd, pid_t pid, uid_t uid)
     *c = (struct stream_conn){.input = in, .fd = fd, .pid = pid, .uid = uid};
     list_init(&c->node);
     list_init(&c->paused);
+    list_init(&c->gathering);
     list_init(&c->batches);
     flusher_init(&c->flusher, conn_flush);
     bytes_init(&c->out, OUT_MAX);
@@ -513,6 +578,7 @@ void stream_conn_close(struct stream_conn *c)
     unblock(c);
     block_release(c);
     list_remove(&c->node);
+    list_remove(&c->gathering);
     input_hold_leave(c);
     list_remove(&c->flusher.node);
     uv_close((uv_handle_t *)&c->poll, on_closed);

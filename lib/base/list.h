@@ -42,6 +42,17 @@ static inline void list_remove(struct list *node)
     list_init(node);
 }
 
+/* Moves everything in `from` to the list `to`, which is made empty before. */
+static inline void list_take_all(struct list *from, struct list *to)
+{
+    list_init(to);
+    if (list_empty(from))
+        return;
+    *to = *from;
+    to->next->prev = to->prev->next = to;
+    list_init(from);
+}
+
 static inline struct list *list_first(struct list *head)
 {
     return list_empty(head) ? NULL : head->next;

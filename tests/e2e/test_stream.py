@@ -76,6 +76,23 @@ def test_bytes_one_by_one_and_lines_over_many_reads(world):
     assert agent.metric("penstock_events_received_total", input="app") == 3
 
 
+def test_events_written_one_by_one_are_gathered_and_none_is_left_behind(world):
+    """Several of them, at a rate at which the input does not wake for each write; some ask, some just go away."""
+    sink = world.sink()
+    agent = unix_agent(world, {"a": sink.output()})
+    with Wire(agent.socket_path) as asks, Wire(agent.socket_path) as silent, Wire(agent.socket_path) as goes:
+        for n in range(0, 6000, 3):
+            for k, w in enumerate((asks, silent, goes)):
+                w.say(lines([event(n + k)]))
+            if n % 1500 == 1497:
+                assert ask(asks) == {"accepted": n // 3 + 1, "rejected": 0}
+        goes.sock.shutdown(socket.SHUT_WR)
+        assert goes.ended()
+        assert ask(silent) == {"accepted": 2000, "rejected": 0}
+    agent.settled()
+    assert sorted(sink.numbers()) == list(range(6000))
+
+
 def test_malformed_lines_are_counted_and_the_first_is_named(world):
     sink = world.sink()
     agent = unix_agent(world, {"a": sink.output()})
