@@ -120,6 +120,25 @@ struct conn {
     bool busy;
 };
 
+static double next_due(double started)
+{
+    return started + (double)run.next_event / (double)opt.rate;
+}
+
+static bool is_due(double started)
+{
+    return opt.rate == 0 || now_s() >= next_due(started);
+}
+
+/* Until the next request is due, at most 0.1 s: whole milliseconds would count as the agent's latency. What is due
+ * already found every connection busy and waits for an answer. */
+static struct timespec wait_of(double started)
+{
+    double left = opt.rate == 0 ? 0.1 : next_due(started) - now_s();
+    left = left <= 0 || left > 0.1 ? 0.1 : left;
+    return (struct timespec){.tv_nsec = (long)(left * 1e9)};
+}
+
 static bool next_request(struct conn *c, double started)
 {
     if (run.next_event >= opt.events)
@@ -139,7 +158,7 @@ static bool next_request(struct conn *c, double started)
     c->out_len = (size_t)head_len + len;
     c->out_at = 0;
     /* With a rate, latency counts from when the request was due: an agent that stalls cannot hide it. */
-    c->due = opt.rate == 0 ? now_s() : started + (double)run.next_event / (double)opt.rate;
+    c->due = opt.rate == 0 ? now_s() : next_due(started);
     run.next_event += c->count;
     c->busy = true;
     c->in_len = 0;
@@ -224,19 +243,17 @@ static void drive_http(void)
         epoll_ctl(ep, EPOLL_CTL_ADD, conns[i].fd, &e);
     }
     double started = now_s();
-    uint64_t done = 0, idle = 0;
+    uint64_t turn = 0;
     while (run.accepted + run.refused < opt.events && now_s() - started < opt.time_limit_s) {
-        for (uint64_t i = 0; i < opt.connections; i++) {
-            if (conns[i].busy)
-                continue;
-            if (opt.rate > 0 && now_s() < started + (double)run.next_event / (double)opt.rate)
-                break;
-            if (next_request(&conns[i], started))
-                push(&conns[i]);
+        /* In turn, so that none is idle for so long that the agent closes it. */
+        for (uint64_t i = 0; i < opt.connections && is_due(started); i++) {
+            struct conn *c = &conns[turn++ % opt.connections];
+            if (!c->busy && next_request(c, started))
+                push(c);
         }
         struct epoll_event events[64];
-        int n = epoll_wait(ep, events, 64, opt.rate > 0 ? 1 : 100);
-        idle += n == 0;
+        struct timespec until_due = wait_of(started);
+        int n = epoll_pwait2(ep, events, 64, &until_due, NULL);
         for (int i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
             unsigned status;
@@ -244,12 +261,9 @@ static void drive_http(void)
                 push(c);
             if ((events[i].events & EPOLLIN) != 0 && c->busy && pull(c, &status)) {
                 settle_request(c, status);
-                done++;
             }
         }
     }
-    (void)done;
-    (void)idle;
 }
 
 /* --- datagrams and Unix streams ------------------------------------------------------------------------- */

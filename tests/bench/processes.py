@@ -44,9 +44,15 @@ class Process:
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def peak_mib(self):
+    def status_mib(self, field):
         text = pathlib.Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+)", text).group(1)) / 1024
+        return int(re.search(rf"{field}:\s+(\d+)", text).group(1)) / 1024
+
+    def peak_mib(self):
+        return self.status_mib("VmHWM")
+
+    def resident_mib(self):
+        return self.status_mib("VmRSS")
 
     def written(self):
         text = pathlib.Path(f"/proc/{self.pid}/io").read_text()
