@@ -8,6 +8,8 @@
 
 #define ARENA_BLOCK_BYTES (8 * 1024)
 #define EVENTS_FIRST 8
+#define EVENT_BYTES_LIKELY 256 /* at least; what is smaller costs a copy of the list as it grows */
+#define EVENTS_EXPECTED_MAX 256
 
 void event_batch_init(struct event_batch *b, size_t arena_bytes_max)
 {
@@ -28,6 +30,7 @@ void event_batch_begin(struct event_batch *b, struct agent *a)
     ensure(neutral != NULL);
     arena_reset(&b->arena);
     b->event_room = 0;
+    b->events_first = EVENTS_FIRST;
     b->x = (struct api_exchange){
         .api = neutral, .arena = &b->arena, .agent_name = a->config->agent.name, .uuids = a->uuids};
     b->offer = (struct intake_offer){0};
@@ -37,11 +40,18 @@ void event_batch_begin(struct event_batch *b, struct agent *a)
                                         .arena = &b->arena};
 }
 
+void event_batch_expect(struct event_batch *b, size_t bytes)
+{
+    size_t events = bytes / EVENT_BYTES_LIKELY + 1;
+    if (events > EVENTS_FIRST)
+        b->events_first = events > EVENTS_EXPECTED_MAX ? EVENTS_EXPECTED_MAX : (unsigned)events;
+}
+
 struct event *event_batch_next(struct event_batch *b)
 {
     struct api_exchange *x = &b->x;
     if (x->event_count == b->event_room) {
-        unsigned room = b->event_room == 0 ? EVENTS_FIRST : b->event_room * 2;
+        unsigned room = b->event_room == 0 ? b->events_first : b->event_room * 2;
         struct event *bigger = arena_alloc(&b->arena, room * sizeof *bigger);
         if (bigger == NULL)
             return NULL;

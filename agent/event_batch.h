@@ -18,13 +18,15 @@ struct event_batch {
     struct api_exchange x;
     struct intake_offer offer;
     struct event_reading reading;
-    unsigned event_room;
+    unsigned event_room, events_first;
 };
 
 void event_batch_init(struct event_batch *b, size_t arena_bytes_max);
 void event_batch_deinit(struct event_batch *b);
 /* Empties it for the next use. */
 void event_batch_begin(struct event_batch *b, struct agent *a);
+/* So many bytes were read and will become events: spares copying them as their number grows. */
+void event_batch_expect(struct event_batch *b, size_t bytes);
 /* Room for one more event, good until the next call; NULL when the arena is full. */
 struct event *event_batch_next(struct event_batch *b);
 /* The event in that room is part of the batch. */

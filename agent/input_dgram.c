@@ -256,10 +256,11 @@ static unsigned receive_some(struct input_dgram *d)
         return 0;
     d->stale = (unsigned)n;
     struct dgram_batch *b = batch_take(d);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++)
         bytes += d->messages[i].msg_len;
+    event_batch_expect(&b->events, bytes);
+    for (int i = 0; i < n; i++)
         take_datagram(d, b, &d->messages[i]);
-    }
     batch_offer(b);
     if (bytes > KEEP_BYTES && d->waiting == NULL)
         (void)madvise(d->memory, SLOTS * d->slot_bytes, MADV_DONTNEED);

@@ -47,6 +47,7 @@ struct stream_batch *stream_open(struct stream_conn *c)
         bytes_init(&b->reply, REPLY_MAX);
     }
     event_batch_begin(&b->events, in->input.agent);
+    event_batch_expect(&b->events, c->block == NULL ? 0 : c->block->len - c->block->used);
     b->conn = c;
     b->serial = ++in->serial;
     b->bytes = 0;

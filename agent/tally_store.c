@@ -179,7 +179,7 @@ static void count_events(struct tally_store *s, const struct intake_offer *o, ui
                 k++;
             if (k == x->event_count)
                 break;
-            struct event *e = &x->events[k];
+            struct event *e = &x->events[k++];
             if (e->tallied)
                 continue;
             e->tallied = true;

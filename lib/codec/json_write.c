@@ -5,6 +5,10 @@
 #include "lib/codec/json_run.h"
 #include "lib/codec/utf8.h"
 
+#if defined(__x86_64__)
+#include <tmmintrin.h>
+#endif
+
 /* Writes the escape of one ASCII byte that cannot stand for itself; returns its length, at most 6. */
 static size_t escape_byte(uint8_t c, uint8_t *into)
 {
@@ -109,6 +113,60 @@ static inline bool write_block(uint8_t **ref_to, const uint8_t **ref_at)
     *ref_at = at + end;
     return end == 16;
 }
+
+#if defined(__x86_64__)
+/* For each choice of marked bytes among eight: where in the sixteen that come of them each byte comes from, and the
+ * backslashes between them. Made before main() runs. */
+static struct spread {
+    uint8_t from[16], slash[16];
+} spreads[256];
+
+__attribute__((constructor)) static void make_spreads(void)
+{
+    for (unsigned marked = 0; marked < 256; marked++) {
+        struct spread *s = &spreads[marked];
+        unsigned to = 0;
+        memset(s->from, 0x80, sizeof s->from); /* shuffles a zero there */
+        for (uint8_t i = 0; i < 8; i++) {
+            if ((marked >> i & 1) != 0)
+                s->slash[to++] = '\\';
+            s->from[to++] = i;
+        }
+    }
+}
+
+static inline __attribute__((target("ssse3,popcnt"))) uint8_t *spread8(uint8_t *to, __m128i v, unsigned marked)
+{
+    const struct spread *s = &spreads[marked];
+    __m128i from = _mm_loadu_si128((const __m128i *)(const void *)s->from);
+    __m128i slash = _mm_loadu_si128((const __m128i *)(const void *)s->slash);
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_or_si128(_mm_shuffle_epi8(v, from), slash));
+    return to + 8 + __builtin_popcount(marked);
+}
+
+/* Blocks of sixteen bytes that have nothing odd but quotes and backslashes, eight bytes at a time without a branch.
+ * Stops where another odd byte or fewer than 32 readable bytes are left. */
+static __attribute__((target("ssse3,popcnt"))) uint8_t *write_blocks(uint8_t *to, const uint8_t **ref_at,
+                                                                     const uint8_t *stop, const uint8_t *readable)
+{
+    const uint8_t *at = *ref_at;
+    for (; at < stop && readable - at >= 32; at += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)at);
+        unsigned odd = json_odd_mask(v), marked = json_marked_mask(v);
+        if (odd != marked)
+            break;
+        if (marked == 0) {
+            copy16(to, at);
+            to += 16;
+            continue;
+        }
+        to = spread8(to, v, marked & 0xff);
+        to = spread8(to, _mm_srli_si128(v, 8), marked >> 8);
+    }
+    *ref_at = at;
+    return to;
+}
+#endif
 #endif
 
 /* The same into room that was made sure of: takes the text up to `stop` and maybe some bytes more, but none
@@ -118,8 +176,12 @@ static uint8_t *write_inside(uint8_t *to, const uint8_t **from, const uint8_t *s
 {
     const uint8_t *at = *from;
     while (at < stop) {
+#if defined(__x86_64__)
+        if (__builtin_cpu_supports("ssse3") && __builtin_cpu_supports("popcnt"))
+            to = write_blocks(to, &at, stop, readable);
+#endif
 #if defined(__SSE2__)
-        if (readable - at >= 32 && write_block(&to, &at))
+        if (at < stop && readable - at >= 32 && write_block(&to, &at))
             continue;
         if (at >= stop)
             break;
@@ -187,26 +249,58 @@ static enum err append_text(struct bytes *out, struct span text, uint64_t *repla
     return OK;
 }
 
-enum err json_append_string_lossy(struct bytes *out, struct span text, uint64_t *replaced)
+#if defined(__SSE2__)
+/* Two pieces of `n` bytes, 4 or 8, that may overlap and together are the text. */
+static inline __attribute__((always_inline)) bool copy_two(uint8_t *to, struct span text, size_t n)
+{
+    uint64_t first = 0, last = 0;
+    const uint64_t filler = n == 8 ? 0 : UINT64_C(0x2020202000000000); /* is plain */
+    memcpy(&first, text.at, n);
+    memcpy(&last, text.at + text.len - n, n);
+    if (json_odd_mask(_mm_set_epi64x((long long)(first | filler), (long long)(last | filler))) != 0)
+        return false;
+    memcpy(to, &first, n);
+    memcpy(to + text.len - n, &last, n);
+    return true;
+}
+#endif
+
+/* Copies text as far as it is plain, and returns how far that is known: either all of it, or less. */
+static inline __attribute__((always_inline)) size_t copy_plain(uint8_t *to, struct span text)
+{
+    size_t at = 0;
+#if defined(__SSE2__)
+    if (text.len < 16 && text.len >= 4)
+        return (text.len >= 8 ? copy_two(to, text, 8) : copy_two(to, text, 4)) ? text.len : 0;
+    for (; text.len - at >= 16; at += 16) {
+        if (json_odd_mask(_mm_loadu_si128((const __m128i *)(const void *)(text.at + at))) != 0)
+            return at;
+        copy16(to + at, text.at + at);
+    }
+    if (at > 0 && at < text.len) { /* the last sixteen may overlap those before */
+        at = text.len - 16;
+        if (json_odd_mask(_mm_loadu_si128((const __m128i *)(const void *)(text.at + at))) != 0)
+            return at;
+        copy16(to + at, text.at + at);
+        return text.len;
+    }
+#endif
+    if (at == text.len)
+        return at;
+    size_t plain = (size_t)(json_run_portable(text.at + at, text.at + text.len) - text.at);
+    memcpy(to + at, text.at + at, plain - at);
+    return plain;
+}
+
+/* The rest of a string whose quote and first `plain` bytes are written. Apart, so that those that have no rest do not
+ * pay for its frame. */
+static __attribute__((noinline)) enum err append_rest(struct bytes *out, struct span text, size_t plain,
+                                                      uint64_t *replaced)
 {
     size_t before = out->len;
     uint64_t bad = 0;
-    enum err err = bytes_reserve(out, text.len + 2);
-    if (err != OK)
-        return err;
-    const uint8_t *stop = text.len == 0 ? text.at : json_run(text.at, text.at + text.len);
-    size_t plain = (size_t)(stop - text.at);
-    uint8_t *to = out->at + out->len;
-    to[0] = '"';
-    if (plain > 0)
-        memcpy(to + 1, text.at, plain);
-    if (plain == text.len) { /* the usual case: it stands for itself */
-        to[plain + 1] = '"';
-        out->len += plain + 2;
-        return OK;
-    }
     out->len += plain + 1;
-    err = append_text(out, span_of(stop, text.len - plain), &bad);
+    enum err err = append_text(out, span_of(text.at + plain, text.len - plain), &bad);
     if (err == OK)
         err = bytes_append_byte(out, '"');
     if (err != OK) {
@@ -218,9 +312,29 @@ enum err json_append_string_lossy(struct bytes *out, struct span text, uint64_t 
     return OK;
 }
 
+static inline __attribute__((always_inline)) enum err append_string(struct bytes *out, struct span text,
+                                                                    uint64_t *replaced)
+{
+    if (text.len + 2 > out->cap - out->len && bytes_reserve(out, text.len + 2) != OK)
+        return ERR_TOO_BIG;
+    uint8_t *to = out->at + out->len;
+    to[0] = '"';
+    size_t plain = copy_plain(to + 1, text);
+    if (plain < text.len)
+        return append_rest(out, text, plain, replaced);
+    to[plain + 1] = '"'; /* the usual case: it stands for itself */
+    out->len += plain + 2;
+    return OK;
+}
+
+enum err json_append_string_lossy(struct bytes *out, struct span text, uint64_t *replaced)
+{
+    return append_string(out, text, replaced);
+}
+
 enum err json_append_string(struct bytes *out, struct span text)
 {
-    return json_append_string_lossy(out, text, NULL);
+    return append_string(out, text, NULL);
 }
 
 /* Behind the closing quote of the string whose opening quote is at `at`. */

@@ -313,12 +313,16 @@ static enum err render_token(struct rendering *x, const struct msgpack_token *t)
 
 enum err msgpack_render(struct msgpack_renderer *r, struct span *in, struct bytes *out, struct fault *why)
 {
-    struct rendering x = {.r = r, .out = out, .why = why};
+    struct rendering x; /* its levels need no clearing: what is above depth is never read */
     struct msgpack_token t;
     struct span rest = *in;
     size_t before = out->len;
     uint64_t replaced_before = r->replaced;
     enum err err;
+    x.r = r;
+    x.out = out;
+    x.why = why;
+    x.depth = 0;
     bytes_clear(&r->pairs);
     do {
         err = msgpack_next(&rest, &t);

@@ -42,6 +42,15 @@ struct scan {
     struct event_ext ext[EVENT_EXTENSIONS_MAX];
 };
 
+/* The extensions need no clearing. */
+static void scan_init(struct scan *s, struct event_reading *in, struct event *e, struct fault *why)
+{
+    s->in = in;
+    s->e = e;
+    s->why = why;
+    s->seen = s->nulls = s->ext_count = 0;
+}
+
 static enum known which(struct span key)
 {
 #define IS(literal, known) (memcmp(key.at, literal, sizeof(literal) - 1) == 0 ? (known) : NOT_KNOWN)
@@ -357,10 +366,7 @@ static enum err read_members(struct event_reading *in, const struct json_member 
                              bool declared, struct event *e, struct fault *why)
 {
     struct scan s;
-    s.in = in;
-    s.e = e;
-    s.why = why;
-    s.seen = s.nulls = s.ext_count = 0;
+    scan_init(&s, in, e, why);
     enum err err = OK;
     for (size_t i = 0; err == OK && i < count; i++)
         err = take_member(&s, &members[i]);
@@ -449,7 +455,8 @@ enum err event_read_line(struct event_reading *in, struct span line, struct even
 enum err event_make(struct event_reading *in, struct span id, struct span type, struct span data,
                     const struct instant *time, struct event *ret, struct fault *why)
 {
-    struct scan s = {.in = in, .e = ret, .why = why};
+    struct scan s;
+    scan_init(&s, in, ret, why);
     ensure(data.len > 0);
     struct json_value value = {.text = data, .type = json_type_of(data.at[0])};
     *ret = (struct event){.id = id, .id_given = id.at != NULL, .type = type};

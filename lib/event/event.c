@@ -57,11 +57,13 @@ size_t event_json_bound(const struct event *e)
     return bound;
 }
 
-static enum err append_string_member(struct bytes *out, const char *before, struct span value)
+/* Inlined, so that the lengths of the names are known. */
+static inline __attribute__((always_inline)) enum err append_string_member(struct bytes *out, const char *before,
+                                                                           struct span value)
 {
     if (value.at == NULL)
         return OK;
-    enum err err = bytes_append(out, span_str(before));
+    enum err err = bytes_append(out, span_of(before, __builtin_strlen(before)));
     return err == OK ? json_append_string(out, value) : err;
 }
 

@@ -82,13 +82,13 @@ static struct tally_type *smallest_type(struct tally *t, struct tally_types *s)
     return smallest;
 }
 
-static void add_type(struct tally *t, struct tally_types *s, struct span type, uint64_t count)
+static struct tally_type *add_type(struct tally *t, struct tally_types *s, struct span type, uint64_t count)
 {
     uint64_t hash = hash64(type, TYPE_SEED);
     struct tally_type *c = find_type(t, s, hash);
     if (c != NULL) {
         c->count += count;
-        return;
+        return c;
     }
     if (s->used < TALLY_TYPES) {
         c = &s->types[s->used++];
@@ -101,6 +101,27 @@ static void add_type(struct tally *t, struct tally_types *s, struct span type, u
     }
     t->tags[c - s->types] = (uint16_t)(hash >> 48);
     set_name(c, type);
+    return c;
+}
+
+static uint64_t load8(const uint8_t *at)
+{
+    uint64_t v;
+    memcpy(&v, at, sizeof v);
+    return v;
+}
+
+/* Names of types are short; the last eight bytes may overlap those before. */
+static bool same_name(struct span a, struct span b)
+{
+    if (a.len != b.len)
+        return false;
+    if (a.at == b.at || a.len < 8)
+        return a.at == b.at || a.len == 0 || memcmp(a.at, b.at, a.len) == 0;
+    for (size_t i = 0; i + 8 < a.len; i += 8)
+        if (load8(a.at + i) != load8(b.at + i))
+            return false;
+    return load8(a.at + a.len - 8) == load8(b.at + a.len - 8);
 }
 
 static int by_count(const void *a, const void *b)
@@ -256,7 +277,12 @@ void tally_begin(struct tally *t, uint64_t now_s, struct tally_turn *ret)
 void tally_count(struct tally_turn *turn, struct span type, struct span subject, uint32_t count)
 {
     turn->count += count;
-    add_type(turn->tally, turn->types, type, count);
+    if (turn->last != NULL && same_name(type, turn->last_type)) {
+        turn->last->count += count;
+    } else {
+        turn->last = add_type(turn->tally, turn->types, type, count);
+        turn->last_type = type;
+    }
     if (subject.at == NULL)
         return;
     uint64_t hash = hash64(subject, SUBJECT_SEED);

@@ -89,7 +89,10 @@ struct tally_turn {
     uint32_t count; /* so far */
     struct tally_types *types;
     struct tally_subjects *third, *day;
+    struct tally_type *last; /* where the last one counted; NULL: there is none */
+    struct span last_type;   /* its name, as it was given */
 };
+/* What was given stays in place until the end. */
 void tally_begin(struct tally *t, uint64_t now_s, struct tally_turn *ret);
 void tally_count(struct tally_turn *turn, struct span type, struct span subject, uint32_t count);
 void tally_end(struct tally_turn *turn);
