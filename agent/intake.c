@@ -15,6 +15,8 @@
 /* Room is told of, but a spool that has some room may have too little for the offer that waits, and then knows of
  * nothing to tell: it is asked again now and then. */
 #define ROOM_RETRY_MS 100
+#define PART_ROOM 16 /* items, at first */
+#define FETCH_AHEAD 16
 
 /* --- 1. outputs and rendering --------------------------------------------------------------------------- */
 
@@ -33,16 +35,26 @@ static struct intake_part *part_for(struct intake_offer *o, struct output_host *
     struct api_item *items = arena_alloc(o->x->arena, room * sizeof *items);
     if (items == NULL)
         return NULL;
-    *p = (struct intake_part){.offer = o, .output = h, .items = items};
+    *p = (struct intake_part){.offer = o, .output = h, .items = items, .room = room};
     list_init(&p->node);
     o->part_count++;
     return p;
 }
 
-static void part_add(struct intake_part *p, const struct api_item *item)
+/* False: the arena is full. */
+static bool part_add(struct intake_part *p, const struct api_item *item)
 {
+    if (p->count == p->room) {
+        struct api_item *bigger = arena_alloc(p->offer->x->arena, 2 * (size_t)p->room * sizeof *bigger);
+        if (bigger == NULL)
+            return false;
+        memcpy(bigger, p->items, p->count * sizeof *bigger);
+        p->items = bigger;
+        p->room *= 2;
+    }
     p->items[p->count++] = *item;
     p->bytes += item->body.len + item->id.len + item->partition.len + 32;
+    return true;
 }
 
 /* Renders one event for all of its outputs or for none. */
@@ -72,14 +84,15 @@ static void place_event(struct intake *in, struct intake_offer *o, struct event 
             return;
         }
     }
+    /* Where the first one goes the others may well go, too; an output that comes later has few. */
+    unsigned room = o->part_count == 0 || o->x->event_count < PART_ROOM ? o->x->event_count : PART_ROOM;
     for (unsigned i = 0; i < route->to_count; i++) {
-        struct intake_part *p = part_for(o, a->outputs[route->to[i]], o->x->event_count);
-        if (p == NULL) {
+        struct intake_part *p = part_for(o, a->outputs[route->to[i]], room);
+        rendered[i].index = e->index;
+        if (p == NULL || !part_add(p, &rendered[i])) {
             o->too_large = true;
             return;
         }
-        rendered[i].index = e->index;
-        part_add(p, &rendered[i]);
     }
     o->accepted++;
 }
@@ -102,7 +115,7 @@ static bool place_items(struct intake *in, struct intake_offer *o)
         }
         any = true;
         for (unsigned k = 0; k < x->item_count; k++)
-            part_add(p, &x->items[k]);
+            o->too_large |= !part_add(p, &x->items[k]);
     }
     for (unsigned k = 0; k < x->item_count; k++)
         o->accepted += x->items[k].weight;
@@ -162,6 +175,8 @@ static void leave_out_repeats(struct intake *in, struct intake_part *p, bool cou
     unsigned kept = 0;
     for (unsigned i = 0; i < p->count; i++) {
         const struct api_item *item = &p->items[i];
+        if (i + FETCH_AHEAD < p->count)
+            recent_fetch(memory, key_in(p->output, item + FETCH_AHEAD));
         if (item->key_hash != 0) {
             uint64_t key = key_in(p->output, item);
             if (recent_look(memory, key, item->content_hash, now_us) == RECENT_SAME) {

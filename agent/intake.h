@@ -37,7 +37,7 @@ struct intake_part {
     struct intake_offer *offer;
     struct output_host *output;
     struct api_item *items;
-    unsigned count;
+    unsigned count, room;
     uint64_t bytes;            /* of ids, partitions and bodies */
     uint64_t seq;              /* durable up to here: this part is done */
 };

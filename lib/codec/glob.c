@@ -12,6 +12,10 @@ static size_t character(struct span text, size_t at)
 
 bool glob_match(struct span pattern, struct span text)
 {
+    /* The end is where the names of one program's types differ: most that do not match are told by it. */
+    uint8_t last = pattern.len == 0 ? '*' : pattern.at[pattern.len - 1];
+    if (last != '*' && last != '?' && (text.len == 0 || text.at[text.len - 1] != last))
+        return false;
     size_t p = 0, t = 0;
     size_t star = SIZE_MAX, taken = 0; /* behind the last `*`, and where its share of the text ends */
     while (t < text.len) {

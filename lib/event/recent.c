@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { ROOM_FIRST = 64, CONTENTS_PER_KEY = 8 };
+enum { ROOM_FIRST = 64, CONTENTS_PER_KEY = 8, FETCH_AHEAD = 8 };
 
 void recent_init(struct recent *r, size_t entries_max, uint64_t window_us)
 {
@@ -24,9 +24,14 @@ void recent_deinit(struct recent *r)
 }
 
 /* Keys are hashes already, so their bits serve as they are. */
-static size_t home(const struct recent *r, uint64_t key)
+static uint32_t hash_of(uint64_t key)
 {
-    return (size_t)(key ^ key >> 32) & (2 * r->room - 1);
+    return (uint32_t)(key ^ key >> 32);
+}
+
+static size_t home(const struct recent *r, uint32_t hash)
+{
+    return (size_t)hash & (2 * r->room - 1);
 }
 
 static size_t next_place(const struct recent *r, size_t place)
@@ -39,13 +44,29 @@ static bool expired(const struct recent *r, const struct recent_entry *e, uint64
     return now_us > e->at_us && now_us - e->at_us > r->window_us;
 }
 
+void recent_fetch(const struct recent *r, uint64_t key)
+{
+    if (r->room > 0)
+        __builtin_prefetch(&r->table[home(r, hash_of(key))]);
+}
+
+/* The first place from `place` on that holds this hash, or the free one behind which it cannot be. */
+static size_t find(const struct recent *r, size_t place, uint32_t hash)
+{
+    while (r->table[place].at != 0 && r->table[place].hash != hash)
+        place = next_place(r, place);
+    return place;
+}
+
 enum recent_answer recent_look(const struct recent *r, uint64_t key, uint64_t content, uint64_t now_us)
 {
     enum recent_answer answer = RECENT_NEW;
     if (r->count == 0)
         return answer;
-    for (size_t place = home(r, key); r->table[place] != 0; place = next_place(r, place)) {
-        const struct recent_entry *e = &r->ring[r->table[place] - 1];
+    uint32_t hash = hash_of(key);
+    for (size_t place = find(r, home(r, hash), hash); r->table[place].at != 0;
+         place = find(r, next_place(r, place), hash)) {
+        const struct recent_entry *e = &r->ring[r->table[place].at - 1];
         if (e->key != key || expired(r, e, now_us))
             continue;
         if (e->content == content)
@@ -61,9 +82,9 @@ static void table_remove(struct recent *r, size_t place)
     size_t gap = place;
     for (;;) {
         place = next_place(r, place);
-        if (r->table[place] == 0)
+        if (r->table[place].at == 0)
             break;
-        size_t wanted = home(r, r->ring[r->table[place] - 1].key);
+        size_t wanted = home(r, r->table[place].hash);
         /* May this entry move to the gap? Only if the gap lies between its home and where it is. */
         size_t from_home = (place - wanted) & (2 * r->room - 1), from_gap = (place - gap) & (2 * r->room - 1);
         if (from_home < from_gap)
@@ -71,15 +92,15 @@ static void table_remove(struct recent *r, size_t place)
         r->table[gap] = r->table[place];
         gap = place;
     }
-    r->table[gap] = 0;
+    r->table[gap].at = 0;
 }
 
 /* The place of a ring position that is in the table. */
 static size_t place_of(const struct recent *r, size_t position)
 {
-    size_t place = home(r, r->ring[position].key);
-    while (r->table[place] != (uint32_t)position + 1) {
-        ensure(r->table[place] != 0);
+    size_t place = home(r, hash_of(r->ring[position].key));
+    while (r->table[place].at != (uint32_t)position + 1) {
+        ensure(r->table[place].at != 0);
         place = next_place(r, place);
     }
     return place;
@@ -102,10 +123,11 @@ static void drop_expired(struct recent *r, uint64_t now_us)
 
 static void table_add(struct recent *r, size_t position)
 {
-    size_t place = home(r, r->ring[position].key);
-    while (r->table[place] != 0)
+    uint32_t hash = hash_of(r->ring[position].key);
+    size_t place = home(r, hash);
+    while (r->table[place].at != 0)
         place = next_place(r, place);
-    r->table[place] = (uint32_t)position + 1;
+    r->table[place] = (struct recent_place){.hash = hash, .at = (uint32_t)position + 1};
 }
 
 static void grow(struct recent *r)
@@ -140,8 +162,10 @@ static bool known_or_make_room(struct recent *r, uint64_t key, uint64_t content,
     unsigned of_key = 0;
     if (r->room == 0)
         return false;
-    for (size_t place = home(r, key); r->table[place] != 0; place = next_place(r, place)) {
-        struct recent_entry *e = &r->ring[r->table[place] - 1];
+    uint32_t hash = hash_of(key);
+    for (size_t place = find(r, home(r, hash), hash); r->table[place].at != 0;
+         place = find(r, next_place(r, place), hash)) {
+        struct recent_entry *e = &r->ring[r->table[place].at - 1];
         if (e->key != key)
             continue;
         if (e->content == content && !expired(r, e, now_us))
@@ -161,8 +185,10 @@ void recent_forget(struct recent *r, uint64_t key, uint64_t content)
 {
     if (r->count == 0)
         return;
-    for (size_t place = home(r, key); r->table[place] != 0; place = next_place(r, place)) {
-        struct recent_entry *e = &r->ring[r->table[place] - 1];
+    uint32_t hash = hash_of(key);
+    for (size_t place = find(r, home(r, hash), hash); r->table[place].at != 0;
+         place = find(r, next_place(r, place), hash)) {
+        struct recent_entry *e = &r->ring[r->table[place].at - 1];
         if (e->key != key || e->content != content)
             continue;
         table_remove(r, place);
@@ -185,6 +211,9 @@ void recent_put(struct recent *r, uint64_t key, uint64_t content, uint64_t at_us
             drop_oldest(r);
     }
     size_t position = (r->oldest + r->count) & (r->room - 1);
+    if (r->count == r->room - 1) /* one leaves for each that comes: this is the place of one that leaves soon */
+        /* Not by recent_fetch(), which gcc holds to be without effect and leaves out. */
+        __builtin_prefetch(&r->table[home(r, hash_of(r->ring[(r->oldest + FETCH_AHEAD) & (r->room - 1)].key))]);
     r->ring[position] = entry;
     table_add(r, position);
     r->count++;

@@ -7,7 +7,7 @@
  * the spools still know.
  *
  * A ring in the order of arrival and a table over it: the oldest leave when they are past the window, or when
- * the maximum is reached. Memory is allocated on use, doubled up to the maximum (32 bytes per id) and given
+ * the maximum is reached. Memory is allocated on use, doubled up to the maximum (40 bytes per id) and given
  * back when all have left. One key may have several contents (an update, and its repeats); the last eight are
  * told apart. */
 #ifndef PENSTOCK_EVENT_RECENT_H
@@ -23,10 +23,16 @@ struct recent_entry {
     uint64_t key, content, at_us;
 };
 
+/* Holds enough of the key that the ring, whose entries lie anywhere in memory, need not be asked but for a match. */
+struct recent_place {
+    uint32_t hash;
+    uint32_t at; /* ring position + 1; 0: free */
+};
+
 /* Embedded by its owner; fields are for reading only. */
 struct recent {
     struct recent_entry *ring;
-    uint32_t *table; /* ring position + 1; 0: free; twice as many places as the ring */
+    struct recent_place *table; /* twice as many places as the ring */
     size_t room;     /* of the ring, a power of two; 0: nothing allocated */
     size_t oldest, count;
     size_t entries_max;
@@ -36,6 +42,10 @@ struct recent {
 /* entries_max is rounded up to a power of two, at least 64 and at most 2^30. */
 void recent_init(struct recent *r, size_t entries_max, uint64_t window_us);
 void recent_deinit(struct recent *r);
+
+/* The table is larger than a processor's cache, and a look waits for it. Who has many keys to look for says so some
+ * keys ahead. */
+void recent_fetch(const struct recent *r, uint64_t key);
 
 enum recent_answer {
     RECENT_NEW,       /* not in memory */

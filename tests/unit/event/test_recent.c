@@ -82,7 +82,7 @@ Test(recent, one_key_with_many_contents_stays_small)
         recent_put(&r, 7, content, content, content);
     size_t known = 0;
     for (size_t place = 0; place < 2 * r.room; place++)
-        known += r.table[place] != 0;
+        known += r.table[place].at != 0;
     cr_expect_eq(known, 8);
     for (uint64_t content = 93; content <= 100; content++)
         cr_expect_eq(recent_look(&r, 7, content, 100), RECENT_SAME, "%lu", content);
