@@ -4,12 +4,12 @@
 #include "agent/admin_answer.h"
 #include "agent/admin_dead.h"
 #include "agent/agent.h"
-#include "agent/config_load.h"
 #include "agent/http_front.h"
 #include "agent/metrics.h"
 #include "agent/output_host.h"
 #include "agent/page.h"
 #include "agent/reload.h"
+#include "agent/reread.h"
 #include "agent/status_json.h"
 #include "agent/tap.h"
 #include "lib/api/api.h"
@@ -35,7 +35,7 @@ struct admin {
     unsigned flush_count;
     struct list reloads;    /* struct reload_waiter */
     unsigned reload_count;
-    struct log_limit reread_limit;
+    struct reread reread;   /* the token */
     bool closed;
 };
 
@@ -475,6 +475,13 @@ static void on_closed(struct http_front *f)
 
 static const struct http_front_use use = {.request = on_request, .gone = on_gone, .closed = on_closed};
 
+static void on_reread(struct reread *r, bool secrets_changed, const struct tls_files *tls)
+{
+    (void)tls;
+    if (secrets_changed)
+        log_info(r->subject, "the token changed and is asked for from now on");
+}
+
 enum err admin_bind(struct agent *a, struct admin **ret, struct fault *why)
 {
     const struct config_admin *config = &a->config->admin;
@@ -495,6 +502,7 @@ enum err admin_bind(struct agent *a, struct admin **ret, struct fault *why)
                                     .connections_max = 64,
                                     .idle_timeout_us = 60 * US_PER_S,
                                     .request_timeout_us = 30 * US_PER_S};
+    reread_init(&ad->reread, "admin", on_reread);
     struct http_limits limits = http_limits_default;
     limits.body_bytes_max = BODY_MAX;
     limits.out_bytes_max = PAGE_MAX;
@@ -530,16 +538,10 @@ void admin_second(struct admin *ad)
 
 void admin_reread(struct admin *ad)
 {
-    struct fault why;
-    bool changed = false;
-    if (ad == NULL)
+    if (ad == NULL || !config_secrets_refer(ad->agent->config->admin.secrets))
         return;
-    struct agent *a = ad->agent;
-    if (config_secrets_refresh(a->config->admin.secrets, config_load_env(), &changed, &why) != OK)
-        log_every(&ad->reread_limit, clock_mono_us(&a->clock), 60 * US_PER_S, LOG_WARN, "admin",
-                  "cannot read a secret again: %s; the old one stays", why.text);
-    if (changed)
-        log_info("admin", "the token changed and is asked for from now on");
+    const struct reread_what what = {.edition = ad->agent->edition, .secrets = ad->agent->config->admin.secrets};
+    reread_start(&ad->reread, ad->agent->loop, &what);
 }
 
 void admin_close(struct admin *ad)
@@ -557,6 +559,7 @@ void admin_free(struct admin *ad)
 {
     if (ad == NULL)
         return;
+    reread_abandon(&ad->reread);
     http_front_deinit(&ad->front);
     bytes_deinit(&ad->page);
     free(ad);

@@ -54,8 +54,21 @@ void input_close(struct input *in)
 void input_free(struct input *in)
 {
     struct config_edition *edition = in->edition;
+    reread_abandon(&in->reread);
     in->kind->free(in);
     edition_drop(edition);
+}
+
+void input_reread(struct input *in, void (*done)(struct reread *r, bool secrets_changed, const struct tls_files *tls),
+                  const struct config_tls_server *tls, uint64_t looks)
+{
+    struct reread_what what = {.edition = in->edition, .secrets = in->config->secrets, .tls = tls != NULL, .looks = looks};
+    if (tls != NULL)
+        what.paths = tls_server_paths(tls);
+    if (in->reread.done == NULL)
+        reread_init(&in->reread, in->subject, done);
+    if (tls != NULL || config_secrets_refer(what.secrets))
+        reread_start(&in->reread, in->agent->loop, &what);
 }
 
 void input_gone(struct input *in)

@@ -8,6 +8,7 @@
 #define PENSTOCK_AGENT_INPUT_H
 
 #include "agent/intake.h"
+#include "agent/reread.h"
 #include "lib/base/list.h"
 #include "lib/base/log.h"
 
@@ -56,7 +57,7 @@ struct input {
     struct list node;            /* in agent->inputs, or agent->inputs_going */
     struct config_edition *edition; /* what `config` is part of */
     uint64_t going_until_us;     /* a reload put it away: closed then at the latest, or when its last sender is gone */
-    struct log_limit secret_limit, certificate_limit;
+    struct reread reread;        /* secrets and certificates */
     bool stopping, closing, closed;
 };
 
@@ -72,6 +73,9 @@ void input_close(struct input *in); /* may be called twice */
 void input_free(struct input *in);  /* after gone */
 /* For kinds: the common part of bind(). */
 void input_init(struct input *in, const struct input_kind *kind, struct agent *a, const struct config_input *config);
+/* For kinds: has the secrets read again, and the certificates (NULL: none) when they look different from `looks`. */
+void input_reread(struct input *in, void (*done)(struct reread *r, bool secrets_changed, const struct tls_files *tls),
+                  const struct config_tls_server *tls, uint64_t looks);
 /* For kinds: all handles are closed. Tells the agent. */
 void input_gone(struct input *in);
 

@@ -2,7 +2,6 @@
 #include "agent/input_http.h"
 
 #include "agent/agent.h"
-#include "agent/config_load.h"
 #include "agent/output_host.h"
 #include "agent/tls_files.h"
 #include "lib/base/ensure.h"
@@ -573,24 +572,31 @@ static void second_http(struct input *in)
     memcpy(of(in)->front.shared.date, in->agent->http_date, sizeof of(in)->front.shared.date);
 }
 
-#define REREAD_LOG_US (60 * US_PER_S)
+static void on_reread(struct reread *r, bool secrets_changed, const struct tls_files *tls)
+{
+    struct input_http *h = CONTAINER_OF(r, struct input_http, input.reread);
+    struct input *in = &h->input;
+    struct tls_context *fresh;
+    struct fault why;
+    if (secrets_changed)
+        log_info(in->subject, "a secret changed and is used from now on");
+    if (tls == NULL)
+        return;
+    if (tls_server_make(&in->config->tls, tls, &fresh, &why) != OK) {
+        log_every(&r->tls_limit, clock_mono_us(&in->agent->clock), 60 * US_PER_S, LOG_WARN, in->subject,
+                  "%s; the old certificate stays", why.text);
+        return;
+    }
+    tls_context_free(h->front.tls); /* sessions in use keep what they need of it */
+    h->front.tls = fresh;
+    h->tls_looks = tls->looks;
+    log_info(in->subject, "the certificate changed and is used for new connections");
+}
 
 static void reread_http(struct input *in)
 {
-    struct input_http *h = of(in);
-    struct fault why;
-    bool changed = false;
-    if (config_secrets_refresh(in->config->secrets, config_load_env(), &changed, &why) != OK)
-        log_every(&in->secret_limit, clock_mono_us(&in->agent->clock), REREAD_LOG_US, LOG_WARN, in->subject,
-                  "cannot read a secret again: %s; the old one stays", why.text);
-    if (changed)
-        log_info(in->subject, "a secret changed and is used from now on");
-    uint64_t before = h->tls_looks;
-    if (tls_server_load(&in->config->tls, &h->front.tls, &h->tls_looks, &why) != OK)
-        log_every(&in->certificate_limit, clock_mono_us(&in->agent->clock), REREAD_LOG_US, LOG_WARN, in->subject,
-                  "%s; the old certificate stays", why.text);
-    else if (h->tls_looks != before)
-        log_info(in->subject, "the certificate changed and is used for new connections");
+    const struct config_tls_server *tls = &in->config->tls;
+    input_reread(in, on_reread, tls->cert_file == NULL ? NULL : tls, of(in)->tls_looks);
 }
 
 static unsigned connections_http(const struct input *in)

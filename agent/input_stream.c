@@ -2,7 +2,6 @@
 #include "agent/input_stream.h"
 
 #include "agent/agent.h"
-#include "agent/config_load.h"
 #include "lib/base/ensure.h"
 #include "lib/config/config.h"
 
@@ -276,15 +275,16 @@ static void second_stream(struct input *input)
     for_each_conn(of(input), stream_conn_second);
 }
 
+static void on_reread(struct reread *r, bool secrets_changed, const struct tls_files *tls)
+{
+    (void)tls;
+    if (secrets_changed)
+        log_info(r->subject, "a secret changed and is used from now on");
+}
+
 static void reread_stream(struct input *input)
 {
-    struct fault why;
-    bool changed = false;
-    if (config_secrets_refresh(input->config->secrets, config_load_env(), &changed, &why) != OK)
-        log_every(&input->secret_limit, clock_mono_us(&input->agent->clock), 60 * US_PER_S, LOG_WARN, input->subject,
-                  "cannot read a secret again: %s; the old one stays", why.text);
-    if (changed)
-        log_info(input->subject, "a secret changed and is used from now on");
+    input_reread(input, on_reread, NULL, 0);
 }
 
 static struct listener *listener_stream(struct input *input)

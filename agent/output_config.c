@@ -2,9 +2,9 @@
 #include "agent/output_config.h"
 
 #include "agent/agent.h"
-#include "agent/config_load.h"
 #include "agent/output_host.h"
 #include "lib/base/ensure.h"
+#include "lib/base/list.h"
 #include "lib/base/log.h"
 #include "lib/config/config.h"
 
@@ -138,21 +138,44 @@ void output_config_release(struct output_config *core)
     core->api.option_count = 0;
 }
 
-void output_config_reread(struct output_host *h)
+/* What the pool has read, put in place; the probe of what is held may go. */
+static void on_reread(struct reread *r, bool secrets_changed, const struct tls_files *tls)
 {
+    struct output_host *h = CONTAINER_OF(r, struct output_host, reread);
     struct fault why;
-    bool changed = false;
-    if (config_secrets_refresh(h->config->secrets, config_load_env(), &changed, &why) != OK)
-        log_every(&h->secret_limit, clock_mono_us(&h->agent->clock), 60 * US_PER_S, LOG_WARN, h->subject,
-                  "cannot read a secret again: %s; the old one stays", why.text);
-    if (changed) {
+    if (secrets_changed) {
         log_info(h->subject, "a secret changed and is used from now on");
         output_config_credentials(h->config, output_api_settings(h->core));
     }
-    uint64_t before = h->upstream->tls_files;
-    if (upstream_load_tls(h->upstream, &why) != OK)
-        log_every(&h->tls_limit, clock_mono_us(&h->agent->clock), 60 * US_PER_S, LOG_WARN, h->subject, "%s%s", why.text,
-                  h->upstream->tls != NULL ? "; the old certificates stay" : "");
-    else if (before != 0 && h->upstream->tls_files != before)
+    bool first = h->upstream->tls == NULL;
+    if (tls != NULL && upstream_use_tls(h->upstream, tls, &why) != OK)
+        log_every(&r->tls_limit, clock_mono_us(&h->agent->clock), 60 * US_PER_S, LOG_WARN, h->subject, "%s%s", why.text,
+                  first ? "" : "; the old certificates stay");
+    else if (tls != NULL && !first)
         log_info(h->subject, "certificates changed and are used for new connections");
+    output_secrets_read(h->core);
+    output_host_touch(h);
+}
+
+void output_config_reread_init(struct output_host *h)
+{
+    reread_init(&h->reread, h->subject, on_reread);
+}
+
+void output_config_reread(struct output_host *h)
+{
+    const struct config_output *c = h->config;
+    if (!c->endpoint.tls && !config_secrets_refer(c->secrets)) {
+        output_secrets_read(h->core);
+        return;
+    }
+    const struct reread_what what = {
+        .edition = h->edition,
+        .secrets = c->secrets,
+        .paths = tls_client_paths(&c->tls),
+        .tls = c->endpoint.tls,
+        .system_roots = tls_client_wants_system_roots(&c->tls),
+        .looks = h->upstream->tls == NULL ? 0 : h->upstream->tls_files,
+    };
+    reread_start(&h->reread, h->agent->loop, &what);
 }

@@ -13,7 +13,8 @@ void output_config_core(const struct config_output *c, const char *agent_name, s
 void output_config_release(struct output_config *core);
 /* Points the api's credentials at the present values of the secrets. */
 void output_config_credentials(const struct config_output *c, struct api_settings *settings);
-/* Reads secrets, certificates and keys again; what fails keeps its old value and is said. */
+/* Has secrets, certificates and keys read again, off the loop; what fails keeps its old value and is said. */
+void output_config_reread_init(struct output_host *h);
 void output_config_reread(struct output_host *h);
 
 #endif

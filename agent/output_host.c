@@ -296,6 +296,7 @@ enum err output_host_new(struct agent *a, struct config_edition *edition, const 
     list_init(&h->waiting);
     list_init(&h->dirty);
     list_init(&h->node);
+    output_config_reread_init(h);
     enum err err = disk_uv_init(&h->disk, a->loop, a->data_dir_fd, config->name, &a->clock, &a->entropy, why);
     if (err != OK) {
         free(h);
@@ -423,6 +424,7 @@ void output_host_leave(struct output_host *h)
 void output_host_free(struct output_host *h)
 {
     ensure(h->phase == HOST_CLOSED);
+    reread_abandon(&h->reread);
     admin_dead_drop(h);
     list_remove(&h->dirty);
     list_remove(&h->node);

@@ -5,6 +5,7 @@
 #define PENSTOCK_AGENT_OUTPUT_HOST_H
 
 #include "agent/disk_uv.h"
+#include "agent/reread.h"
 #include "agent/upstream.h"
 #include "lib/base/log.h"
 #include "lib/output/output.h"
@@ -47,7 +48,7 @@ struct output_host {
     uv_timer_t timer;             /* .data == this: the core's wake */
     uint64_t timer_at_us;
     unsigned encodings_out, handles_open;
-    struct log_limit tls_limit, secret_limit;
+    struct reread reread;         /* secrets and certificates */
     struct {
         uint64_t since_us, left_out;
         unsigned count;

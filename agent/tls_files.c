@@ -56,63 +56,7 @@ uint64_t tls_paths_looks(const struct tls_paths *paths)
     return looks;
 }
 
-/* `into` is empty when there is no such file to read. */
-static enum err read_if_named(const char *path, struct bytes *into, struct fault *why)
-{
-    return path == NULL ? OK : tls_file_read(path, into, why);
-}
-
-/* The files as a context: `settings` says the rest, and has roots already when ca_file is NULL and some are wanted; they
- * are let go. */
-static enum err read_context(const struct tls_paths *paths, struct tls_settings *settings, struct tls_context **ret,
-                             struct fault *why)
-{
-    struct bytes ca, cert, key;
-    bytes_init(&ca, TLS_FILE_BYTES_MAX);
-    bytes_init(&cert, TLS_FILE_BYTES_MAX);
-    bytes_init(&key, TLS_FILE_BYTES_MAX);
-    enum err err = read_if_named(paths->ca_file, &ca, why);
-    if (err == OK && paths->ca_file != NULL)
-        err = tls_roots_new(bytes_span(&ca), &settings->roots, why);
-    if (err == OK)
-        err = read_if_named(paths->cert_file, &cert, why);
-    if (err == OK)
-        err = read_if_named(paths->key_file, &key, why);
-    settings->cert_pem = bytes_span(&cert);
-    settings->key_pem = bytes_span(&key);
-    if (err == OK)
-        err = tls_context_new(settings, ret, why);
-    tls_roots_free(settings->roots);
-    settings->roots = NULL;
-    if (key.len > 0)
-        explicit_bzero(key.at, key.len);
-    bytes_deinit(&ca);
-    bytes_deinit(&cert);
-    bytes_deinit(&key);
-    return err;
-}
-
-enum err tls_server_load(const struct config_tls_server *config, struct tls_context **context, uint64_t *looks,
-                         struct fault *why)
-{
-    const struct tls_paths paths = {config->client_ca_file, config->cert_file, config->key_file};
-    struct tls_settings settings = {.server = true, .tls_1_3_only = config->min_version == 13};
-    struct tls_context *fresh;
-    if (config->cert_file == NULL)
-        return OK;
-    uint64_t now = tls_paths_looks(&paths);
-    if (*context != NULL && now == *looks)
-        return OK;
-    enum err err = read_context(&paths, &settings, &fresh, why);
-    if (err != OK)
-        return err;
-    tls_context_free(*context); /* sessions in use keep what they need of it */
-    *context = fresh;
-    *looks = now;
-    return OK;
-}
-
-/* --- towards upstreams, and of commands ----------------------------------------------------------------- */
+/* --- what they hold ------------------------------------------------------------------------------------- */
 
 static const char *const system_bundles[] = {
     "/etc/ssl/certs/ca-certificates.crt", /* Debian, Alpine */
@@ -121,29 +65,113 @@ static const char *const system_bundles[] = {
 };
 
 /* What the distribution trusts. */
-static enum err load_system_roots(struct tls_roots **ret, struct fault *why)
+static enum err read_system_bundle(struct bytes *into, struct fault *why)
 {
-    struct bytes pem;
     enum err err = ERR_NOT_FOUND;
-    bytes_init(&pem, TLS_FILE_BYTES_MAX);
     for (size_t i = 0; i < sizeof system_bundles / sizeof system_bundles[0] && err != OK; i++)
-        err = tls_file_read(system_bundles[i], &pem, why);
+        err = tls_file_read(system_bundles[i], into, why);
     if (err != OK)
         err = fault_set(why, ERR_CONFIG,
                         "no system bundle of certificate authorities is installed (package ca-certificates), and "
                         "tls.ca_file is not set");
-    if (err == OK)
-        err = tls_roots_new(bytes_span(&pem), ret, why);
-    bytes_deinit(&pem);
     return err;
+}
+
+void tls_files_read(const struct tls_paths *paths, bool system_roots, struct tls_files *ret)
+{
+    struct bytes *const into[] = {&ret->ca, &ret->cert, &ret->key};
+    const char *const names[] = {paths->ca_file, paths->cert_file, paths->key_file};
+    /* Looked at first: what changes while it is read looks different the next time. */
+    *ret = (struct tls_files){.looks = tls_paths_looks(paths), .authorities = paths->ca_file != NULL || system_roots};
+    for (unsigned i = 0; i < 3; i++)
+        bytes_init(into[i], TLS_FILE_BYTES_MAX);
+    for (unsigned i = 0; i < 3 && ret->err == OK; i++)
+        if (names[i] != NULL)
+            ret->err = tls_file_read(names[i], into[i], &ret->why);
+    if (ret->err == OK && paths->ca_file == NULL && system_roots)
+        ret->err = read_system_bundle(&ret->ca, &ret->why);
+}
+
+void tls_files_deinit(struct tls_files *files)
+{
+    if (files->key.at != NULL)
+        explicit_bzero(files->key.at, files->key.cap);
+    bytes_deinit(&files->ca);
+    bytes_deinit(&files->cert);
+    bytes_deinit(&files->key);
+}
+
+/* The files as a context: `settings` says the rest. */
+static enum err make_context(const struct tls_files *files, struct tls_settings *settings, struct tls_context **ret,
+                             struct fault *why)
+{
+    if (files->err != OK) {
+        *why = files->why;
+        return files->err;
+    }
+    enum err err = files->authorities ? tls_roots_new(bytes_span(&files->ca), &settings->roots, why) : OK;
+    settings->cert_pem = bytes_span(&files->cert);
+    settings->key_pem = bytes_span(&files->key);
+    if (err == OK)
+        err = tls_context_new(settings, ret, why);
+    tls_roots_free(settings->roots);
+    return err;
+}
+
+/* --- of listeners --------------------------------------------------------------------------------------- */
+
+struct tls_paths tls_server_paths(const struct config_tls_server *config)
+{
+    return (struct tls_paths){config->client_ca_file, config->cert_file, config->key_file};
+}
+
+enum err tls_server_make(const struct config_tls_server *config, const struct tls_files *files, struct tls_context **ret,
+                         struct fault *why)
+{
+    struct tls_settings settings = {.server = true, .tls_1_3_only = config->min_version == 13};
+    return make_context(files, &settings, ret, why);
+}
+
+enum err tls_server_load(const struct config_tls_server *config, struct tls_context **ret, uint64_t *ret_looks,
+                         struct fault *why)
+{
+    const struct tls_paths paths = tls_server_paths(config);
+    struct tls_files files;
+    *ret = NULL;
+    if (config->cert_file == NULL)
+        return OK;
+    tls_files_read(&paths, false, &files);
+    *ret_looks = files.looks;
+    enum err err = tls_server_make(config, &files, ret, why);
+    tls_files_deinit(&files);
+    return err;
+}
+
+/* --- towards upstreams, and of commands ----------------------------------------------------------------- */
+
+struct tls_paths tls_client_paths(const struct config_tls_client *tls)
+{
+    return (struct tls_paths){tls->verify ? tls->ca_file : NULL, tls->cert_file, tls->key_file};
+}
+
+bool tls_client_wants_system_roots(const struct config_tls_client *tls)
+{
+    return tls->verify && tls->ca_file == NULL;
+}
+
+enum err tls_client_make(const struct config_tls_client *tls, const struct tls_files *files, struct tls_context **ret,
+                         struct fault *why)
+{
+    struct tls_settings settings = {.verify = tls->verify, .tls_1_3_only = tls->min_version == 13};
+    return make_context(files, &settings, ret, why);
 }
 
 enum err tls_client_load(const struct config_tls_client *tls, struct tls_context **ret, struct fault *why)
 {
-    const struct tls_paths paths = {tls->verify ? tls->ca_file : NULL, tls->cert_file, tls->key_file};
-    struct tls_settings settings = {.verify = tls->verify, .tls_1_3_only = tls->min_version == 13};
-    enum err err = OK;
-    if (tls->verify && tls->ca_file == NULL)
-        err = load_system_roots(&settings.roots, why);
-    return err == OK ? read_context(&paths, &settings, ret, why) : err;
+    const struct tls_paths paths = tls_client_paths(tls);
+    struct tls_files files;
+    tls_files_read(&paths, tls_client_wants_system_roots(tls), &files);
+    enum err err = tls_client_make(tls, &files, ret, why);
+    tls_files_deinit(&files);
+    return err;
 }

@@ -8,6 +8,7 @@
 
 MUST_USE enum err tls_file_read(const char *path, struct bytes *into, struct fault *why);
 
+struct config_tls_client;
 struct config_tls_server;
 struct tls_context;
 
@@ -19,12 +20,30 @@ struct tls_paths {
  * appears or goes. */
 uint64_t tls_paths_looks(const struct tls_paths *paths);
 
-/* A listener's TLS configuration from its files. *context and *looks are replaced when the files look different from
- * *looks (0 at first); on an error both stay. */
-MUST_USE enum err tls_server_load(const struct config_tls_server *config, struct tls_context **context, uint64_t *looks,
+struct tls_paths tls_server_paths(const struct config_tls_server *config);
+struct tls_paths tls_client_paths(const struct config_tls_client *tls);
+
+/* What the files hold. Reading them may happen on any thread; making a configuration of it happens on the loop. */
+struct tls_files {
+    uint64_t looks; /* when they were read */
+    bool authorities; /* ca is meant to hold some */
+    struct bytes ca, cert, key;
+    enum err err;
+    struct fault why;
+};
+/* ca_file NULL and system_roots: the system's bundle of authorities. */
+void tls_files_read(const struct tls_paths *paths, bool system_roots, struct tls_files *ret);
+void tls_files_deinit(struct tls_files *files); /* wipes the key */
+bool tls_client_wants_system_roots(const struct config_tls_client *tls);
+MUST_USE enum err tls_server_make(const struct config_tls_server *config, const struct tls_files *files,
+                                  struct tls_context **ret, struct fault *why);
+MUST_USE enum err tls_client_make(const struct config_tls_client *tls, const struct tls_files *files,
+                                  struct tls_context **ret, struct fault *why);
+
+/* A listener's TLS configuration from its files; NULL when it has none. */
+MUST_USE enum err tls_server_load(const struct config_tls_server *config, struct tls_context **ret, uint64_t *ret_looks,
                                   struct fault *why);
 
-struct config_tls_client;
 /* A client's TLS configuration from its files; without ca_file the system's bundle of authorities is trusted. */
 MUST_USE enum err tls_client_load(const struct config_tls_client *tls, struct tls_context **ret, struct fault *why);
 

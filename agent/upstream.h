@@ -42,9 +42,11 @@ struct upstream {
 };
 
 struct upstream *upstream_new(struct output_host *owner);
-/* Reads certificates and builds the TLS configuration (upstream_tls.c); also called again when files may have changed.
- * On an error the old one stays in force. */
+/* Reads certificates and builds the TLS configuration (upstream_tls.c). */
 MUST_USE enum err upstream_load_tls(struct upstream *u, struct fault *why);
+/* The same from what was read. On an error the old one stays in force. */
+struct tls_files;
+MUST_USE enum err upstream_use_tls(struct upstream *u, const struct tls_files *files, struct fault *why);
 void upstream_send(struct upstream *u, struct batch *batch);
 void upstream_probe(struct upstream *u);
 /* False when too many are under way already, or the output is closing. */

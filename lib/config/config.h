@@ -351,6 +351,16 @@ MUST_USE enum err config_secret_refresh(struct config_secret *s, const struct co
 MUST_USE enum err config_secrets_refresh(struct config_secret *chain, const struct config_env *env,
                                          bool *ret_changed, struct fault *why);
 
+/* The same in two steps, so that files can be read off the loop. The first touches templates, files and variables only, and
+ * may run on any thread while the chain lives; the second puts in place what was read, and lets it go. */
+struct config_secrets_fresh;
+struct config_secrets_fresh *config_secrets_read(const struct config_secret *chain, const struct config_env *env);
+MUST_USE enum err config_secrets_adopt(struct config_secret *chain, struct config_secrets_fresh *fresh,
+                                       bool *ret_changed, struct fault *why);
+void config_secrets_forget(struct config_secrets_fresh *fresh); /* NULL is taken */
+/* Has any of them references, so that reading again makes sense? */
+bool config_secrets_refer(const struct config_secret *chain);
+
 /* --- reload ----------------------------------------------------------------------------------------- */
 
 /* Deep comparison by the table of keys. Secrets are compared by template: a new value takes effect by

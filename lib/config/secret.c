@@ -162,37 +162,105 @@ void secret_wipe(struct config_secret *chain)
         drop_value(s);
 }
 
+/* --- again ---------------------------------------------------------------------------------------------- */
+
+struct fresh {
+    struct bytes value;
+    enum err err;
+    struct fault why;
+};
+
+struct config_secrets_fresh {
+    unsigned count;
+    struct fresh *all; /* one for each of the chain, in its order; empty where there are no references */
+};
+
+static void read_one(const struct config_secret *s, const struct config_env *env, struct fresh *ret)
+{
+    bool refers;
+    bytes_init(&ret->value, CONFIG_SECRET_MAX);
+    ret->err = OK;
+    if (s->template != NULL && s->refers)
+        ret->err = resolve(span_str(s->template), env, &ret->value, &refers, &ret->why);
+}
+
+/* Lets go of what was read. */
+static enum err adopt_one(struct config_secret *s, struct fresh *fresh, bool *ret_changed, struct fault *why)
+{
+    enum err err = fresh->err;
+    *ret_changed = false;
+    if (err != OK) {
+        *why = fresh->why;
+    } else if (s->template != NULL && s->refers && !span_equal(bytes_span(&fresh->value), s->value)) {
+        drop_value(s);
+        adopt(s, &fresh->value);
+        *ret_changed = true;
+    }
+    wipe(&fresh->value);
+    return err;
+}
+
 enum err config_secret_refresh(struct config_secret *s, const struct config_env *env, bool *ret_changed,
                                struct fault *why)
 {
+    struct fresh fresh;
+    read_one(s, env, &fresh);
+    return adopt_one(s, &fresh, ret_changed, why);
+}
+
+bool config_secrets_refer(const struct config_secret *chain)
+{
+    const struct config_secret *s = chain;
+    while (s != NULL && !s->refers)
+        s = s->next;
+    return s != NULL;
+}
+
+struct config_secrets_fresh *config_secrets_read(const struct config_secret *chain, const struct config_env *env)
+{
+    struct config_secrets_fresh *fresh = must_alloc(sizeof *fresh);
+    unsigned count = 0;
+    for (const struct config_secret *s = chain; s != NULL; s = s->next)
+        count++;
+    fresh->count = count;
+    fresh->all = must_alloc((count + 1) * sizeof *fresh->all);
+    count = 0;
+    for (const struct config_secret *s = chain; s != NULL; s = s->next)
+        read_one(s, env, &fresh->all[count++]);
+    return fresh;
+}
+
+void config_secrets_forget(struct config_secrets_fresh *fresh)
+{
+    if (fresh == NULL)
+        return;
+    for (unsigned i = 0; i < fresh->count; i++)
+        wipe(&fresh->all[i].value);
+    free(fresh->all);
+    free(fresh);
+}
+
+enum err config_secrets_adopt(struct config_secret *chain, struct config_secrets_fresh *fresh, bool *ret_changed,
+                              struct fault *why)
+{
+    enum err first = OK;
+    unsigned at = 0;
     *ret_changed = false;
-    if (s->template == NULL || !s->refers)
-        return OK;
-    struct bytes resolved;
-    bytes_init(&resolved, CONFIG_SECRET_MAX);
-    bool refers;
-    enum err err = resolve(span_str(s->template), env, &resolved, &refers, why);
-    if (err == OK && !span_equal(bytes_span(&resolved), s->value)) {
-        drop_value(s);
-        adopt(s, &resolved);
-        *ret_changed = true;
+    for (struct config_secret *s = chain; s != NULL; s = s->next, at++) {
+        bool changed;
+        struct fault later;
+        ensure(at < fresh->count);
+        enum err err = adopt_one(s, &fresh->all[at], &changed, first == OK ? why : &later);
+        if (first == OK)
+            first = err;
+        *ret_changed = *ret_changed || changed;
     }
-    wipe(&resolved);
-    return err;
+    config_secrets_forget(fresh);
+    return first;
 }
 
 enum err config_secrets_refresh(struct config_secret *chain, const struct config_env *env, bool *ret_changed,
                                 struct fault *why)
 {
-    enum err first = OK;
-    *ret_changed = false;
-    for (struct config_secret *s = chain; s != NULL; s = s->next) {
-        bool changed;
-        struct fault later;
-        enum err err = config_secret_refresh(s, env, &changed, first == OK ? why : &later);
-        if (first == OK)
-            first = err;
-        *ret_changed = *ret_changed || changed;
-    }
-    return first;
+    return config_secrets_adopt(chain, config_secrets_read(chain, env), ret_changed, why);
 }

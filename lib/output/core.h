@@ -76,6 +76,7 @@ struct output {
     bool consent;  /* of a webhook: given, or none is needed */
     bool asking;   /* the probe that is out asks for it */
     bool secrets_read; /* for the probe that comes next */
+    bool secrets_out;  /* they are being read: that probe waits */
     bool rebuild;
     bool more; /* the step stopped at a bound of its own */
     bool window_told;

@@ -56,7 +56,7 @@ static bool unfit(struct output *o, struct batch *b)
 
 static bool partition_may_send(const struct output *o, const struct partition *p)
 {
-    return !p->held || (!p->probing && o->now_us >= p->next_us);
+    return !p->held || (!p->probing && !o->secrets_out && o->now_us >= p->next_us);
 }
 
 /* One id must not be in two requests at the same time where the upstream tells events apart by it. */
@@ -121,6 +121,8 @@ static void start(struct output *o, struct batch *b)
     if (o->plain)
         b->use_encoded = false; /* learnt after it was encoded */
     bool normal = o->schedule.phase == SCHEDULE_OK && o->schedule.ramp == 0;
+    if (b->partition->held || schedule_is_hold_probe(&o->schedule))
+        o->secrets_read = false; /* again before the next one */
     b->send_no = schedule_sent(&o->schedule);
     if (b->partition->held)
         b->partition->probing = true;
@@ -135,7 +137,16 @@ static void start(struct output *o, struct batch *b)
     b->tries++;
     o->in_flight++;
     o->progress_us = o->now_us;
-    o->secrets_read = false;
+}
+
+/* Before each probe of what is held: the credential may be what it is refused for, and have changed since. */
+static bool wish_secrets(struct output *o, struct output_wish *ret)
+{
+    if (o->secrets_read)
+        return false;
+    o->secrets_read = o->secrets_out = true;
+    ret->kind = WISH_SECRETS;
+    return true;
 }
 
 static bool probe_without_batch(struct output *o)
@@ -177,11 +188,10 @@ bool dispatch_send(struct output *o, struct output_wish *ret)
     if (fill_slots(o) == 0)
         return false;
     if (schedule_is_hold_probe(&o->schedule) && anything_waiting(o)) {
-        if (!o->secrets_read) {
-            o->secrets_read = true;
-            ret->kind = WISH_SECRETS;
+        if (o->secrets_out)
+            return false;
+        if (wish_secrets(o, ret))
             return true;
-        }
         if (!needs_consent(o) && probe_without_batch(o)) {
             send_probe(o, false, ret);
             return true;
@@ -198,11 +208,8 @@ bool dispatch_send(struct output *o, struct output_wish *ret)
         o->more = true; /* some were found unfit */
     if (b == NULL)
         return false;
-    if (b->partition->held && !o->secrets_read) {
-        o->secrets_read = true; /* what it is refused for may be its credential */
-        ret->kind = WISH_SECRETS;
+    if (b->partition->held && wish_secrets(o, ret))
         return true;
-    }
     start(o, b);
     *ret = (struct output_wish){.kind = WISH_SEND, .batch = b};
     return true;

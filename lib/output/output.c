@@ -372,6 +372,11 @@ uint64_t output_wake_us(const struct output *o)
     return o->wake_us;
 }
 
+void output_secrets_read(struct output *o)
+{
+    o->secrets_out = false;
+}
+
 /* --- steering ------------------------------------------------------------------------------------------- */
 
 void output_pause(struct output *o)

@@ -65,7 +65,7 @@ enum output_wish_kind {
     WISH_SEND,    /* send it; output_replied() or output_broke() follows, within request_timeout of the shell's own clock */
     WISH_PROBE,   /* a request without a batch (api->probe); output_probed() follows */
     WISH_CANCEL,  /* stop sending this batch (it was dropped meanwhile); output_broke() follows all the same */
-    WISH_SECRETS, /* re-read secrets before the next send: the output is held */
+    WISH_SECRETS, /* re-read secrets: something is held, and its probe waits for output_secrets_read() */
     WISH_REBUILD, /* nothing moved for too long: close all connections of this output */
 };
 struct output_wish {
@@ -103,6 +103,8 @@ enum output_break {
 void output_replied(struct output *o, struct batch *b, const struct api_reply *reply);
 void output_broke(struct output *o, struct batch *b, enum output_break what, const char *text);
 void output_probed(struct output *o, const struct api_reply *reply, enum output_break what, const char *text); /* reply NULL: it broke */
+
+void output_secrets_read(struct output *o); /* they are as new as they can be; also without a wish */
 
 /* --- steering ------------------------------------------------------------------------------------------- */
 

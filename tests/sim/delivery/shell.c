@@ -223,6 +223,8 @@ static void carry_out(struct world *w, struct output_wish wish)
     case WISH_REBUILD:
         world_fail(w, "the output had to start itself again: nothing moved though something was pending");
     case WISH_SECRETS:
+        output_secrets_read(w->output);
+        return;
     case WISH_NOTHING:
         return;
     }

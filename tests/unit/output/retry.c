@@ -105,6 +105,33 @@ Test(retry, a_refused_key_holds_and_probes_with_fresh_secrets)
     rig_deinit(&r);
 }
 
+Test(retry, a_probe_waits_until_the_secrets_are_read)
+{
+    struct rig r;
+    begin(&r, 1, 10);
+    r.hold_secrets = true;
+    rig_reply(&r, 0, 401, "no");
+    rig_pass_by_wakes(&r, 60 * US_PER_S);
+    cr_assert_eq(r.secrets, 1);
+    cr_assert_eq(r.sent_count, 1, "they are still being read");
+    output_secrets_read(r.output);
+    rig_run(&r);
+    cr_assert_eq(r.sent_count, 2);
+    rig_reply(&r, 1, 404, "not this one");
+    rig_pass_by_wakes(&r, 60 * US_PER_S);
+    cr_assert_eq(r.secrets, 2);
+    cr_assert_eq(r.sent_count, 2);
+    rig_offer(&r, "other", "x");
+    rig_run(&r);
+    rig_pass_by_wakes(&r, 2 * US_PER_S);
+    cr_assert_eq(r.sent_count, 3, "other partitions do not wait for it");
+    rig_reply(&r, 2, 200, "");
+    output_secrets_read(r.output);
+    rig_run(&r);
+    cr_assert_eq(r.sent_count, 4);
+    rig_deinit(&r);
+}
+
 Test(retry, without_a_probe_of_its_own_the_batch_itself_asks)
 {
     struct rig r;

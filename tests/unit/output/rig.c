@@ -130,6 +130,8 @@ static bool carry_out(struct rig *r, struct output_wish wish)
         return true;
     case WISH_SECRETS:
         r->secrets++;
+        if (!r->hold_secrets)
+            output_secrets_read(r->output);
         return true;
     case WISH_REBUILD:
         r->rebuilds++;

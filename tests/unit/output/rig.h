@@ -72,6 +72,7 @@ struct rig {
     struct rig_sent *sent;
     unsigned sent_count, secrets, rebuilds, cancels, probes;
     bool probe_open;
+    bool hold_secrets; /* output_secrets_read() only by the test */
     bool hold_encodes;
     struct batch *encodes[64];
     unsigned encode_count;

@@ -222,6 +222,8 @@ static void carry_out(struct world *w)
                 }
             break;
         case WISH_SECRETS:
+            output_secrets_read(w->output);
+            break;
         case WISH_REBUILD:
             break;
         }
