@@ -302,11 +302,18 @@ static bool is_success(const struct sink_event *e)
     return e->status == 0 || e->status / 100 == 2;
 }
 
+/* The rule may leave out the results of all events but the first ones. */
+static unsigned result_count(const struct sink_exchange *x)
+{
+    uint64_t results = x->rule != NULL ? x->rule->results_max : UINT64_MAX;
+    return results < x->event_count ? (unsigned)results : x->event_count;
+}
+
 static void answer_successes(struct sink_exchange *x)
 {
     bool first = true;
     for (int round = 0; round < 2; round++) {
-        for (unsigned i = x->event_count; i-- > 0;) {
+        for (unsigned i = result_count(x); i-- > 0;) {
             const struct sink_event *e = &x->events[i];
             if (!is_success(e) || e->tag == KIND_LOG || (e->tag == KIND_UPDATE) != (round == 1))
                 continue;
@@ -321,7 +328,7 @@ static void answer_successes(struct sink_exchange *x)
 static void answer_errors(struct sink_exchange *x)
 {
     bool first = true;
-    for (unsigned i = 0; i < x->event_count; i++) {
+    for (unsigned i = 0; i < result_count(x); i++) {
         const struct sink_event *e = &x->events[i];
         if (is_success(e))
             continue;
