@@ -8,7 +8,7 @@
 #include "lib/codec/msgpack.h"
 #include "lib/codec/rfc3339.h"
 
-enum { EVENT_BYTES_MAX = 1000000, RAW_BYTES_MAX = 5000000, SENT_BYTES_MAX = 1000000, FIELDS_MAX = 2000 };
+enum { EVENT_BYTES_MAX = 1000000, RAW_BYTES_MAX = 5000000, SENT_BYTES_MAX = 1000000, FIELDS_MAX = 2000, STRING_BYTES_MAX = 65536 };
 
 static bool recognise(const struct sink_request *r)
 {
@@ -60,7 +60,16 @@ static void check_rate(struct sink_exchange *x, const struct json_member *member
         sink_violation(x, "samplerate", "not a whole number of at least 1: %.*s", SPAN_FMT(rate->value.text));
 }
 
-static unsigned fields_of(struct span object)
+/* What becomes of a longer one is not documented: it is no refusal. */
+static void check_string(struct sink_exchange *x, const struct json_key *key, const struct json_value *value)
+{
+    struct span text;
+    if (value->type == JSON_STRING && value->text.len > STRING_BYTES_MAX &&
+        json_decode_string(x->arena, value, &text) == OK && text.len > STRING_BYTES_MAX)
+        sink_violation(x, "string", "'%.*s' is longer than 64 KB", SPAN_FMT(key->text));
+}
+
+static unsigned check_fields(struct sink_exchange *x, struct span object)
 {
     struct json_reader r;
     struct json_key key;
@@ -69,15 +78,15 @@ static unsigned fields_of(struct span object)
     json_reader_init(&r, object);
     if (json_enter_object(&r) != OK)
         return 0;
-    while (json_next_member(&r, &key) == OK && json_read_value(&r, &value) == OK)
-        n++;
+    for (; json_next_member(&r, &key) == OK && json_read_value(&r, &value) == OK; n++)
+        check_string(x, &key, &value);
     return n;
 }
 
 static void each(struct sink_exchange *x, struct sink_event *e, const struct json_member *members, size_t count)
 {
     const struct json_member *data = json_find(members, count, "data");
-    unsigned fields = data != NULL && data->value.type == JSON_OBJECT ? fields_of(data->value.text) : 0;
+    unsigned fields = data != NULL && data->value.type == JSON_OBJECT ? check_fields(x, data->value.text) : 0;
     if (!sink_is_object(e))
         event_refuse(x, e, "Request body is malformed and cannot be read.");
     else if (fields == 0)
@@ -169,7 +178,7 @@ static void check_single(struct sink_exchange *x)
         sink_refuse(x, 400, "malformed", "Request body is malformed and cannot be read.");
         return;
     }
-    unsigned fields = fields_of(value.text);
+    unsigned fields = check_fields(x, value.text);
     sink_event_add(x, value.text);
     if (fields == 0)
         sink_refuse(x, 400, "event", "Request body should not be empty.");

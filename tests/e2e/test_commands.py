@@ -277,6 +277,7 @@ def test_sink_notices_other_bytes_under_the_same_id(world):
     ("/1/batch/a%2Fb", {"X-Honeycomb-Team": "k"}, [{"data": {"a": 1}}], 404, "dataset"),
     ("/1/batch/web", {"X-Honeycomb-Team": "k"}, [{"data": {}}], 200, "event"),
     ("/1/batch/web", {"X-Honeycomb-Team": "k"}, [{"data": {"a": 1}, "time": 5}], 200, "time"),
+    ("/1/batch/web", {"X-Honeycomb-Team": "k"}, [{"data": {"a": 65537 * "x"}}], 200, "string"),
     ("/1/batch/web", {"X-Honeycomb-Team": "k", "Content-Encoding": "deflate"}, b"x", 415, "encoding"),
     ("/api/public/ingestion", {}, {"batch": []}, 401, "no_key"),
     ("/api/public/ingestion", {"Authorization": "Basic YTpi", "Content-Encoding": "gzip"}, b"x", 400, "encoding"),
