@@ -205,10 +205,13 @@ class Front(Doorman):
             for identity, body in ways:
                 assert by_name.setdefault(identity, body) == body or api not in BATCH_NAMES, f"{identity} names two batches"
 
+    def sends(self, api):
+        """How often each event came."""
+        return collections.Counter(event for s in list(self.seen) for event, _ in events_of(api, s))
+
     def repeats(self, api):
         """How often an event came again."""
-        count = collections.Counter(event for s in list(self.seen) for event, _ in events_of(api, s))
-        return sum(n - 1 for n in count.values())
+        return sum(n - 1 for n in self.sends(api).values())
 
 
 # The header that names a batch, where the api has one; elsewhere each event has its own name, or none.
@@ -217,8 +220,10 @@ BATCH_NAMES = {"http": "idempotency-key", "launchdarkly": "x-launchdarkly-payloa
 
 def events_of(api, seen):
     """(event, identity) of each event in a request, by what this vendor tells repeats by. None: it cannot."""
-    if api == "otlp":
+    if api in ("otlp", "langfuse otel"):
         return [(seen.body, None)]
+    if api == "launchdarkly sdk":
+        return [(seen.body, seen.headers["x-launchdarkly-payload-id"])]
     events = json.loads(seen.body)
     if api in ("langfuse", "segops"):
         events = events["batch" if api == "langfuse" else "events"]
