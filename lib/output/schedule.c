@@ -207,7 +207,7 @@ void schedule_probe_welcome(struct schedule *s, uint64_t send_no, uint64_t now_u
 
 bool schedule_take_retry(struct schedule *s)
 {
-    if (s->phase != SCHEDULE_OK || s->budget < BUDGET_RETRY)
+    if (s->phase != SCHEDULE_OK || s->budget < BUDGET_RETRY || (BUG(127) && BUG_USES() > 3))
         return false;
     s->budget -= BUDGET_RETRY;
     return true;

@@ -8,8 +8,11 @@
 #ifdef PENSTOCK_BUGS
 extern unsigned penstock_bug; /* the one that is switched on; 0: none */
 #define BUG(n) (penstock_bug == (n))
+extern unsigned penstock_bug_uses; /* of all outputs of a process together, which ought to share nothing */
+#define BUG_USES() (penstock_bug_uses++)
 #else
 #define BUG(n) 0
+#define BUG_USES() 0
 #endif
 
 #endif

@@ -1,37 +1,47 @@
 /* heap: see heap.h. */
 #include "tests/sim/heap.h"
 
-#include "lib/base/list.h"
-
 #include <stdlib.h>
 #include <string.h>
 
 struct block {
     struct list all;
     size_t size;
-    size_t padding; /* keeps the caller's bytes aligned to 16 */
+    struct heap *owner;
 };
 _Static_assert(sizeof(struct block) % 16 == 0, "blocks stay aligned");
 
-static struct list blocks = {&blocks, &blocks};
-static size_t block_count, byte_count;
+static struct heap first = {.blocks = {&first.blocks, &first.blocks}};
+static struct heap *present = &first;
+
+void heap_init(struct heap *h)
+{
+    *h = (struct heap){0};
+    list_init(&h->blocks);
+}
+
+void heap_use(struct heap *h)
+{
+    present = h;
+}
 
 static void *enlist(struct block *b, size_t size)
 {
     if (b == NULL)
         abort();
     b->size = size;
-    list_append(&blocks, &b->all);
-    block_count++;
-    byte_count += size;
+    b->owner = present;
+    list_append(&present->blocks, &b->all);
+    present->count++;
+    present->bytes += size;
     return b + 1;
 }
 
 static void delist(struct block *b)
 {
     list_remove(&b->all);
-    block_count--;
-    byte_count -= b->size;
+    b->owner->count--;
+    b->owner->bytes -= b->size;
 }
 
 void *sim_malloc(size_t size)
@@ -68,16 +78,16 @@ void sim_free(void *p)
 
 size_t heap_blocks(void)
 {
-    return block_count;
+    return present->count;
 }
 
 size_t heap_bytes(void)
 {
-    return byte_count;
+    return present->bytes;
 }
 
 void heap_drop(void)
 {
-    while (!list_empty(&blocks))
-        sim_free(CONTAINER_OF(list_first(&blocks), struct block, all) + 1);
+    while (!list_empty(&present->blocks))
+        sim_free(CONTAINER_OF(list_first(&present->blocks), struct block, all) + 1);
 }

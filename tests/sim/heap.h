@@ -6,7 +6,17 @@
 #ifndef PENSTOCK_SIM_HEAP_H
 #define PENSTOCK_SIM_HEAP_H
 
+#include "lib/base/list.h"
+
 #include <stddef.h>
+
+/* One process's. There is one to begin with, for programs that simulate one process at a time. */
+struct heap {
+    struct list blocks;
+    size_t count, bytes;
+};
+void heap_init(struct heap *h);
+void heap_use(struct heap *h); /* from now on memory comes from this one, and the calls below mean it */
 
 void *sim_malloc(size_t size);
 void *sim_calloc(size_t count, size_t size);

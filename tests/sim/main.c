@@ -19,7 +19,8 @@ static int usage(void)
         "           [--steps N] [--threads N] [--time-limit S] [--keep-going] [--verbose] [--stats]\n"
         "           [--depth N] [--every N] [--script NAME] [--bug N] [--save FILE] [--twice-in N]\n"
         "  --fresh   seeds that nobody has run before, until the time is over\n"
-        "  --stats   the table of what was met at the end\n",
+        "  --together N   N outputs in one process, each as it is alone (deliveries only)\n"
+                  "  --stats   the table of what was met at the end\n",
         subject.name);
     return 64;
 }
@@ -87,6 +88,8 @@ static bool with_number(const char *name, const char *value, struct run_options 
         o->depth = (unsigned)n;
     else if (strcmp(name, "--every") == 0)
         o->every = n < 1 ? 1 : n;
+    else if (strcmp(name, "--together") == 0 && subject.together != NULL)
+        o->together = (unsigned)n;
     else if (strcmp(name, "--bug") == 0)
         o->bug = (unsigned)n;
     else if (strcmp(name, "--twice-in") == 0)
@@ -126,5 +129,7 @@ int main(int argc, char **argv)
         return run_replay(&o);
     if (o.shrink != NULL)
         return run_shrink(&o);
+    if (o.together != 0)
+        return subject.together(&o);
     return o.exhaustive ? subject.exhaustive(&o) : run_seeds(&o);
 }

@@ -17,7 +17,7 @@
 #define SEED_SECONDS_MAX 30
 #define THREADS_MAX 16
 
-unsigned penstock_bug;
+unsigned penstock_bug, penstock_bug_uses;
 uint64_t penstock_reached[BRANCH_COUNT];
 void (*run_on_fail)(const char *why);
 

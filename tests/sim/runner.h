@@ -16,7 +16,7 @@
 
 struct run_options {
     uint64_t from, to, steps, seconds, twice_in, every;
-    unsigned threads, depth, bug;
+    unsigned threads, depth, bug, together;
     bool verbose, stats, keep_going, exhaustive;
     const char *replay, *shrink, *save, *script;
 };
@@ -45,6 +45,7 @@ struct subject {
     void (*held)(FILE *f);     /* some words on a run that held */
     void (*describe)(FILE *f); /* a line or two on what kind of run failed */
     int (*exhaustive)(const struct run_options *o);
+    int (*together)(const struct run_options *o); /* NULL: there is no such mode */
 };
 extern const struct subject subject; /* of this program */
 

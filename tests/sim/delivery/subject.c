@@ -1,4 +1,5 @@
-/* subject: the simulator of delivery as the runner sees it (tests/sim/runner.h), and every crash of a script. */
+/* subject: the simulator of delivery as the runner sees it (tests/sim/runner.h), and every crash of a script.
+ */
 #include "tests/sim/delivery/world.h"
 #include "tests/sim/runner.h"
 
@@ -61,11 +62,16 @@ static const struct met mets[MET_COUNT] = {
     {"quota", true},
 };
 
+#define WORLDS_MAX 8
+static struct world *worlds[WORLDS_MAX];
+static unsigned present; /* the one that runs, or ran last */
+
 static struct world *the_world(void)
 {
-    static struct world *w;
+    struct world *w = worlds[present];
     if (w == NULL && ((w = calloc(1, sizeof *w)) == NULL || (w->disk = disk_new()) == NULL))
         abort();
+    worlds[present] = w;
     return w;
 }
 
@@ -165,7 +171,70 @@ static int exhaustive(const struct run_options *o)
         }
     }
 done:
-    (void)printf("%" PRIu64 " crashes of %u scripts held in %.1f s\n", runs, script_count, runner_now() - begin);
+    (void)printf("%" PRIu64 " crashes of %u scripts held in %.1f s\n", runs, script_count,
+                 runner_now() - begin);
+    return 0;
+}
+
+/* --- several outputs in one process -----------------------------------------------------------------------
+ */
+
+/* The one whose next turn is due; count: none. */
+static unsigned next_of(unsigned count)
+{
+    unsigned best = count;
+    for (unsigned k = 0; k < count; k++)
+        if (worlds[k]->phase != OVER && (best == count || worlds[k]->now_us < worlds[best]->now_us))
+            best = k;
+    return best;
+}
+
+/* Outputs share nothing: each of a group, some healthy, some with an upstream or a disk in trouble, must do
+ * exactly what it does alone, while all of them take turns in one process. */
+static void run_group(const struct run_options *o, uint64_t seed)
+{
+    uint64_t alone[WORLDS_MAX];
+    for (unsigned k = 0; k < o->together; k++) {
+        prepare(seed + k, o->steps);
+        decisions_from_seed(&the_world()->luck, seed + k);
+        runner_limit(30);
+        run();
+        alone[k] = the_world()->trace;
+    }
+    for (present = 0; present < o->together; present++) {
+        prepare(seed + present, o->steps);
+        decisions_from_seed(&the_world()->luck, seed + present);
+        world_begin(the_world());
+    }
+    present = 0;
+    runner_limit(30 * o->together);
+    for (unsigned k; (k = next_of(o->together)) < o->together;) {
+        present = k;
+        (void)world_turn(worlds[k]);
+    }
+    runner_limit(0);
+    for (present = 0; present < o->together; present++)
+        if (the_world()->trace != alone[present])
+            run_fail("an output among others does not do what it does alone");
+    present = 0;
+}
+
+static int run_together(const struct run_options *o)
+{
+    uint64_t groups = 0;
+    double begin = runner_now(), deadline = o->seconds == 0 ? 0 : begin + (double)o->seconds;
+    if (o->together > WORLDS_MAX)
+        return 64;
+    penstock_bug = o->bug;
+    runner_watch(NULL);
+    for (uint64_t seed = o->from; seed < o->to; seed += o->together) {
+        if (deadline > 0 && runner_now() > deadline)
+            break;
+        run_group(o, seed);
+        groups++;
+    }
+    (void)printf("%" PRIu64 " groups of %u outputs did what each does alone, in %.1f s\n", groups,
+                 o->together, runner_now() - begin);
     return 0;
 }
 
@@ -181,4 +250,5 @@ const struct subject subject = {.name = "sim_delivery",
                                 .verbose = verbose,
                                 .held = held,
                                 .describe = describe,
-                                .exhaustive = exhaustive};
+                                .exhaustive = exhaustive,
+                                .together = run_together};

@@ -3,7 +3,6 @@
 
 #include "lib/base/clock.h"
 #include "tests/sim/fiber.h"
-#include "tests/sim/heap.h"
 #include "tests/sim/runner.h"
 
 #include <inttypes.h>
@@ -259,58 +258,67 @@ static bool drained(struct world *w)
     return l.pending == 0;
 }
 
-static void drain(struct world *w)
+static void drain_begin(struct world *w)
 {
-    uint64_t from = w->asked_until_us > w->now_us ? w->asked_until_us : w->now_us;
-    uint64_t deadline = from + UINT64_C(4) * 3600 * US_PER_S, steps_end = w->steps + 400000;
-    for (unsigned turn = 1; !drained(w); turn++) {
-        step(w);
-        if (world_open(w) && turn % 50 == 0)
-            senders_purge(w, false);    /* somebody makes room for letters */
-        if (world_open(w) && w->stopped) { /* and goes on after "gone" */
-            output_resume(w->output);
-            oracle_resumed(w);
-            w->dirty = true;
-        }
-        if (w->asked_until_us > from) { /* an answer that was still on its way */
-            from = w->asked_until_us;
-            deadline = from + UINT64_C(4) * 3600 * US_PER_S;
-        }
-        if (w->now_us <= deadline && w->steps <= steps_end)
-            continue;
-        struct output_status s = {0};
-        if (w->output != NULL)
-            output_status(w->output, &s);
-        world_fail(w, "does not drain: %" PRIu64 " pending, %s, %u in flight, %u waiting, %u open: %s",
-                   s.ledger.pending, output_state_names[s.state], s.in_flight, s.waiting, s.open_batches,
-                   s.error);
-    }
+    w->phase_from_us = w->asked_until_us > w->now_us ? w->asked_until_us : w->now_us;
+    w->phase_deadline_us = w->phase_from_us + UINT64_C(4) * 3600 * US_PER_S;
+    w->phase_steps_end = w->steps + 400000;
+    w->phase_turn = 1;
 }
 
-static void list_letters(struct world *w)
+static void drain_turn(struct world *w)
 {
-    uint64_t steps_end = w->steps + 100000;
+    step(w);
+    if (world_open(w) && w->phase_turn % 50 == 0)
+        senders_purge(w, false);       /* somebody makes room for letters */
+    if (world_open(w) && w->stopped) { /* and goes on after "gone" */
+        output_resume(w->output);
+        oracle_resumed(w);
+        w->dirty = true;
+    }
+    if (w->asked_until_us > w->phase_from_us) { /* an answer that was still on its way */
+        w->phase_from_us = w->asked_until_us;
+        w->phase_deadline_us = w->phase_from_us + UINT64_C(4) * 3600 * US_PER_S;
+    }
+    w->phase_turn++;
+    if (w->now_us <= w->phase_deadline_us && w->steps <= w->phase_steps_end)
+        return;
+    struct output_status s = {0};
+    if (w->output != NULL)
+        output_status(w->output, &s);
+    world_fail(w, "does not drain: %" PRIu64 " pending, %s, %u in flight, %u waiting, %u open: %s",
+               s.ledger.pending, output_state_names[s.state], s.in_flight, s.waiting, s.open_batches,
+               s.error);
+}
+
+static void list_begin(struct world *w)
+{
+    w->phase_steps_end = w->steps + 100000;
     w->letters_known = false;
     w->letters_after = 0;
-    while (!w->letters_known) {
-        if (world_open(w) && !w->dead_busy)
-            senders_list_letters(w);
-        step(w);
-        if (w->steps > steps_end)
-            world_fail(w, "a list of letters does not end");
-    }
 }
 
-static void stop_and_start(struct world *w)
+static void list_turn(struct world *w)
 {
-    unsigned life = w->life;
-    uint64_t steps_end = w->steps + 100000;
+    if (world_open(w) && !w->dead_busy)
+        senders_list_letters(w);
+    step(w);
+    if (w->steps > w->phase_steps_end)
+        world_fail(w, "a list of letters does not end");
+}
+
+static void restart_begin(struct world *w)
+{
+    w->phase_life = w->life;
+    w->phase_steps_end = w->steps + 100000;
     process_stop(w);
-    while (w->life == life || !world_open(w)) {
-        step(w);
-        if (w->steps > steps_end)
-            world_fail(w, "a stop and start does not end");
-    }
+}
+
+static void restart_turn(struct world *w)
+{
+    step(w);
+    if (w->steps > w->phase_steps_end)
+        world_fail(w, "a stop and start does not end");
 }
 
 static void quieten(struct world *w)
@@ -336,12 +344,14 @@ static void quieten(struct world *w)
     w->dirty = true;
 }
 
-static void begin(struct world *w)
+void world_begin(struct world *w)
 {
+    heap_init(&w->heap);
+    heap_use(&w->heap);
+    w->phase = RUNNING;
     struct disk_gate gate = process_gate(w);
     oracle_reset(w);
     disk_reset(w->disk);
-    heap_drop();
     w->trace = w->seed * UINT64_C(0x9E3779B97F4A7C15) + 1;
     w->now_us = US_PER_S;
     knobs_draw(w);
@@ -355,19 +365,64 @@ static void begin(struct world *w)
     world_at(w, 10, EV_PRODUCE, 0, 0, 0);
 }
 
-void world_run(struct world *w)
+/* Does this phase go on? Then one more turn of it. */
+static bool phase_goes_on(struct world *w)
 {
-    begin(w);
-    while (w->steps < w->steps_max)
+    switch (w->phase) {
+    case RUNNING:
+        if (w->steps >= w->steps_max)
+            return false;
         step(w);
-    quieten(w);
-    drain(w);
-    list_letters(w);
-    oracle_check_end(w);
-    stop_and_start(w);
-    drain(w);
-    list_letters(w);
-    oracle_check_end(w);
+        return true;
+    case DRAINING:
+    case DRAINING_AGAIN:
+        if (drained(w))
+            return false;
+        drain_turn(w);
+        return true;
+    case LISTING:
+    case LISTING_AGAIN:
+        if (w->letters_known)
+            return false;
+        list_turn(w);
+        return true;
+    case RESTARTING:
+        if (w->life != w->phase_life && world_open(w))
+            return false;
+        restart_turn(w);
+        return true;
+    case OVER:
+        break;
+    }
+    return false;
+}
+
+bool world_turn(struct world *w)
+{
+    heap_use(&w->heap);
+    if (w->phase == OVER || phase_goes_on(w))
+        return w->phase != OVER;
+    if (w->phase == RUNNING)
+        quieten(w);
+    else if (w->phase == LISTING || w->phase == LISTING_AGAIN)
+        oracle_check_end(w);
+    w->phase++;
+    if (w->phase == DRAINING || w->phase == DRAINING_AGAIN)
+        drain_begin(w);
+    else if (w->phase == LISTING || w->phase == LISTING_AGAIN)
+        list_begin(w);
+    else if (w->phase == RESTARTING)
+        restart_begin(w);
+    if (w->phase != OVER)
+        return true;
     world_trace(w, disk_hash(w->disk));
     process_die(w, false, (struct disk_fate){0});
+    return false;
+}
+
+void world_run(struct world *w)
+{
+    world_begin(w);
+    while (world_turn(w)) {
+    }
 }

@@ -22,6 +22,7 @@
 #include "lib/spool/bugs.h"
 #include "tests/sim/decisions.h"
 #include "tests/sim/disk.h"
+#include "tests/sim/heap.h"
 #include "tests/sim/jobs.h"
 #include "tests/sim/queue.h"
 
@@ -218,6 +219,10 @@ struct world {
     uint64_t order, now_us, steps, steps_max, trace;
     uint64_t wall_offset_ns;
     bool quiet, verbose;
+    enum { RUNNING, DRAINING, LISTING, RESTARTING, DRAINING_AGAIN, LISTING_AGAIN, OVER } phase;
+    uint64_t phase_from_us, phase_deadline_us, phase_steps_end;
+    unsigned phase_turn, phase_life;
+    struct heap heap;
 
     /* The process. life 0: there is none. */
     unsigned life, lives, starts_crashed;
@@ -287,6 +292,9 @@ struct world {
 /* --- world.c ----------------------------------------------------------------------------------------------
  */
 void world_run(struct world *w); /* returns when all held, else world_fail() */
+/* The same in small steps, so that several worlds can take turns. */
+void world_begin(struct world *w);
+bool world_turn(struct world *w); /* false: it is over */
 void world_at(struct world *w, uint64_t in_us, enum happening kind, unsigned life, uint64_t a, uint64_t b);
 void world_met(enum branch what);
 void world_trace(struct world *w, uint64_t x);
