@@ -56,6 +56,8 @@ unsigned schedule_slots(const struct schedule *s, uint64_t now_us, unsigned in_f
         return bound > in_flight ? bound - in_flight : 0;
     case SCHEDULE_RETRYING:
     case SCHEDULE_HELD:
+        if (in_flight >= bound) /* of before it failed, or before there were fewer allowed */
+            return 0;
         return (s->probing && !BUG(109)) || now_us < s->next_us ? 0 : 1;
     case SCHEDULE_STOPPED:
         return 0;
@@ -132,7 +134,7 @@ static void floor_set(struct schedule *s, uint64_t now_us, uint64_t retry_after_
         retry_after_us = s->max_us;
     if (retry_after_us > 0)
         s->floor_us = later(s->floor_us, now_us + retry_after_us);
-    if (quota || retry_after_us > QUOTA_FROM_US)
+    if ((quota || retry_after_us > QUOTA_FROM_US) && !BUG(128))
         s->quota = true;
 }
 

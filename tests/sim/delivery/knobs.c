@@ -139,6 +139,8 @@ static void draw_wide(struct world *w)
 {
     struct knobs *k = &w->knobs;
     struct api_settings *s = &k->output.api;
+    k->wide = true;
+    k->days = decide(&w->luck, 3) != 1;
     k->one_in_skip = ONE_OF(w, 0, 20, 4);
     k->one_in_mismatch = ONE_OF(w, 0, 20, 4);
     k->one_in_extra = ONE_OF(w, 0, 20, 4);

@@ -26,6 +26,7 @@
 
 #define COMMIT_MAX_US (2 * US_PER_S)
 #define LEARNED_US (600 * US_PER_S)
+#define HOUR_US (3600 * US_PER_S)
 
 void oracle_reset(struct world *w)
 {
@@ -286,6 +287,10 @@ void oracle_configured(struct world *w)
                                                                                         : c->batch_bytes_max;
     w->events_most = events > w->events_most ? events : w->events_most;
     w->bytes_most = bytes > w->bytes_most ? bytes : w->bytes_most;
+    if (c->concurrency != w->concurrency)
+        w->returns = UINT_MAX; /* a ramp up to fewer requests may have ended */
+    w->concurrency = c->concurrency;
+    w->concurrency_most = c->concurrency > w->concurrency_most ? c->concurrency : w->concurrency_most;
     w->consented = false;
     if (w->rate_requests != c->rate_requests || w->rate_per_us != c->rate_per_us)
         w->rate_count = 0;
@@ -308,7 +313,7 @@ void oracle_consented(struct world *w)
 void oracle_resumed(struct world *w)
 {
     w->paused = w->stopped = false;
-    w->floor_us = 0;
+    w->floor_us = w->quota_until_us = 0;
 }
 
 void oracle_answer(struct world *w, const struct flight *f, bool whole, enum output_break what)
@@ -318,6 +323,8 @@ void oracle_answer(struct world *w, const struct flight *f, bool whole, enum out
         w->failed_us = w->now_us;
     if (whole) {
         w->stopped = w->stopped || f->gone;
+        if (f->clear && !f->success && f->floor_us > HOUR_US)
+            w->quota_until_us = w->now_us + f->floor_us;
         if (f->too_large && (w->learned_bytes == 0 || f->raw_len / 2 < w->learned_bytes)) {
             w->learned_bytes = f->raw_len / 2;
             w->learned_us = w->now_us;
@@ -360,7 +367,8 @@ void oracle_taken(struct world *w, struct known_batch *k, unsigned member, unsig
             return;
         /* What was given up comes late when a crash took its letter before that was written. */
         bool revived = w->knobs.output.give_up_after_us != 0 && w->lives > 1;
-        if (w->knobs.output.concurrency == 1 && number < *last && e->later == 0 && !e->excused && !w->loose && !revived)
+        if (w->concurrency_most == 1 && number < *last && e->later == 0 && !e->excused && !w->loose &&
+            !revived)
             world_fail(w, "event %u comes after event %" PRIu64 " of its partition", number, *last);
         *last = number > *last ? number : *last;
         return;
@@ -386,9 +394,19 @@ void oracle_opened(struct world *w)
  */
 static void excuse_latest(struct world *w)
 {
+    w->latest = 0;
     for (unsigned k = w->event_count; k > 0 && w->events[k].life == w->life; k--)
         if (w->events[k].acked && w->events[k].acked_us + COMMIT_MAX_US > w->now_us)
-            w->rot_excused++;
+            w->latest++;
+    if (w->rots > 0)
+        w->rot_excused += w->latest;
+}
+
+void oracle_rotten(struct world *w, bool damaged)
+{
+    if (damaged && w->rots++ == 0)
+        w->rot_excused += w->latest;
+    w->loose = w->loose || w->rots > 0; /* how a batch ended may be forgotten */
 }
 
 void oracle_life_ended(struct world *w)
@@ -414,10 +432,9 @@ void oracle_life_ended(struct world *w)
     w->floor_us = 0;
     w->rate_count = 0;
     w->stopped = w->asking = false;
-    w->learned_bytes = w->failed_us = 0;
+    w->learned_bytes = w->failed_us = w->quota_until_us = 0;
     w->gave_up_known = false;
-    if (w->rots > 0)
-        excuse_latest(w);
+    excuse_latest(w);
     w->unacked_from = w->event_count + 1; /* what was not answered for is nobody's promise */
 }
 
@@ -452,6 +469,8 @@ void oracle_check(struct world *w)
     if (w->steps % 8 != 0)
         return;
     output_status(w->output, &s);
+    if (w->now_us < w->quota_until_us && (s.state == OUT_OK || s.state == OUT_RETRYING))
+        world_fail(w, "the quota is used up, and the state says \"%s\"", output_state_names[s.state]);
     if (s.repeated - w->repeated_base < w->repeats_in_life && !w->loose)
         world_fail(w, "%" PRIu64 " repeats of this life are counted, there were %" PRIu64,
                    s.repeated - w->repeated_base, w->repeats_in_life);

@@ -188,6 +188,22 @@ void senders_purge(struct world *w, bool replay)
 
 /* --- the operator ------------------------------------------------------------------------------------- */
 
+/* Whatever else may be told to change under open batches. */
+static void reconfigure_more(struct world *w, struct output_config *c)
+{
+    const struct api *api = c->api.api;
+    c->codec = decide(&w->luck, 2) == 0 ? API_IDENTITY : api->auto_codec;
+    c->concurrency = 1 + decide(&w->luck, 5);
+    c->rate_requests = decide(&w->luck, 4) == 1 ? 20 : 0;
+    c->api.limits = api->limits;
+    if (decide(&w->luck, 2) == 1)
+        c->api.limits.batch_raw_bytes = 4000;
+    if (decide(&w->luck, 2) == 1)
+        c->api.limits.batch_sent_bytes = 1000;
+    if (decide(&w->luck, 4) == 1)
+        c->api.limits.batch_events = 2;
+}
+
 static void reconfigure(struct world *w)
 {
     static const uint64_t waits_ms[] = {200, 20, 2000};
@@ -198,6 +214,8 @@ static void reconfigure(struct world *w)
     c->batch_wait_us = waits_ms[decide(&w->luck, 3)] * US_PER_MS;
     if (w->knobs.one_in_envelope != 0)
         c->api.ndjson = decide(&w->luck, 2) == 1;
+    if (w->knobs.wide)
+        reconfigure_more(w, c);
     output_reconfigure(w->output, c);
     oracle_configured(w);
 }

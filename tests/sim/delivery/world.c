@@ -139,8 +139,7 @@ static void mischief(struct world *w)
     }
     if (decide_rarely(&w->luck, k->one_in_rot)) {
         world_met(MET_ROT);
-        w->rots += disk_rot(w->disk, "", decide(&w->luck, ROT_KINDS), &w->luck);
-        w->loose = w->loose || w->rots > 0; /* how a batch ended may be forgotten */
+        oracle_rotten(w, disk_rot(w->disk, "", decide(&w->luck, ROT_KINDS), &w->luck));
     }
     if (world_open(w) && decide_rarely(&w->luck, k->one_in_whim))
         senders_whim(w);

@@ -55,6 +55,7 @@ struct knobs {
     uint32_t too_large; /* bytes; 0: nothing is */
     bool no_codec, no_batches, days;
     /* of some seeds only: see knobs.c */
+    bool wide;
     uint32_t one_in_rot, one_in_skip, one_in_mismatch, one_in_extra, one_in_gone, one_in_turned_away;
     bool webhook;
     uint32_t one_in_no_consent;
@@ -126,7 +127,8 @@ struct known_batch {
     uint8_t partition;
     bool processed;
     bool open;   /* an earlier send may have been taken */
-    char *fates; /* of a processed one, a letter per member: t taken, x refused, r later, u not said, s skipped */
+    char *fates; /* of a processed one, a letter per member: t taken, x refused, r later, u not said, s
+                    skipped */
 };
 
 /* --- the shell ------------------------------------------------------------------------------------------ */
@@ -267,19 +269,22 @@ struct world {
         returns; /* returns: successes since an outage; UINT_MAX: there was none of late */
     uint64_t rate_at[RATE_MAX];
     unsigned rate_count;
-    uint64_t rate_requests, rate_per_us;        /* of now: the configuration's, or what a webhook allows */
-    bool stopped, consented, asking;            /* no request any more; a webhook's consent was given; is asked for */
-    uint64_t learned_bytes, learned_us;         /* after a 413, for what is offered from then on */
-    unsigned learned_from;                      /* events up to this one may be in larger batches */
-    uint64_t events_most, bytes_most;           /* of a batch, as configured at any time */
-    uint64_t failed_us, gave_up;                /* the first failure of this life; letters of what was given up */
+    uint64_t rate_requests, rate_per_us; /* of now: the configuration's, or what a webhook allows */
+    bool stopped, consented, asking;    /* no request any more; a webhook's consent was given; is asked for */
+    uint64_t learned_bytes, learned_us; /* after a 413, for what is offered from then on */
+    unsigned learned_from;              /* events up to this one may be in larger batches */
+    uint64_t events_most, bytes_most;   /* of a batch, as configured at any time */
+    unsigned concurrency, concurrency_most; /* as configured now, and at any time */
+    uint64_t failed_us, gave_up;        /* the first failure of this life; letters of what was given up */
+    uint64_t quota_until_us;            /* a Retry-After of more than an hour has a state of its own */
     bool gave_up_known;
     unsigned rots;
-    uint64_t rot_excused;                       /* events that a death may have taken, as their proof had rotted */
+    uint64_t latest;                   /* events answered for just before the last death */
+    uint64_t rot_excused;              /* events that a death may have taken, as their proof had rotted */
     uint64_t order_at[PARTITIONS_MAX]; /* the event that was last taken for the first time */
     struct spool_dead_request dead;
     bool dead_busy, letters_known;
-    bool loose;   /* letters of given up events, which may have been taken, were put back */
+    bool loose; /* letters of given up events, which may have been taken, were put back */
     uint64_t letters_after;
     unsigned letters_counted;
 
@@ -357,6 +362,7 @@ uint32_t oracle_send(struct world *w, const struct batch *b, const char *payload
 void oracle_configured(struct world *w); /* the output has this configuration from now on */
 void oracle_consented(struct world *w);
 void oracle_resumed(struct world *w); /* by an operator */
+void oracle_rotten(struct world *w, bool damaged);
 void oracle_probe(struct world *w);
 void oracle_answer(struct world *w, const struct flight *f, bool whole, enum output_break what);
 void oracle_taken(struct world *w, struct known_batch *k, unsigned member, unsigned life);
