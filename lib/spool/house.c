@@ -180,10 +180,17 @@ static bool may_release(const struct spool *s)
     return s->active.durable > SEGMENT_HEADER_AREA && !s->abandoning;
 }
 
+/* Those behind the oldest are still needed, as memory of ids or otherwise: so it is the one that waits. */
+static bool next_stays(const struct spool *s, size_t i, uint64_t now)
+{
+    return i + 2 == s->segment_count || !released(s, i + 1, true) ||
+           kept_as_recent(s, s->segments[i + 1], now);
+}
+
 static unsigned find_released(struct spool *s, uint64_t now, uint64_t ret[RELEASE_MAX])
 {
     unsigned count = 0;
-    bool oldest = true, kept_one = false;
+    bool oldest = true;
     while (s->unlink_count > 0 && count < RELEASE_MAX)
         ret[count++] = s->unlink_ids[--s->unlink_count];
     if (!may_release(s))
@@ -192,8 +199,7 @@ static unsigned find_released(struct spool *s, uint64_t now, uint64_t ret[RELEAS
         const struct segment *seg = s->segments[i];
         if (!released(s, i, oldest) || (oldest && kept_as_recent(s, seg, now))) {
             oldest = false;
-        } else if (oldest && !kept_one && i + 2 == s->segment_count && kept_for_recycling(s, seg)) {
-            kept_one = true;
+        } else if (oldest && next_stays(s, i, now) && kept_for_recycling(s, seg)) {
             oldest = false;
         } else {
             ret[count++] = seg->header.id;

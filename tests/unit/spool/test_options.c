@@ -63,6 +63,29 @@ Test(spool_options, files_are_not_wiped_unasked)
     cr_assert_gt(old_bytes(false), 10000);
 }
 
+/* --- recent_us ------------------------------------------------------------------------------------------ */
+
+/* Finished files stay while their ids are remembered. The one whose time is over next is not deleted before a new file
+ * is needed, which may be long after: a file that was written once is cheaper to write again than a new one. */
+Test(spool_options, files_are_used_again_when_their_ids_are_forgotten)
+{
+    b.config.recent_us = 10 * SECOND_US;
+    b.config.max_bytes = 64 * BENCH_MIB;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    for (unsigned round = 0; round < 120; round++) {
+        bench_fill(&b, 30, 10000);
+        cr_assert_eq(bench_drain(&b), 30);
+        bench_sleep(&b, SECOND_US);
+    }
+    cr_assert_gt(b.fs.calls[MEMFS_RENAME], 20, "%u", b.fs.calls[MEMFS_RENAME]);
+    cr_assert_leq(bench_ledger(&b).segments, 6, "%llu", (unsigned long long)bench_ledger(&b).segments);
+    bench_sleep(&b, 30 * SECOND_US);
+    bench_fill(&b, 1, 100);
+    cr_assert_eq(bench_drain(&b), 1);
+    bench_sleep(&b, SECOND_US);
+    cr_assert_leq(bench_ledger(&b).segments, 3, "%llu", (unsigned long long)bench_ledger(&b).segments);
+}
+
 /* --- strict_identity ------------------------------------------------------------------------------------ */
 
 /* The number of open batches that a power failure leaves, right after one was said to be ready to be sent. */
