@@ -1,19 +1,22 @@
 /* limits: the price of what no forwarder of this kind can leave out, measured on this machine in this minute.
  *
- *     bench_limits receive http|udp|unix|fwd WHERE EVENTS
+ *     bench_limits receive http|udp|unix|fwd WHERE EVENTS GATHER_MS
  *
  * listens at WHERE (HOST:PORT or a path), takes EVENTS events from bench_load, answers them, and does nothing
- * else: the system calls and the wake-ups with the least possible program around them.
+ * else: the system calls and the wake-ups with the least possible program around them. With GATHER_MS it sleeps that long
+ * after each round of reading, which takes fewer of both where nobody waits for an answer.
  *
  *     bench_limits parts EVENTS BYTES PER_REQUEST COMMIT DIR
  *
  * does everything after the socket, one part at a time: `http` (the parser over the requests), `validate`
  * (JSON, once), `checksum` (CRC-32C, once), `copy` (once), `write` (to a file below DIR, with fdatasync each
- * COMMIT bytes, since no more than that is under way at once), `compress` (gzip as the agent does it, in
+ * COMMIT bytes, since no more than that is under way at once, into a file that was written before), `hop` (a commit
+ * that does not stop the loop is handed to another thread and back: two wake-ups per COMMIT bytes), `compress` (gzip as the agent does it, in
  * blocks of 256 KiB), `encrypt` (the cheaper of AES-GCM and ChaCha20-Poly1305, in TLS records), `send` (to
  * loopback TCP, where a child reads it).
  *
- * Both print one JSON object of processor microseconds (user + system) per event. tests/bench/run adds up
+ * Both print one JSON object of processor microseconds (user + system) per event; `sync_p99_ms`, which is no part, is
+ * how long one of those writes with its sync took. tests/bench/run adds up
  * what a path needs; an agent's cost over that sum is what its own bookkeeping costs. */
 #include "lib/base/crc32c.h"
 #include "lib/codec/compress.h"
@@ -26,10 +29,12 @@
 #include <mbedtls/chachapoly.h>
 #include <mbedtls/gcm.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -70,6 +75,7 @@ struct peer {
 
 static struct {
     uint64_t events, seen;
+    struct timespec gather;
 } server;
 
 static int listen_at(const char *where, int type)
@@ -190,6 +196,8 @@ static void serve_stream(int listener, void (*take)(struct peer *p))
             p->len += (size_t)got;
             take(p);
         }
+        if (server.gather.tv_nsec > 0)
+            nanosleep(&server.gather, NULL);
     }
 }
 
@@ -205,19 +213,19 @@ static void serve_datagrams(int fd)
     struct timeval patience = {.tv_sec = 2};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     while (server.seen < server.events) {
-        struct timespec gather = {.tv_nsec = 2000000};
         int n = recvmmsg(fd, messages, DATAGRAMS, MSG_WAITFORONE, NULL);
         if (n <= 0)
             break; /* what the kernel dropped does not come */
         server.seen += (uint64_t)n;
         if (n < DATAGRAMS)
-            nanosleep(&gather, NULL);
+            nanosleep(&server.gather, NULL);
     }
 }
 
 static int receive(char **argv)
 {
     server.events = strtoull(argv[4], NULL, 10);
+    server.gather.tv_nsec = (long)strtoul(argv[5], NULL, 10) * 1000000;
     bool udp = strcmp(argv[2], "udp") == 0;
     int fd = listen_at(argv[3], udp ? SOCK_DGRAM : SOCK_STREAM);
     double from = cpu_us();
@@ -301,22 +309,99 @@ static double part_copy(void)
     return from;
 }
 
-static double part_write(const char *dir)
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static double wall_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static double part_write(const char *dir, double *ret_sync_p99_ms)
 {
     char path[4096];
+    size_t commits = load.len / load.commit_bytes + 1, n = 0;
+    double *took_ms = memory(commits * sizeof *took_ms);
     (void)snprintf(path, sizeof path, "%s/limits.data", dir);
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0 || posix_fallocate(fd, 0, (off_t)load.len) != 0)
+    if (fd < 0 || pwrite(fd, load.text, load.len, 0) != (ssize_t)load.len || fdatasync(fd) < 0)
         die(path);
     double from = cpu_us();
     for (size_t at = 0; at < load.len; at += load.commit_bytes) {
         size_t len = load.len - at < load.commit_bytes ? load.len - at : load.commit_bytes;
+        double began_ms = wall_ms();
         if (pwrite(fd, load.text + at, len, (off_t)at) != (ssize_t)len || fdatasync(fd) < 0)
             die("write");
+        took_ms[n++] = wall_ms() - began_ms;
     }
     double spent = cpu_us() - from;
     close(fd);
     unlink(path);
+    qsort(took_ms, n, sizeof *took_ms, by_value);
+    *ret_sync_p99_ms = took_ms[(n - 1) * 99 / 100];
+    free(took_ms);
+    return cpu_us() - spent;
+}
+
+/* One thread waits for work, the other for its end, as a loop and its disk thread do. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t come;
+    uint64_t asked;
+    int done;
+} hop = {.lock = PTHREAD_MUTEX_INITIALIZER, .come = PTHREAD_COND_INITIALIZER};
+
+static void *worker(void *unused)
+{
+    uint64_t next = 1;
+    bool last = false;
+    for (; !last; next++) {
+        pthread_mutex_lock(&hop.lock);
+        while (hop.asked < next)
+            pthread_cond_wait(&hop.come, &hop.lock);
+        last = hop.asked == UINT64_MAX;
+        pthread_mutex_unlock(&hop.lock);
+        const uint64_t one = 1;
+        if (write(hop.done, &one, sizeof one) != sizeof one)
+            die("eventfd");
+    }
+    return unused;
+}
+
+static void hand_over(int ep, uint64_t number)
+{
+    struct epoll_event ready;
+    uint64_t count;
+    pthread_mutex_lock(&hop.lock);
+    hop.asked = number;
+    pthread_cond_signal(&hop.come);
+    pthread_mutex_unlock(&hop.lock);
+    if (epoll_wait(ep, &ready, 1, -1) != 1 || read(hop.done, &count, sizeof count) != sizeof count)
+        die("hop");
+}
+
+static double part_hop(void)
+{
+    pthread_t thread;
+    struct epoll_event e = {.events = EPOLLIN};
+    int ep = epoll_create1(EPOLL_CLOEXEC);
+    hop.done = eventfd(0, EFD_CLOEXEC);
+    epoll_ctl(ep, EPOLL_CTL_ADD, hop.done, &e);
+    if (pthread_create(&thread, NULL, worker, NULL) != 0)
+        die("thread");
+    double from = cpu_us();
+    for (uint64_t i = 1; i <= load.len / load.commit_bytes; i++)
+        hand_over(ep, i);
+    double spent = cpu_us() - from;
+    hand_over(ep, UINT64_MAX);
+    pthread_join(thread, NULL);
+    close(hop.done);
+    close(ep);
     return cpu_us() - spent;
 }
 
@@ -415,10 +500,13 @@ static int parts(char **argv)
     say("validate", part_validate(), ",");
     say("checksum", part_checksum(), ",");
     say("copy", part_copy(), ",");
-    say("write", part_write(argv[6]), ",");
+    double sync_p99_ms;
+    say("write", part_write(argv[6], &sync_p99_ms), ",");
+    say("hop", part_hop(), ",");
     say("compress", part_compress(), ",");
     say("encrypt", part_encrypt(), ",");
-    say("send", part_send(), "}\n");
+    say("send", part_send(), ",");
+    (void)printf("\"sync_p99_ms\":%.3f}\n", sync_p99_ms);
     bytes_deinit(&load.packed);
     free(load.text);
     return 0;
@@ -427,12 +515,12 @@ static int parts(char **argv)
 int main(int argc, char **argv)
 {
     (void)signal(SIGPIPE, SIG_IGN);
-    if (argc == 5 && strcmp(argv[1], "receive") == 0)
+    if (argc == 6 && strcmp(argv[1], "receive") == 0)
         return receive(argv);
     if (argc == 7 && strcmp(argv[1], "parts") == 0)
         return parts(argv);
     (void)fprintf(
         stderr,
-        "usage: bench_limits receive DRIVER WHERE EVENTS | parts EVENTS BYTES PER_REQUEST COMMIT DIR\n");
+        "usage: bench_limits receive DRIVER WHERE EVENTS GATHER_MS | parts EVENTS BYTES PER_REQUEST COMMIT DIR\n");
     return 64;
 }
