@@ -220,12 +220,15 @@ static int64_t leave(struct disk *d, const struct disk_call *call, int64_t resul
     return result;
 }
 
+/* A copy: the names move while a call rests, and it is told of twice. */
 static const char *fd_name(struct disk *d, int fd)
 {
-    for (unsigned k = 0; k < d->cache.count; k++)
+    char *copy = d->fds[fd].name;
+    copy[0] = '\0';
+    for (unsigned k = 0; k < d->cache.count && copy[0] == '\0'; k++)
         if (d->cache.at[k].inode == d->fds[fd].inode)
-            return d->cache.at[k].text;
-    return "";
+            memcpy(copy, d->cache.at[k].text, DISK_NAME_MAX);
+    return copy;
 }
 
 static struct inode *fd_inode(struct disk *d, int fd)

@@ -57,6 +57,7 @@ struct disk {
     struct {
         bool open, writable;
         int inode;
+        char name[DISK_NAME_MAX];
     } fds[FDS_MAX];
     uint64_t capacity, pages_used, type;
     bool ordered, lying;
