@@ -198,6 +198,8 @@ void recovery_quarantine(struct recovery *r)
     for (size_t i = 0; i < r->found_count; i++) {
         if (r->found[i].kind != SEGMENT_DAMAGED)
             continue;
+        /* Mostly the first commit of a segment was torn: room that was reserved for others is no evidence. */
+        recovery_cut_zeros(r, &r->found[i]);
         segment_name(r->found[i].id, name);
         REACHED(QUARANTINED_FILE);
         quarantine_file(&r->vfs, name);

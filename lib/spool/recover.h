@@ -104,6 +104,7 @@ void recovery_recent(struct recovery *r);
 void recovery_quarantine(struct recovery *r);
 /* slack.c: a full disk gives back what holds nothing. */
 void recovery_give_back(struct recovery *r);
+void recovery_cut_zeros(const struct recovery *r, struct found *f); /* at the end of one file */
 /* fresh.c: step 8. */
 MUST_USE enum err recovery_settle(struct recovery *r);
 void recovery_warn(struct recovery *r, const char *format, ...) PRINTF_LIKE(2, 3);

@@ -32,7 +32,7 @@ static uint64_t content_end(const struct recovery *r, int fd, uint64_t size, uin
     return 0;
 }
 
-static void cut_zeros(const struct recovery *r, struct found *f, uint8_t *buffer)
+void recovery_cut_zeros(const struct recovery *r, struct found *f)
 {
     char name[SEGMENT_NAME_MAX];
     struct spool_stat st;
@@ -40,7 +40,9 @@ static void cut_zeros(const struct recovery *r, struct found *f, uint8_t *buffer
     int fd = r->vfs.open(r->vfs.ctx, name, VFS_RDWR);
     if (fd < 0)
         return;
+    uint8_t *buffer = must_alloc(LOOK_BYTES);
     uint64_t end = content_end(r, fd, f->size, buffer), frames = f->end > f->used ? f->end : f->used;
+    free(buffer);
     end = align_up(end > frames ? end : frames, BLOCK);
     if (end < f->size && r->vfs.ftruncate(r->vfs.ctx, fd, end) >= 0) {
         f->size = end;
@@ -52,16 +54,14 @@ static void cut_zeros(const struct recovery *r, struct found *f, uint8_t *buffer
 
 void recovery_give_back(struct recovery *r)
 {
-    uint8_t *buffer = must_alloc(LOOK_BYTES);
     char name[SEGMENT_NAME_MAX];
     for (size_t i = 0; i < r->found_count; i++) {
         struct found *f = &r->found[i];
         if (f->kind == SEGMENT_VALID) {
-            cut_zeros(r, f, buffer);
+            recovery_cut_zeros(r, f);
         } else if (f->kind == SEGMENT_PREPARED) {
             segment_name(f->id, name);
             (void)r->vfs.unlink(r->vfs.ctx, name); /* If not now, then once the start has been made. */
         }
     }
-    free(buffer);
 }

@@ -104,6 +104,7 @@ bool disk_rot(struct disk *d, const char *prefix, enum disk_rot kind, struct dec
 bool disk_vandalise(struct disk *d, const char *prefix, struct decisions *luck);
 
 uint64_t disk_used(const struct disk *d); /* allocated bytes of all files with a name */
+uint64_t disk_used_by(const struct disk *d, const char *prefix); /* of those whose name begins so */
 unsigned disk_files(const struct disk *d);
 unsigned disk_descriptors(const struct disk *d); /* open ones */
 /* Syncs asked of a file whose sync had failed before in this process: a retry that proves nothing. */

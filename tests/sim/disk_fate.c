@@ -365,6 +365,15 @@ uint64_t disk_used(const struct disk *d)
     return d->pages_used * DISK_PAGE;
 }
 
+uint64_t disk_used_by(const struct disk *d, const char *prefix)
+{
+    uint64_t pages = 0;
+    for (unsigned k = 0; k < d->cache.count; k++)
+        if (d->cache.at[k].inode >= 0 && strncmp(d->cache.at[k].text, prefix, strlen(prefix)) == 0)
+            pages += d->inodes[d->cache.at[k].inode].allocated_pages;
+    return pages * DISK_PAGE;
+}
+
 unsigned disk_files(const struct disk *d)
 {
     unsigned count = 0;
