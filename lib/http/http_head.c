@@ -147,9 +147,9 @@ static int on_body(llhttp_t *parser, const char *at, size_t len)
     }
     enum err err = http_head_keep(s);
     if (err == OK)
-        err = http_spill_append(s->shared, &s->spill->body, s->body);
+        err = http_spill_body(s->shared, s->spill, s->body);
     if (err == OK)
-        err = http_spill_append(s->shared, &s->spill->body, piece);
+        err = http_spill_body(s->shared, s->spill, piece);
     s->body = (struct span){0};
     if (err != OK)
         return refuse_in_callback(s, 503, "busy", "too many large requests at once");

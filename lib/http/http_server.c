@@ -50,6 +50,7 @@ static void drop_backlog(struct http_server *s)
 
 void http_server_deinit(struct http_server *s)
 {
+    budget_release(&s->gate);
     drop_spill(s);
     drop_backlog(s);
     http_queue_deinit(&s->queue);
@@ -77,6 +78,15 @@ static void in_drop(struct http_server *s)
     s->in = (struct span){0};
     if (s->in_backlog)
         drop_backlog(s);
+}
+
+/* What was kept while it was paused comes before what is read next. */
+static void in_refill(struct http_server *s)
+{
+    if (s->in.len > 0 || s->backlog.len == 0 || s->in_backlog)
+        return;
+    s->in = bytes_span(&s->backlog);
+    s->in_backlog = true;
 }
 
 /* Everything given has been used. */
@@ -163,6 +173,28 @@ void http_server_refuse(struct http_server *s, unsigned status, const char *code
 
 /* --- one step per state ----------------------------------------------------------------------------- */
 
+static void on_gate(struct budget_claim *c)
+{
+    struct http_server *s = CONTAINER_OF(c, struct http_server, gate);
+    s->shared->go_on(s);
+}
+
+/* Where memory is short a request is not begun, so that what has begun gets done. */
+static bool gate_is_shut(struct http_server *s)
+{
+    if (s->gate.budget != NULL && s->gate.waiting)
+        return true;
+    if (s->gate.budget != NULL) /* its turn has come */
+        budget_release(&s->gate);
+    else if (s->shared->working != NULL && budget_short(s->shared->working)) {
+        s->gate.served = on_gate;
+        if (!budget_claim(s->shared->working, &s->gate, 1))
+            return true;
+        budget_release(&s->gate);
+    }
+    return false;
+}
+
 static bool must_pause(struct http_server *s)
 {
     const struct http_limits *l = &s->shared->limits;
@@ -177,10 +209,7 @@ static bool must_pause(struct http_server *s)
 
 static enum http_server_event step_start(struct http_server *s)
 {
-    if (s->in.len == 0 && s->backlog.len > 0 && !s->in_backlog) {
-        s->in = bytes_span(&s->backlog);
-        s->in_backlog = true;
-    }
+    in_refill(s);
     /* Empty lines before a request are to be skipped (RFC 9112 2.2). */
     size_t blank = 0;
     while (blank < s->in.len && (s->in.at[blank] == '\r' || s->in.at[blank] == '\n'))
@@ -189,6 +218,9 @@ static enum http_server_event step_start(struct http_server *s)
         return in_used_up(s);
     in_skip(s, blank);
     if (must_pause(s))
+        return in_keep(s);
+    s->waits = gate_is_shut(s);
+    if (s->waits)
         return in_keep(s);
     http_head_begin(s);
     s->handle = 0;
@@ -313,19 +345,58 @@ static bool body_collect(struct http_server *s, struct span piece)
 {
     if (http_head_keep(s) != OK)
         return false;
-    return http_spill_append(s->shared, &s->spill->body, piece) == OK;
+    return http_spill_body(s->shared, s->spill, piece) == OK;
+}
+
+static bool is_encoded(const struct http_server *s)
+{
+    for (unsigned i = 0; i < s->header_count; i++)
+        if (s->headers[i].known == HTTP_KNOWN_CONTENT_ENCODING)
+            return true;
+    return false;
+}
+
+/* Has it the memory for a body of so many bytes, and for what becomes of it? If not it waits, with what is at hand. */
+static bool body_admitted(struct http_server *s, uint64_t bytes)
+{
+    if (http_head_keep(s) != OK)
+        return true; /* the next step finds no memory either, and says so */
+    s->spill->server = s;
+    if (bytes > HTTP_SMALL_BODY && is_encoded(s))
+        bytes += s->shared->limits.decoded_bytes_max;
+    s->waits = !http_spill_admit(s->shared, s->spill, bytes);
+    return !s->waits;
+}
+
+static enum http_server_event body_waits(struct http_server *s)
+{
+    if (s->in.len == 0)
+        return in_used_up(s) == HTTP_SERVER_MORE ? HTTP_SERVER_PAUSED : HTTP_SERVER_DONE;
+    return in_keep(s);
+}
+
+/* A body of known length gets its memory at once, of which only what is used costs any. */
+static bool body_begin_collecting(struct http_server *s)
+{
+    if (http_head_keep(s) != OK)
+        return false;
+    s->spill->body.max = s->body_left;
+    return s->shared->large == NULL || bytes_reserve(&s->spill->body, s->body_left) == OK;
 }
 
 static enum http_server_event step_body(struct http_server *s)
 {
+    in_refill(s);
+    if (s->body_len == 0 && s->in.len < s->body_left && !body_admitted(s, s->body_left))
+        return body_waits(s);
     size_t n = s->in.len < s->body_left ? s->in.len : (size_t)s->body_left;
     struct span piece = span_of(s->in.at, n);
     if (n == s->body_left && s->body_len == 0) { /* whole, where it lies */
         in_skip(s, n);
         return deliver(s, piece);
     }
-    if (s->body_len == 0 && http_head_keep(s) == OK)
-        s->spill->body.max = s->body_left;
+    if (s->body_len == 0 && !body_begin_collecting(s))
+        return refuse_busy(s);
     if (!body_collect(s, piece))
         return refuse_busy(s);
     in_skip(s, n);
@@ -339,6 +410,10 @@ static enum http_server_event step_body(struct http_server *s)
 static enum http_server_event step_chunks(struct http_server *s)
 {
     static const char nothing[1];
+    in_refill(s);
+    size_t kept = s->spill == NULL ? 0 : s->spill->body.len;
+    if (kept > 0 && !body_admitted(s, kept + s->in.len <= HTTP_SMALL_BODY ? HTTP_SMALL_BODY : s->shared->limits.body_bytes_max))
+        return body_waits(s);
     const char *at = s->in.len > 0 ? (const char *)s->in.at : nothing;
     enum llhttp_errno result = llhttp_execute(&s->parser, at, s->in.len);
     if (result == HPE_OK) {
@@ -456,30 +531,55 @@ void http_server_take_output(struct http_server *s, struct bytes *into)
     bytes_init(&s->queue.out, into->max);
 }
 
+bool http_server_waits(const struct http_server *s)
+{
+    return s->waits && ((s->gate.budget != NULL && s->gate.waiting) || (s->spill != NULL && http_spill_waits(s->spill)));
+}
+
+bool http_server_take_body(struct http_server *s, struct bytes *into, struct budget_claim *claim)
+{
+    ensure(s->state == HTTP_AT_DELIVERED && into->len == 0);
+    if (s->spill == NULL || s->spill->body.len == 0)
+        return false;
+    if (s->shared->large == NULL)
+        s->shared->held_bytes -= s->spill->body.cap;
+    bytes_deinit(into);
+    *into = s->spill->body;
+    bytes_init(&s->spill->body, s->shared->limits.body_bytes_max);
+    budget_move(s->spill->large.budget != NULL ? &s->spill->large : &s->spill->small, claim);
+    return true;
+}
+
 bool http_server_can_read(struct http_server *s)
 {
     if (s->state == HTTP_AT_END || s->queue.closed)
         return true; /* what comes is thrown away */
+    if (http_server_waits(s))
+        return false;
     return !s->paused || !must_pause(s);
+}
+
+static bool has_begun(const struct http_server *s)
+{
+    return s->state == HTTP_AT_HEAD || s->state == HTTP_AT_EXPECT || s->state == HTTP_AT_BODY ||
+           s->state == HTTP_AT_CHUNKS;
 }
 
 uint64_t http_server_reading(const struct http_server *s)
 {
-    bool begun = s->state == HTTP_AT_HEAD || s->state == HTTP_AT_EXPECT || s->state == HTTP_AT_BODY ||
-                 s->state == HTTP_AT_CHUNKS;
-    return begun ? s->message : 0;
+    return has_begun(s) && !http_server_waits(s) ? s->message : 0; /* a sender is not late while it is not read */
 }
 
 bool http_server_idle(const struct http_server *s)
 {
-    return http_server_reading(s) == 0 && http_server_open(s) == 0 && s->queue.out.len == 0 &&
+    return !has_begun(s) && http_server_open(s) == 0 && s->queue.out.len == 0 &&
            s->backlog.len == 0 && s->in.len == 0;
 }
 
 void http_server_eof(struct http_server *s)
 {
     s->eof = true;
-    if (http_server_reading(s) == 0)
+    if (!has_begun(s))
         return;
     if (s->handle != 0)
         http_queue_abandon(&s->queue, s->handle);

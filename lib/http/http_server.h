@@ -11,7 +11,8 @@
  * A request that lies whole in the bytes given is not copied: head and body are spans into them. One that
  * comes in pieces is collected in memory that is lent by the shared state and given back when the request
  * is done, so an idle connection holds only this struct and an allocation per request is rare. All such
- * memory together is bounded (held_bytes_max).
+ * memory together is bounded: bodies take it from the shared budgets, where there are any, and what finds too
+ * little is not read further until its turn has come; all else is bounded by held_bytes_max.
  *
  * Parsing is llhttp's, in strict mode. What it lets through and RFC 9112 does not is refused here: folded
  * lines, HTTP/0.9, other protocols on the request line, a missing or doubled Host, transfer codings other
@@ -23,6 +24,7 @@
 #ifndef PENSTOCK_HTTP_HTTP_SERVER_H
 #define PENSTOCK_HTTP_HTTP_SERVER_H
 
+#include "lib/base/budget.h"
 #include "lib/http/http_queue.h"
 
 #include <llhttp.h>
@@ -40,6 +42,7 @@ struct http_limits {
     size_t out_bytes_pause; /* answers waiting to be sent; above it paused, at half of it not any more */
     size_t out_bytes_max;   /* an answer that would pass it is refused with ERR_TOO_BIG */
     size_t held_bytes_max;  /* over all connections: requests that came in pieces; beyond: 503 */
+    uint64_t decoded_bytes_max; /* what the caller makes of a large encoded body at most, in memory of the same budget */
 };
 
 /* 64 KiB, 128 headers, 8 KiB, 10 MiB, 31 requests, 256 KiB, 4 MiB, 24 MiB. */
@@ -51,7 +54,10 @@ struct http_refusal {
     const char *message; /* one sentence part, plain ASCII without quotes */
 };
 
+struct http_server;
 struct http_spill; /* the memory of a request that comes in pieces */
+
+#define HTTP_SMALL_BODY (256 * 1024) /* what is larger has a budget of its own, so that small ones need not wait for it */
 
 /* What the connections of one input share. One thread; it outlives its connections and does not move. */
 struct http_server_shared {
@@ -63,6 +69,10 @@ struct http_server_shared {
     struct http_header headers[HTTP_HEADERS_MAX];
     struct http_spill *spare; /* kept for the next one that needs it */
     unsigned spare_count;
+    /* Set by the caller, all or none: the memory of bodies, else bounded by held_bytes_max; and the caller's own for the
+     * requests that it has: while that is short no new request is begun. */
+    struct budget *small, *large, *working;
+    void (*go_on)(struct http_server *s); /* it was paused for want of memory and may go on: call next() later */
 };
 
 void http_server_shared_init(struct http_server_shared *shared, const struct http_limits *limits);
@@ -91,6 +101,7 @@ struct http_server {
     bool eof;
     bool paused;
     bool in_backlog; /* `in` is the backlog, not the caller's bytes */
+    bool waits;      /* paused for want of memory */
     uint16_t header_count;
     uint32_t head_len, url_at, url_len;
     uint32_t slice_offset; /* of the head, where the piece now being parsed begins */
@@ -107,6 +118,7 @@ struct http_server {
     size_t chunk_extra;          /* bytes of chunk extensions and trailers */
     struct bytes backlog;        /* what was given but must wait while paused */
     struct http_refusal refusal;
+    struct budget_claim gate; /* waits to begin a request */
 };
 
 _Static_assert(sizeof(struct http_server) <= 1024, "a thousand idle connections must cost almost nothing");
@@ -170,6 +182,13 @@ bool http_server_can_read(struct http_server *s);
 /* The number of the request whose first byte has come but not its last; 0: none. For request_timeout: when it
  * changes to another number than 0, a new deadline begins. */
 uint64_t http_server_reading(const struct http_server *s);
+
+/* While the caller holds a request: its body's memory becomes the caller's, with what it holds of the budget. The span
+ * in the request stays good as long as `into`. False: the body lies in the bytes that were given. */
+bool http_server_take_body(struct http_server *s, struct bytes *into, struct budget_claim *claim);
+
+/* Does it wait for memory, and would it take only a little more if it went on reading? */
+bool http_server_waits(const struct http_server *s);
 
 /* Requests that wait for their answer. */
 static inline unsigned http_server_open(const struct http_server *s)

@@ -22,8 +22,48 @@ struct http_spill *http_spill_take(struct http_server_shared *shared)
         shared->spare_count--;
     }
     spill->body.max = shared->limits.body_bytes_max;
-    shared->held_bytes += sizeof *spill + spill->head.cap + spill->body.cap;
+    shared->held_bytes += sizeof *spill + spill->head.cap + (shared->large == NULL ? spill->body.cap : 0);
     return spill;
+}
+
+static void go_on(struct http_spill *spill)
+{
+    spill->server->shared->go_on(spill->server);
+}
+
+static void on_small(struct budget_claim *c)
+{
+    go_on(CONTAINER_OF(c, struct http_spill, small));
+}
+
+static void on_large(struct budget_claim *c)
+{
+    go_on(CONTAINER_OF(c, struct http_spill, large));
+}
+
+static bool admit_to(struct budget *b, struct budget_claim *c, void (*served)(struct budget_claim *c), uint64_t bytes)
+{
+    if (c->budget != NULL)
+        return !c->waiting;
+    c->served = served;
+    return budget_claim(b, c, bytes);
+}
+
+bool http_spill_admit(struct http_server_shared *shared, struct http_spill *spill, uint64_t bytes)
+{
+    if (shared->large == NULL)
+        return true;
+    if (bytes <= HTTP_SMALL_BODY)
+        return admit_to(shared->small, &spill->small, on_small, bytes);
+    if (!admit_to(shared->large, &spill->large, on_large, bytes))
+        return false;
+    budget_release(&spill->small); /* of the beginning of a body in chunks */
+    return true;
+}
+
+bool http_spill_waits(const struct http_spill *spill)
+{
+    return spill->small.waiting || spill->large.waiting;
 }
 
 static void spill_free(struct http_spill *spill)
@@ -35,9 +75,11 @@ static void spill_free(struct http_spill *spill)
 
 void http_spill_give_back(struct http_server_shared *shared, struct http_spill *spill)
 {
-    size_t held = sizeof *spill + spill->head.cap + spill->body.cap;
+    size_t held = sizeof *spill + spill->head.cap + (shared->large == NULL ? spill->body.cap : 0);
     ensure(shared->held_bytes >= held);
     shared->held_bytes -= held;
+    budget_release(&spill->small);
+    budget_release(&spill->large);
     if (shared->spare_count >= SPARE_MAX) {
         spill_free(spill);
         return;
@@ -62,6 +104,11 @@ enum err http_spill_append(struct http_server_shared *shared, struct bytes *b, s
     enum err err = bytes_append(b, s);
     shared->held_bytes += b->cap - before;
     return err;
+}
+
+enum err http_spill_body(struct http_server_shared *shared, struct http_spill *spill, struct span s)
+{
+    return shared->large == NULL ? http_spill_append(shared, &spill->body, s) : bytes_append_piece(&spill->body, s);
 }
 
 void http_server_shared_init(struct http_server_shared *shared, const struct http_limits *limits)

@@ -785,6 +785,156 @@ Test(http_server, requests_in_pieces_share_one_bound)
     driver_deinit(&d);
 }
 
+/* --- bodies that wait for memory --- */
+
+static struct http_server *let_go[8];
+static unsigned let_go_count;
+
+static void on_go_on(struct http_server *s)
+{
+    let_go[let_go_count++ % 8] = s;
+}
+
+struct budgets {
+    struct budget small, large, working;
+};
+
+static void share_budgets(struct driver *d, struct budgets *b, uint64_t large)
+{
+    budget_init(&b->small, 300000);
+    budget_init(&b->large, large);
+    budget_init(&b->working, 1000);
+    d->shared.small = &b->small;
+    d->shared.large = &b->large;
+    d->shared.working = &b->working;
+    d->shared.go_on = on_go_on;
+    let_go_count = 0;
+}
+
+static enum http_server_event give(struct http_server *s, struct span in, const struct http_request **r)
+{
+    cr_assert_eq(http_server_give(s, in), OK);
+    return http_server_next(s, r);
+}
+
+Test(http_server, a_large_body_waits_for_memory_and_is_whole_in_the_end)
+{
+    static uint8_t filler[200000];
+    struct driver d;
+    struct budgets b;
+    struct http_server second;
+    struct budget_claim claim = {0};
+    struct bytes body;
+    const struct http_request *r;
+    driver_init(&d, NULL);
+    share_budgets(&d, &b, 500000);
+    bytes_init(&body, SIZE_MAX);
+    http_server_init(&second, &d.shared);
+    memset(filler, 'f', sizeof filler);
+    cr_assert_eq(give(&d.server, SPAN("POST /1 HTTP/1.1\r\n" HOST "Content-Length: 400000\r\n\r\n"), &r),
+                 HTTP_SERVER_MORE);
+    cr_expect_eq(b.large.used, 400000);
+    cr_assert_eq(give(&second, SPAN("POST /2 HTTP/1.1\r\n" HOST "Content-Length: 300000\r\n\r\nabc"), &r),
+                 HTTP_SERVER_PAUSED);
+    cr_expect_not(http_server_can_read(&second));
+    cr_expect_eq(http_server_reading(&second), 0, "request_timeout does not run while it is not read");
+    cr_expect_not(http_server_idle(&second));
+    cr_assert_eq(give(&d.server, span_of(filler, sizeof filler), &r), HTTP_SERVER_MORE);
+    cr_assert_eq(give(&d.server, span_of(filler, sizeof filler), &r), HTTP_SERVER_REQUEST);
+    cr_expect_eq(r->body.len, 400000);
+    cr_assert(http_server_take_body(&d.server, &body, &claim));
+    cr_expect_eq(body.len, 400000);
+    driver_answer(&d, r->handle, 202, "ok");
+    cr_expect_eq(http_server_next(&d.server, &r), HTTP_SERVER_MORE);
+    cr_expect_eq(let_go_count, 0, "its body is the caller's now, and so is its claim");
+    budget_release(&claim);
+    cr_assert_eq(let_go_count, 1);
+    cr_expect_eq(let_go[0], &second);
+    cr_expect(http_server_can_read(&second));
+    cr_assert_eq(http_server_next(&second, &r), HTTP_SERVER_MORE);
+    cr_assert_eq(give(&second, span_of(filler, 150000), &r), HTTP_SERVER_MORE);
+    cr_assert_eq(give(&second, span_of(filler, 149997), &r), HTTP_SERVER_REQUEST);
+    cr_expect_eq(r->body.len, 300000);
+    cr_expect(span_starts(r->body, SPAN("abcff")));
+    bytes_deinit(&body);
+    http_server_deinit(&second);
+    driver_deinit(&d);
+    cr_expect_eq(b.large.used + b.small.used, 0);
+}
+
+Test(http_server, a_body_in_chunks_waits_when_it_grows_large)
+{
+    static uint8_t filler[100000];
+    char head[32];
+    struct driver d;
+    struct budgets b;
+    struct budget_claim other = {.served = NULL};
+    driver_init(&d, NULL);
+    share_budgets(&d, &b, 100);
+    memset(filler, 'f', sizeof filler);
+    budget_take(&b.large, &other, 1);
+    driver_feed(&d, SPAN("POST /1 HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n"), 1000);
+    for (unsigned i = 0; i < 2; i++) {
+        snprintf(head, sizeof head, "%zx\r\n", sizeof filler);
+        driver_feed(&d, span_str(head), 100);
+        driver_feed(&d, span_of(filler, sizeof filler), 50000);
+        driver_feed(&d, SPAN("\r\n"), 100);
+    }
+    cr_expect_eq(d.paused, 0);
+    cr_expect_eq(b.small.used, HTTP_SMALL_BODY);
+    driver_feed(&d, span_str(head), 100);
+    const struct http_request *r;
+    cr_expect_eq(give(&d.server, span_of(filler, sizeof filler), &r), HTTP_SERVER_PAUSED);
+    cr_expect_not(http_server_can_read(&d.server));
+    budget_release(&other);
+    cr_expect_eq(let_go_count, 1);
+    cr_expect_eq(http_server_next(&d.server, &r), HTTP_SERVER_MORE);
+    cr_expect_eq(b.small.used, 0);
+    cr_expect_eq(b.large.used, d.shared.limits.body_bytes_max);
+    driver_feed(&d, SPAN("\r\n0\r\n\r\n"), 1000);
+    cr_expect_not_null(memmem(d.log.at, d.log.len, " 300000:fff", 11));
+    driver_deinit(&d);
+    cr_expect_eq(b.large.used, 0);
+}
+
+Test(http_server, no_request_begins_while_too_much_is_being_worked_on)
+{
+    struct driver d;
+    struct budgets b;
+    struct budget_claim work = {.served = NULL};
+    driver_init(&d, NULL);
+    share_budgets(&d, &b, 100);
+    budget_take(&b.working, &work, 2000);
+    driver_feed(&d, SPAN("POST /1 HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\nok"), 1000);
+    cr_expect_eq(d.paused, 1);
+    cr_expect_not(http_server_can_read(&d.server));
+    cr_expect_eq(d.log.len, 0);
+    budget_release(&work);
+    cr_expect_eq(let_go_count, 1);
+    cr_expect(http_server_can_read(&d.server));
+    driver_pump(&d);
+    cr_expect_not_null(memmem(d.log.at, d.log.len, "POST /1", 7));
+    cr_expect_eq(b.working.used, 0);
+    driver_deinit(&d);
+}
+
+Test(http_server, one_that_waits_for_memory_can_go)
+{
+    struct driver d;
+    struct budgets b;
+    struct budget_claim other = {.served = NULL};
+    const struct http_request *r;
+    driver_init(&d, NULL);
+    share_budgets(&d, &b, 100);
+    budget_take(&b.large, &other, 1);
+    cr_assert_eq(give(&d.server, SPAN("POST /2 HTTP/1.1\r\n" HOST "Content-Length: 300000\r\n\r\nabc"), &r),
+                 HTTP_SERVER_PAUSED);
+    driver_deinit(&d);
+    budget_release(&other);
+    cr_expect_eq(let_go_count, 0);
+    cr_expect_eq(b.large.used, 0);
+}
+
 Test(http_server, a_refused_body_shows_its_path)
 {
     struct http_limits limits = http_limits_default;
