@@ -152,12 +152,12 @@ static enum err build_records(struct output *o, const struct api_item *items, un
     return OK;
 }
 
-enum err output_offer(struct output *o, const struct api_item *items, unsigned count, uint64_t wall_ns,
-                      uint64_t *ret_seq)
+enum err output_offer_reserved(struct output *o, const struct api_item *items, unsigned count, uint64_t wall_ns,
+                               uint64_t *reserved, uint64_t *ret_seq)
 {
     enum err err = build_records(o, items, count, wall_ns);
     if (err == OK)
-        err = spool_append(o->spool, o->records, count, ret_seq);
+        err = spool_append_reserved(o->spool, o->records, count, reserved, ret_seq);
     if (err == OK && *ret_seq > o->last_offered)
         o->last_offered = *ret_seq;
     if (o->record_cap > RECORDS_KEPT) {
@@ -167,6 +167,28 @@ enum err output_offer(struct output *o, const struct api_item *items, unsigned c
         bytes_deinit(&o->scratch);
     }
     return err;
+}
+
+enum err output_offer(struct output *o, const struct api_item *items, unsigned count, uint64_t wall_ns,
+                      uint64_t *ret_seq)
+{
+    uint64_t none = 0;
+    return output_offer_reserved(o, items, count, wall_ns, &none, ret_seq);
+}
+
+enum err output_reserve(struct output *o, unsigned count, uint64_t bytes, uint64_t *ret_reserved)
+{
+    return spool_reserve(o->spool, count, bytes, ret_reserved);
+}
+
+void output_unreserve(struct output *o, uint64_t reserved)
+{
+    spool_unreserve(o->spool, reserved);
+}
+
+enum err output_room_reserved(struct output *o)
+{
+    return spool_room_reserved(o->spool);
 }
 
 uint64_t output_acked(const struct output *o)

@@ -48,6 +48,12 @@ enum err output_room(const struct output *o, unsigned count, uint64_t bytes);
 /* All or nothing. *ret_seq: the sender may be answered when output_acked() >= *ret_seq. */
 MUST_USE enum err output_offer(struct output *o, const struct api_item *items, unsigned count, uint64_t wall_ns,
                                uint64_t *ret_seq);
+/* Offers that belong together: see spool_reserve() and its sisters. */
+MUST_USE enum err output_reserve(struct output *o, unsigned count, uint64_t bytes, uint64_t *ret_reserved);
+void output_unreserve(struct output *o, uint64_t reserved);
+enum err output_room_reserved(struct output *o);
+MUST_USE enum err output_offer_reserved(struct output *o, const struct api_item *items, unsigned count, uint64_t wall_ns,
+                                        uint64_t *reserved, uint64_t *ret_seq);
 uint64_t output_acked(const struct output *o);
 
 /* The key and content hash of each record that the spool still knows from the last minutes; call after

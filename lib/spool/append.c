@@ -3,7 +3,10 @@
  * An append is taken whole or not at all, so all questions are asked first: is the spool open, can this ever
  * fit, is there room under the quota and on the disk, is there room in the fill buffer. The reserve stays
  * free for control ops, so that acks, drops and deletion make progress when the spool is full: a prepared
- * segment (or the right to one) and a part of the active one. */
+ * segment (or the right to one) and a part of the active one.
+ *
+ * A group of appends that is too large for the fill buffer reserves its room first (spool_reserve()). What is reserved
+ * counts as used for everybody else, and so the group never finds the spool full half way. */
 #include "lib/spool/internal.h"
 
 static uint64_t reserve_bytes(const struct spool *s)
@@ -42,7 +45,7 @@ uint64_t append_space(const struct spool *s)
 static bool quota_is_far(const struct spool *s, uint64_t need)
 {
     return !s->prepared.no_space &&
-           spool_quota_used(s) + 2 * s->capacity + s->tail.fill_bytes + need <= s->config.max_bytes;
+           spool_quota_used(s) + 2 * s->capacity + s->tail.fill_bytes + s->reserved + need <= s->config.max_bytes;
 }
 
 /* Dropping the oldest makes room by itself, as long as there is something to drop. */
@@ -51,19 +54,28 @@ static bool room_is_coming(const struct spool *s)
     return s->config.when_full == SPOOL_DROP_OLDEST && s->segment_count > 1 && !s->commit_retry;
 }
 
-static enum err check_room(const struct spool *s, unsigned count, uint64_t bytes)
+/* Would it be taken into so much space, the fill buffer aside? */
+static enum err check_space(const struct spool *s, uint64_t need, uint64_t space)
 {
     if (!running(s) || s->closing)
         return ERR_CLOSED;
+    if (s->state == SPOOL_FULL || s->disk_low ||
+        (!quota_is_far(s, need) && s->tail.fill_bytes + s->reserved + need > space))
+        return room_is_coming(s) ? ERR_AGAIN : ERR_FULL;
+    return OK;
+}
+
+static enum err check_room(const struct spool *s, unsigned count, uint64_t bytes)
+{
     uint64_t need = tail_bound(count, bytes);
     uint64_t largest = s->capacity / 4 < FRAME_PAYLOAD_MAX ? s->capacity / 4 : FRAME_PAYLOAD_MAX;
-    if (count == 1 && bytes + DATA_HEAD_BYTES + 64 > largest)
+    if (!running(s) || s->closing)
+        return ERR_CLOSED;
+    if ((count == 1 && bytes + DATA_HEAD_BYTES + 64 > largest) || need > FRAME_PAYLOAD_MAX)
         return ERR_TOO_BIG;
-    if (need > FRAME_PAYLOAD_MAX)
-        return ERR_TOO_BIG;
-    if (s->state == SPOOL_FULL || s->disk_low ||
-        (!quota_is_far(s, need) && s->tail.fill_bytes + need > append_space(s)))
-        return room_is_coming(s) ? ERR_AGAIN : ERR_FULL;
+    enum err err = check_space(s, need, append_space(s));
+    if (err != OK)
+        return err;
     if (s->stalled || (s->tail.fill_events > 0 && s->tail.fill_bytes + need > FILL_BYTES_MAX))
         return ERR_AGAIN;
     return OK;
@@ -121,23 +133,46 @@ void append_check_room(struct spool *s)
         spool_set_state(s, SPOOL_OK, NULL);
     if (s->room_wanted && s->state == SPOOL_OK && !s->stalled && !s->disk_low &&
         s->tail.fill_bytes < FILL_BYTES_MAX / 2 &&
-        (quota_is_far(s, 0) || append_space(s) > s->tail.fill_bytes + s->capacity / 4)) {
+        (quota_is_far(s, 0) || append_space(s) > s->tail.fill_bytes + s->reserved + s->capacity / 4)) {
         s->room_wanted = false;
         s->note_room = true;
     }
 }
 
-enum err spool_append(struct spool *s, const struct spool_record *records, unsigned count, uint64_t *ret_seq)
+/* Each record for itself can be kept. *ret_bytes: of all of them. */
+static bool records_fit(const struct spool *s, const struct spool_record *records, unsigned count, uint64_t *ret_bytes)
 {
     uint64_t bytes = 0;
     ensure(count > 0);
     for (unsigned i = 0; i < count; i++) {
         if (records[i].partition.len > PARTITION_MAX || records[i].id.len > ID_MAX)
-            return ERR_TOO_BIG;
+            return false;
         bytes += records[i].partition.len + records[i].id.len + records[i].body.len;
         if (records[i].body.len + ID_MAX + PARTITION_MAX + 64 > s->capacity / 4)
-            return ERR_TOO_BIG;
+            return false;
     }
+    *ret_bytes = bytes;
+    return true;
+}
+
+static void append(struct spool *s, const struct spool_record *records, unsigned count, uint64_t *ret_seq)
+{
+    uint64_t seq = s->accounts.next_seq;
+    ages_note(&s->ages, seq, records[0].wall_ns, s->accounts.low_water + 1);
+    for (unsigned i = 0; i < count; i++)
+        tail_append(&s->tail, &records[i], s->config.api_version, seq++);
+    accounts_stored(&s->accounts, s->accounts.next_seq, count);
+    ensure(s->accounts.next_seq == seq);
+    *ret_seq = seq - 1;
+    spool_check(s);
+    spool_pump(s);
+}
+
+enum err spool_append(struct spool *s, const struct spool_record *records, unsigned count, uint64_t *ret_seq)
+{
+    uint64_t bytes;
+    if (!records_fit(s, records, count, &bytes))
+        return ERR_TOO_BIG;
     enum err err = check_room(s, count, bytes);
     if (err == ERR_FULL && s->config.when_full == SPOOL_DROP_NEWEST) {
         s->accounts.dropped[SPOOL_DROP_SHED] += count;
@@ -150,15 +185,89 @@ enum err spool_append(struct spool *s, const struct spool_record *records, unsig
     }
     if (err != OK)
         return want_room(s, err);
-    uint64_t seq = s->accounts.next_seq;
-    ages_note(&s->ages, seq, records[0].wall_ns, s->accounts.low_water + 1);
-    for (unsigned i = 0; i < count; i++)
-        tail_append(&s->tail, &records[i], s->config.api_version, seq++);
-    accounts_stored(&s->accounts, s->accounts.next_seq, count);
-    ensure(s->accounts.next_seq == seq);
-    *ret_seq = seq - 1;
-    spool_check(s);
-    spool_pump(s);
+    append(s, records, count, ret_seq);
+    return OK;
+}
+
+/* --- groups of appends ------------------------------------------------------------------------------------
+ */
+
+/* What a group takes in frames at most: its appends share commits with others or have some of their own, each of which
+ * begins at a block. */
+static uint64_t group_bound(const struct spool *s, unsigned count, uint64_t bytes)
+{
+    uint64_t need = tail_bound(count, bytes);
+    return need + (need / (64 * 1024) + 4) * s->commit_align;
+}
+
+/* Bytes of frames that a group may take: it may go on into as many segments as the quota allows, one of them left as the
+ * reserve, and at the end of each as much may stay empty as was waiting just then. What could be appended at once can
+ * always be so. */
+static uint64_t group_space(const struct spool *s)
+{
+    uint64_t at_once = append_space(s), space = at_once, used = spool_quota_used(s) + (s->prepared.fd >= 0 && !s->flight_rotates ? 0 : s->capacity);
+    uint64_t left = s->capacity / 2 < FILL_BYTES_MAX ? s->capacity / 2 : FILL_BYTES_MAX;
+    if (at_once == 0 || s->capacity <= overhead_bytes(s) + left)
+        return at_once;
+    uint64_t segments = used < s->config.max_bytes ? (s->config.max_bytes - used) / s->capacity : 0;
+    if (segments > 1)
+        space += (segments - 1) * (s->capacity - overhead_bytes(s) - left);
+    return space > at_once + left ? space - left : at_once;
+}
+
+enum err spool_reserve(struct spool *s, unsigned count, uint64_t bytes, uint64_t *ret_reserved)
+{
+    uint64_t need = group_bound(s, count, bytes);
+    *ret_reserved = 0;
+    if (running(s) && !s->closing && need > s->config.max_bytes)
+        return ERR_TOO_BIG;
+    enum err err = check_space(s, need, group_space(s));
+    if (err == ERR_FULL && s->config.when_full == SPOOL_DROP_NEWEST)
+        return OK;
+    if (err != OK) {
+        /* A spool that has no room for so much need not be full. */
+        s->room_wanted |= err == ERR_FULL || err == ERR_AGAIN;
+        if (err == ERR_FULL && check_space(s, tail_bound(1, 1024), append_space(s)) == ERR_FULL)
+            enter_full(s);
+        spool_pump(s);
+        return err;
+    }
+    s->reserved += need;
+    *ret_reserved = need;
+    return OK;
+}
+
+void spool_unreserve(struct spool *s, uint64_t reserved)
+{
+    ensure(s->reserved >= reserved);
+    s->reserved -= reserved;
+    if (reserved > 0 && running(s))
+        spool_pump(s);
+}
+
+enum err spool_room_reserved(struct spool *s)
+{
+    if (!running(s) || s->closing)
+        return ERR_CLOSED;
+    return s->stalled || s->tail.fill_bytes >= FILL_BYTES_MAX / 2 ? want_room(s, ERR_AGAIN) : OK;
+}
+
+enum err spool_append_reserved(struct spool *s, const struct spool_record *records, unsigned count,
+                               uint64_t *reserved, uint64_t *ret_seq)
+{
+    uint64_t bytes;
+    if (*reserved == 0)
+        return spool_append(s, records, count, ret_seq);
+    if (!running(s) || s->closing)
+        return ERR_CLOSED;
+    if (!records_fit(s, records, count, &bytes))
+        return ERR_TOO_BIG;
+    uint64_t took = group_bound(s, count, bytes);
+    if (took > *reserved)
+        took = *reserved;
+    *reserved -= took;
+    s->reserved -= took;
+    append(s, records, count, ret_seq);
     return OK;
 }
 

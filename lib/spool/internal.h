@@ -243,6 +243,7 @@ struct spool {
 
     struct deadbox dead;
     bool room_wanted, read_wanted;
+    uint64_t reserved; /* bytes of frames put aside for appends that are still to come */
 
     struct note_queue notes;
     bool note_acked, note_readable, note_room, noting;

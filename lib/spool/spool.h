@@ -141,6 +141,19 @@ enum err spool_room(const struct spool *s, unsigned count, uint64_t bytes);
  * spool_acked() already. Errors as spool_room(). */
 MUST_USE enum err spool_append(struct spool *s, const struct spool_record *records, unsigned count, uint64_t *ret_seq);
 
+/* Appends that belong together and are too large to be made at once, taken whole or not at all all the same: room for
+ * all of them is put aside first, where nobody else takes it. `count` and `bytes` are of all of their records. Answers
+ * as spool_room(), but never ERR_AGAIN for the sake of the fill buffer; *ret_reserved is what was put aside, to be handed to
+ * the appends, which count it down, and given back at the end. With drop_newest and no room it is 0, and the appends are
+ * shed. A reservation is memory only: it ends with the process. */
+MUST_USE enum err spool_reserve(struct spool *s, unsigned count, uint64_t bytes, uint64_t *ret_reserved);
+void spool_unreserve(struct spool *s, uint64_t reserved);
+/* May the next of them be made now? ERR_AGAIN: the fill buffer has enough; NOTE_ROOM follows. */
+enum err spool_room_reserved(struct spool *s);
+/* As spool_append(), within a reservation. */
+MUST_USE enum err spool_append_reserved(struct spool *s, const struct spool_record *records, unsigned count,
+                                        uint64_t *reserved, uint64_t *ret_seq);
+
 uint64_t spool_acked(const struct spool *s);
 void spool_flush(struct spool *s); /* start the next commit without pacing */
 

@@ -299,6 +299,31 @@ enum err spool_append(struct spool *s, const struct spool_record *records, unsig
     return OK;
 }
 
+enum err spool_append_reserved(struct spool *s, const struct spool_record *records, unsigned count,
+                               uint64_t *reserved, uint64_t *ret_seq)
+{
+    (void)reserved;
+    return spool_append(s, records, count, ret_seq);
+}
+
+enum err spool_reserve(struct spool *s, unsigned count, uint64_t bytes, uint64_t *ret_reserved)
+{
+    *ret_reserved = bytes;
+    return spool_room(s, count, bytes);
+}
+
+void spool_unreserve(struct spool *s, uint64_t reserved)
+{
+    (void)s;
+    (void)reserved;
+}
+
+enum err spool_room_reserved(struct spool *s)
+{
+    (void)s;
+    return OK;
+}
+
 uint64_t spool_acked(const struct spool *s)
 {
     return s->acked;

@@ -396,3 +396,114 @@ Test(spool_full, far_from_the_quota_a_wait_is_no_refusal)
     }
     free(large);
 }
+
+/* --- groups of appends --- */
+
+/* So many events of one size, a few at a time, as fast as they are let; each few in one append. */
+static uint64_t append_group(unsigned count, size_t len, uint64_t *reserved, bool others)
+{
+    struct spool_record records[7];
+    uint64_t seq = 0;
+    for (unsigned i = 0; i < 7; i++)
+        records[i] = (struct spool_record){.body = span_of(body, len), .wall_ns = b.wall_ns};
+    for (unsigned done = 0; done < count;) {
+        unsigned n = count - done < 7 ? count - done : 7;
+        unsigned waited = 0;
+        for (; spool_room_reserved(b.spool) == ERR_AGAIN && waited < 100; waited++)
+            bench_sleep(&b, 1000);
+        cr_assert_lt(waited, 100, "the fill buffer empties");
+        cr_assert_eq(spool_append_reserved(b.spool, records, n, reserved, &seq), OK);
+        done += n;
+        if (others)
+            (void)bench_append(&b, done);
+    }
+    return seq;
+}
+
+Test(spool_full, a_group_with_its_room_is_never_refused)
+{
+    for (unsigned round = 0; round < 12; round++) {
+        size_t len = 300 + 1500 * round;
+        unsigned count = (unsigned)(900000 / len), groups = 0;
+        b.config.segment_bytes = (round % 3 + 1) * BENCH_MIB;
+        cr_assert_eq(bench_open(&b), SPOOL_OK);
+        bench_fill(&b, 17 * round, 1000);
+        for (;;) {
+            uint64_t reserved = 0;
+            enum err err = spool_reserve(b.spool, count, count * (len + 40), &reserved);
+            for (unsigned again = 0; err == ERR_AGAIN && again < 10; again++) {
+                bench_sleep(&b, 1000);
+                err = spool_reserve(b.spool, count, count * (len + 40), &reserved);
+            }
+            if (err == ERR_FULL)
+                break;
+            cr_assert_eq(err, OK);
+            cr_assert_gt(reserved, count * len);
+            uint64_t seq = append_group(count, len, &reserved, round % 2 == 1);
+            spool_unreserve(b.spool, reserved);
+            bench_sleep(&b, 100000);
+            cr_assert_geq(spool_acked(b.spool), seq, "round %u, group %u", round, groups);
+            groups++;
+        }
+        cr_assert_gt(groups, 2, "round %u", round);
+        cr_assert_gt(bench_drain(&b), groups * count - 1);
+        bench_sleep(&b, 2000000);
+        cr_assert_eq(spool_state(b.spool), SPOOL_OK, "round %u", round);
+        bench_close(&b);
+        cr_assert_leq(b.fs.allocated_max, 9 * BENCH_MIB);
+    }
+}
+
+Test(spool_full, what_is_reserved_is_not_for_others)
+{
+    enum err err = OK;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    unsigned all = fill_up(&err);
+    cr_assert_eq(bench_drain(&b), all);
+    bench_sleep(&b, 2000000);
+    cr_assert_eq(spool_state(b.spool), SPOOL_OK);
+    uint64_t reserved = 0, left;
+    cr_assert_eq(spool_reserve(b.spool, 50, 50 * (sizeof body + 40), &reserved), OK);
+    unsigned some = fill_up(&err);
+    cr_assert_eq(err, ERR_FULL);
+    cr_assert_lt(some, all, "the rest is put aside");
+    left = reserved;
+    uint64_t seq = append_group(50, sizeof body, &left, false);
+    bench_sleep(&b, 100000);
+    cr_assert_geq(spool_acked(b.spool), seq);
+    spool_unreserve(b.spool, left);
+    cr_assert_eq(bench_drain(&b), some + 50);
+}
+
+Test(spool_full, a_reservation_that_is_not_used_is_room_again)
+{
+    uint64_t reserved = 0;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(spool_reserve(b.spool, 1000, BENCH_MIB, &reserved), OK);
+    uint64_t second = 0;
+    enum err err = OK;
+    unsigned count = 0;
+    while ((err = spool_reserve(b.spool, 1000, BENCH_MIB, &second)) == OK && count++ < 10)
+        ;
+    cr_assert_eq(err, ERR_FULL);
+    spool_unreserve(b.spool, reserved);
+    bench_sleep(&b, 2000000);
+    cr_assert_eq(spool_reserve(b.spool, 1000, BENCH_MIB, &second), OK);
+}
+
+Test(spool_full, a_group_without_room_is_shed_by_drop_newest)
+{
+    b.config.when_full = SPOOL_DROP_NEWEST;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    uint64_t seq = 0, reserved = 1;
+    for (int i = 0; i < 600; i++) {
+        cr_assert_eq(bench_append_body(&b, body, sizeof body, &seq), OK);
+        bench_sleep(&b, 1000);
+    }
+    cr_assert_eq(spool_reserve(b.spool, 50, BENCH_MIB, &reserved), OK);
+    cr_assert_eq(reserved, 0);
+    uint64_t shed = bench_ledger(&b).dropped[SPOOL_DROP_SHED];
+    seq = append_group(50, sizeof body, &reserved, false);
+    cr_assert_leq(seq, spool_acked(b.spool));
+    cr_assert_eq(bench_ledger(&b).dropped[SPOOL_DROP_SHED], shed + 50);
+}
