@@ -60,9 +60,11 @@ const struct span *api_option(const struct api_settings *s, const char *name)
 
 bool api_reject(struct api_exchange *x, uint32_t index, enum api_reject reason, const char *text)
 {
+    if (x->again)
+        return true;
     if (x->rejection_count == x->rejection_room) {
         unsigned room = x->rejection_room == 0 ? 8 : x->rejection_room * 2;
-        struct api_rejection *bigger = arena_alloc(x->arena, room * sizeof *bigger);
+        struct api_rejection *bigger = arena_alloc(api_keep(x), room * sizeof *bigger);
         if (bigger == NULL)
             return false;
         if (x->rejection_count > 0)
@@ -70,7 +72,7 @@ bool api_reject(struct api_exchange *x, uint32_t index, enum api_reject reason, 
         x->rejections = bigger;
         x->rejection_room = room;
     }
-    struct span copy = arena_copy(x->arena, span_str(text));
+    struct span copy = arena_copy(api_keep(x), span_str(text));
     if (copy.at == NULL)
         return false;
     x->rejections[x->rejection_count++] =

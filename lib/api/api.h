@@ -138,6 +138,10 @@ struct api_exchange {
     const struct api_path *path;
     const struct api_request *request;
     struct arena *arena;
+    struct arena *keep;       /* NULL: `arena`; else what must last to the answer goes here, while `arena` is emptied
+                                 between the pieces of a large request */
+    size_t piece_bytes;       /* 0: read() reads all of the body; else about so many bytes of it in each call */
+    bool again;               /* read() was through the whole body before: its rejections are known */
     const char *agent_name;
     struct uuid_source *uuids;
     const struct api_settings *settings; /* of the output concerned where there is exactly one; else NULL */
@@ -158,8 +162,16 @@ struct api_exchange {
     uint64_t pass_keep_us;    /* with pass_on: the upstream's 200 may be given again for so long; 0: never */
     bool pass_on;             /* not for us: to be sent to the upstream as api->pass_on() says while the sender waits, and
                                  its answer given back; where that cannot be, answer(COND_FAILED) */
-    void *state;              /* the api's own, in the arena: what answer() needs to know again */
+    void *state;              /* the api's own, kept: what answer() needs to know again */
+    bool more;                /* there is more in the body: read() again, with items and events emptied. An api that
+                                 knows no pieces never says so */
+    void *reading;            /* the api's own, kept: where the next piece begins. NULL: at the beginning */
 };
+
+static inline struct arena *api_keep(const struct api_exchange *x)
+{
+    return x->keep == NULL ? x->arena : x->keep;
+}
 
 /* Refuses one event of the exchange; intake calls it too, for routes and rendering. The text is copied. False only
  * when the arena is full: answer COND_TOO_LARGE then. */
@@ -181,6 +193,7 @@ struct api_path {
     enum api_auth auth;
     bool opaque;          /* the body is kept as it came: read() uses body_encoded beside body */
     bool hidden;          /* answered only when the input says so (webhook) */
+    bool pieces;          /* read() knows pieces here */
     unsigned tag;         /* the api's own */
 };
 
@@ -302,7 +315,8 @@ struct api {
     /* local half; paths == NULL: none */
     const struct api_path *paths;
     unsigned path_count;
-    /* Fills x's out fields. Never fails: what is wrong becomes a rejection or an answer. */
+    /* Fills x's out fields. Never fails: what is wrong becomes a rejection or an answer. Of a body that comes in pieces
+     * `offered` goes on counting, and the events and items are those of the piece. */
     void (*read)(struct api_exchange *x);
     /* The answer for what became of it. For conditions that arise before read() (unauthorized, too large, bad
      * encoding, …) x has only api, path, request and arena. `text` is for people. */

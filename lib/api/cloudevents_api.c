@@ -13,7 +13,7 @@
 enum tag { TAG_EVENTS, TAG_WEBHOOK };
 
 static const struct api_path paths[] = {
-    {.method = "POST", .pattern = "/events", .auth = AUTH_BEARER, .tag = TAG_EVENTS},
+    {.method = "POST", .pattern = "/events", .auth = AUTH_BEARER, .pieces = true, .tag = TAG_EVENTS},
     {.method = "OPTIONS", .pattern = "/events", .auth = AUTH_NONE, .hidden = true, .tag = TAG_WEBHOOK},
 };
 
@@ -78,12 +78,26 @@ static void arena_or_reject(struct api_exchange *x, bool ok)
         answer_error(x, shape_code_message, 413, "too_large", "the request's events need too much memory");
 }
 
+static struct event_body *body_of(struct api_exchange *x, enum event_form form, struct event_body *whole)
+{
+    struct event_body *b = x->reading;
+    if (b != NULL)
+        return b;
+    b = x->piece_bytes == 0 ? whole : arena_alloc(api_keep(x), sizeof *b);
+    if (b != NULL)
+        *b = (struct event_body){.body = x->request->body, .form = form, .piece_bytes = x->piece_bytes};
+    x->reading = x->piece_bytes == 0 ? NULL : b;
+    return b;
+}
+
 static void read_json(struct api_exchange *x, struct event_reading *in, enum event_form form)
 {
-    struct event_list list = {.max = events_max(x)};
+    struct event_list list = {.max = events_max(x), .offered = x->offered};
+    struct event_body whole, *b = body_of(x, form, &whole);
     uint32_t index = 0;
     struct fault why = {.err = OK};
-    enum err err = event_read_body(in, form, x->request->body, &list, &index, &why);
+    enum err err = b == NULL ? fault_set(&why, ERR_TOO_BIG, "the request's events need too much memory")
+                             : event_body_next(in, b, &list, &index, &why);
     x->offered = list.offered;
     if (err == ERR_TOO_BIG) {
         answer_error(x, shape_code_message, 413, "too_large", "%s", why.text);
@@ -97,6 +111,7 @@ static void read_json(struct api_exchange *x, struct event_reading *in, enum eve
     } else {
         x->events = list.events;
         x->event_count = list.count;
+        x->more = b->more;
         for (unsigned i = 0; i < list.refusal_count; i++)
             arena_or_reject(x, api_reject(x, list.refusals[i].index, REJECT_MALFORMED,
                                           (const char *)list.refusals[i].text.at));

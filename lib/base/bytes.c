@@ -210,6 +210,7 @@ void arena_reset(struct arena *a)
 {
     size_t used = a->used;
     a->used = 0;
+    a->spent = false;
     if (a->first != NULL && a->first->next != NULL) {
         /* It took several blocks: the next round shall find one that holds it all, within reason. */
         size_t grown = used + used / 4;
@@ -234,8 +235,10 @@ void arena_deinit(struct arena *a)
 
 void *arena_alloc(struct arena *a, size_t size)
 {
-    if (size > a->max - a->used)
+    if (size > a->max - a->used) {
+        a->spent = true;
         return NULL;
+    }
     size_t need = (size + 15) & ~(size_t)15;
     if (need < size)
         return NULL;

@@ -104,6 +104,7 @@ struct arena {
     struct arena_block *first, *now;
     size_t block_bytes;
     size_t used, max; /* arena_alloc() returns NULL beyond max */
+    bool spent;       /* and has done so since it was last emptied */
 };
 
 void arena_init(struct arena *a, size_t block_bytes, size_t max);

@@ -21,6 +21,7 @@
 #define PENSTOCK_EVENT_CLOUDEVENTS_H
 
 #include "lib/base/bytes.h"
+#include "lib/codec/json.h"
 #include "lib/codec/uuid7.h"
 #include "lib/event/event.h"
 
@@ -56,6 +57,23 @@ struct event_list {
  * ERR_TOO_BIG: more than list->max events, or the arena is full. */
 MUST_USE enum err event_read_body(struct event_reading *in, enum event_form form, struct span body,
                                   struct event_list *list, uint32_t *ret_index, struct fault *why);
+
+/* The same in pieces, for a body whose events together would take too much memory. Zero at first but for body, form and
+ * piece_bytes. Each call reads on until it has passed so many bytes of the body; the list then holds the events of
+ * this piece alone, if the caller has emptied it: events, count and room, and the refusals likewise; `offered` goes on.
+ * `more`: call again. The arena may be reset between the calls. */
+struct event_body {
+    struct span body;
+    enum event_form form;
+    size_t piece_bytes; /* 0: all in one */
+    bool more;
+    /* Private. */
+    enum { EVENT_BODY_NEW, EVENT_BODY_ARRAY, EVENT_BODY_LINES } state;
+    struct json_reader reader; /* in the array */
+    struct span rest;          /* lines */
+};
+MUST_USE enum err event_body_next(struct event_reading *in, struct event_body *b, struct event_list *list,
+                                  uint32_t *ret_index, struct fault *why);
 
 /* Reads one NDJSON line (without its LF) or one datagram's line. ERR_MALFORMED with the reason; ERR_TOO_BIG
  * when the arena is full. The spans of `ret` point into `line` and the arena. */

@@ -62,33 +62,55 @@ static enum err too_many(const struct event_list *list, struct fault *why)
     return fault_set(why, ERR_TOO_BIG, "more than %u events in one request", list->max);
 }
 
-static enum err read_lines(struct event_reading *in, struct span body, struct event_list *list,
+static bool piece_is_full(const struct event_body *b, const uint8_t *from, const uint8_t *at)
+{
+    return b->piece_bytes > 0 && (size_t)(at - from) >= b->piece_bytes;
+}
+
+/* Of what is read in this piece, to guess how many events there are. */
+static size_t piece_of(const struct event_body *b)
+{
+    return b->piece_bytes > 0 && b->piece_bytes < b->body.len ? b->piece_bytes : b->body.len;
+}
+
+static enum err read_lines(struct event_reading *in, struct event_body *b, struct event_list *list,
                            struct fault *why)
 {
-    struct span rest = body, line;
-    while (event_next_line(&rest, &line)) {
+    const uint8_t *from = b->rest.at;
+    struct span line;
+    b->state = EVENT_BODY_LINES;
+    while (event_next_line(&b->rest, &line)) {
         if (list->offered == list->max)
             return too_many(list, why);
-        struct event *e = list_next(in, list, body.len);
+        struct event *e = list_next(in, list, piece_of(b));
         if (e == NULL)
             return event_arena_full(why);
         enum err err = event_read_line(in, line, e, why);
         err = list_add(in, list, err == ERR_MALFORMED ? ERR_UNSUPPORTED : err, why);
         if (err != OK)
             return err;
+        b->more = piece_is_full(b, from, b->rest.at);
+        if (b->more)
+            return OK;
     }
     return OK;
 }
 
-static enum err read_array(struct event_reading *in, struct json_reader *r, struct span body, bool declared,
-                           struct event_list *list, struct fault *why)
+static enum err read_array(struct event_reading *in, struct event_body *b, bool declared, struct event_list *list,
+                           struct fault *why)
 {
-    json_forgive(r);
-    enum err err = json_enter_array(r);
+    struct json_reader *r = &b->reader;
+    const uint8_t *from = r->at;
+    enum err err = OK;
+    if (b->state == EVENT_BODY_NEW) {
+        json_forgive(r);
+        err = json_enter_array(r);
+    }
+    b->state = EVENT_BODY_ARRAY;
     while (err == OK && (err = json_next_element(r)) == OK) {
         if (list->offered == list->max)
             return too_many(list, why);
-        struct event *e = list_next(in, list, body.len);
+        struct event *e = list_next(in, list, piece_of(b));
         if (e == NULL)
             return event_arena_full(why);
         err = event_read_json(in, r, declared, e, why);
@@ -97,6 +119,9 @@ static enum err read_array(struct event_reading *in, struct json_reader *r, stru
         err = list_add(in, list, err, why);
         if (err != OK)
             return err;
+        b->more = piece_is_full(b, from, r->at);
+        if (b->more)
+            return OK;
     }
     if (err == ERR_NOT_FOUND)
         err = json_finish(r);
@@ -130,33 +155,59 @@ static enum err wrong_shape(enum event_form form, struct fault *why)
     }
 }
 
-enum err event_read_body(struct event_reading *in, enum event_form form, struct span body,
-                         struct event_list *list, uint32_t *ret_index, struct fault *why)
+/* The first piece says what it is. */
+static enum err read_first(struct event_reading *in, struct event_body *b, struct event_list *list, struct fault *why)
 {
-    struct json_reader r;
+    struct json_reader *r = &b->reader;
     enum json_type type = JSON_NULL;
-    bool declared = form == EVENTS_ONE || form == EVENTS_BATCH;
+    bool declared = b->form == EVENTS_ONE || b->form == EVENTS_BATCH;
     enum err err;
-    body = event_skip_mark(body);
-    if (form == EVENTS_LINES)
-        return read_lines(in, body, list, why);
-    json_reader_init(&r, body);
-    if (json_peek(&r, &type) != OK)
-        err = json_fault(&r, ERR_MALFORMED, why);
-    else if (type == JSON_ARRAY && form != EVENTS_ONE)
-        err = read_array(in, &r, body, declared, list, why);
-    else if (type == JSON_OBJECT && form != EVENTS_BATCH)
-        err = read_one(in, &r, declared, list, why);
+    b->body = b->rest = event_skip_mark(b->body);
+    if (b->form == EVENTS_LINES)
+        return read_lines(in, b, list, why);
+    json_reader_init(r, b->body);
+    if (json_peek(r, &type) != OK)
+        err = json_fault(r, ERR_MALFORMED, why);
+    else if (type == JSON_ARRAY && b->form != EVENTS_ONE)
+        err = read_array(in, b, declared, list, why);
+    else if (type == JSON_OBJECT && b->form != EVENTS_BATCH)
+        err = read_one(in, r, declared, list, why);
     else
-        err = wrong_shape(form, why);
-    if (err == ERR_MALFORMED && form == EVENTS_LOOSE && type == JSON_OBJECT &&
-        memchr(body.at, '\n', body.len) != NULL) {
+        err = wrong_shape(b->form, why);
+    if (err == ERR_MALFORMED && b->form == EVENTS_LOOSE && type == JSON_OBJECT &&
+        memchr(b->body.at, '\n', b->body.len) != NULL) {
         /* More behind the first object: if that one stands on a line of its own, these are lines. */
-        struct span rest = body, line;
+        struct span rest = b->body, line;
         if (event_next_line(&rest, &line) && rest.len > 0 && json_check(line, NULL, NULL) == OK)
-            return read_lines(in, body, list, why);
+            return read_lines(in, b, list, why);
+    }
+    return err;
+}
+
+enum err event_body_next(struct event_reading *in, struct event_body *b, struct event_list *list,
+                         uint32_t *ret_index, struct fault *why)
+{
+    enum err err = OK;
+    b->more = false;
+    switch (b->state) {
+    case EVENT_BODY_NEW:
+        err = read_first(in, b, list, why);
+        break;
+    case EVENT_BODY_ARRAY:
+        err = read_array(in, b, b->form == EVENTS_BATCH, list, why);
+        break;
+    case EVENT_BODY_LINES:
+        err = read_lines(in, b, list, why);
+        break;
     }
     if (err == ERR_MALFORMED)
         *ret_index = list->offered;
     return err;
+}
+
+enum err event_read_body(struct event_reading *in, enum event_form form, struct span body,
+                         struct event_list *list, uint32_t *ret_index, struct fault *why)
+{
+    struct event_body b = {.body = body, .form = form};
+    return event_body_next(in, &b, list, ret_index, why);
 }
