@@ -12,6 +12,7 @@
 #include "agent/edition.h"
 #include "agent/exit.h"
 #include "agent/input.h"
+#include "agent/input_http.h"
 #include "agent/orphans.h"
 #include "agent/output_config.h"
 #include "agent/output_host.h"
@@ -56,6 +57,7 @@ static void on_prepare(uv_prepare_t *prepare)
     struct agent *a = prepare->data;
     struct list *node;
     (void)uv_idle_stop(&a->wake);
+    intake_step(&a->intake);
     for (unsigned round = 0; round < TURN_ROUNDS_MAX && turn_due(a); round++) {
         while ((node = list_first(&a->dirty_outputs)) != NULL)
             output_host_turn(CONTAINER_OF(node, struct output_host, dirty));
@@ -64,7 +66,7 @@ static void on_prepare(uv_prepare_t *prepare)
     }
     reload_step(a->reload);
     admin_turn(a->admin);
-    if (turn_due(a))
+    if (turn_due(a) || intake_steps(&a->intake))
         agent_wake(a);
     agent_stop_step(a);
 }
@@ -344,6 +346,8 @@ static bool is_paused(const struct output_host *h)
 /* Is there nothing that waiting would help? */
 static bool outputs_settled(const struct agent *a)
 {
+    if (intake_taking(&a->intake))
+        return false;
     for (unsigned i = 0; i < a->output_count; i++) {
         struct output_host *h = a->outputs[i];
         if (h->phase != HOST_OPEN || (output_settled_to(h->core, output_mark(h->core)) && list_empty(&h->waiting)))
@@ -514,6 +518,9 @@ static void agent_init(struct agent *a, struct config *config, const char *confi
     list_init(&a->inputs);
     list_init(&a->inputs_going);
     input_hold_init(&a->hold);
+    budget_init(&a->small_bodies, HTTP_SMALL_BYTES);
+    budget_init(&a->large_bodies, HTTP_LARGE_BYTES);
+    budget_init(&a->working, HTTP_WORKING_BYTES);
     list_init(&a->outputs_going);
     list_init(&a->dirty_outputs);
     disk_lanes_init(&a->disk_lanes);
@@ -526,6 +533,7 @@ static void agent_deinit(struct agent *a)
     for (unsigned i = 0; i < a->output_count; i++)
         output_host_free(a->outputs[i]);
     free(a->outputs);
+    intake_deinit(&a->intake);
     admin_free(a->admin);
     agent_routes_deinit(&a->routes);
     recent_deinit(&a->recent);

@@ -12,6 +12,7 @@
 #include "agent/input_hold.h"
 #include "agent/intake.h"
 #include "agent/routes.h"
+#include "lib/base/budget.h"
 #include "lib/base/clock.h"
 #include "lib/base/list.h"
 #include "lib/base/rng.h"
@@ -41,7 +42,9 @@ struct agent {
     struct rng rng;
     struct uuid_source *uuids;
     struct recent recent;         /* ids of the last minutes */
-    uint64_t request_bytes;       /* of requests that wait for their answer; bounded by the inputs */
+    struct budget small_bodies;   /* memory of HTTP requests, over all inputs: see input_http.h */
+    struct budget large_bodies;
+    struct budget working;
     struct input_hold hold;       /* halves of messages on stream sockets */
     struct decoder *decoder;      /* of request bodies */
     struct config *config;        /* in force; edition->config */

@@ -11,6 +11,7 @@
 #define SWEEP_MS 250
 #define LINGER_US (2 * US_PER_S)
 #define BACKLOG 512
+#define CAREFUL_READ_BYTES (8 * 1024)
 
 static void conn_pump(struct http_conn *c);
 static void conn_flush(struct flusher *flusher);
@@ -115,11 +116,15 @@ static void conn_set_deadline(struct http_conn *c)
 
 /* --- reading -------------------------------------------------------------------------------------------- */
 
+/* While bodies wait for memory less is read at a time, since what was read of one that must wait as well is kept. */
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     (void)suggested;
     struct http_conn *c = handle->data;
-    *buf = uv_buf_init((char *)c->front->read_buffer, HTTP_FRONT_READ_BYTES);
+    const struct http_server_shared *shared = &c->front->shared;
+    bool careful = shared->large != NULL && c->server.spill == NULL &&
+                   (budget_short(shared->large) || budget_short(shared->small) || budget_short(shared->working));
+    *buf = uv_buf_init((char *)c->front->read_buffer, careful ? CAREFUL_READ_BYTES : HTTP_FRONT_READ_BYTES);
 }
 
 static void conn_touch(struct http_conn *c)
@@ -365,7 +370,9 @@ static void conn_flush(struct flusher *flusher)
         http_conn_close(c);
         return;
     }
-    if (!some)
+    bool go_on = c->go_on;
+    c->go_on = false;
+    if (!some && !go_on)
         return;
     if (c->reading || !http_server_can_read(&c->server) || c->server.eof) {
         conn_set_deadline(c);
@@ -374,6 +381,13 @@ static void conn_flush(struct flusher *flusher)
     conn_pump(c); /* it was paused: go on with what waits in the backlog */
     if (c->tls != NULL && !c->closing)
         read_session(c);
+}
+
+static void on_go_on(struct http_server *s)
+{
+    struct http_conn *c = CONTAINER_OF(s, struct http_conn, server);
+    c->go_on = true;
+    http_conn_flush_soon(c);
 }
 
 void http_conn_flush_soon(struct http_conn *c)
@@ -475,6 +489,7 @@ enum err http_front_bind(struct http_front *f, const char *name, const struct co
         return err;
     list_init(&f->conns);
     http_server_shared_init(&f->shared, limits);
+    f->shared.go_on = on_go_on;
     f->read_buffer = must_alloc(HTTP_FRONT_READ_BYTES);
     struct sockaddr_storage address = {0};
     socklen_t len = sizeof address;

@@ -81,6 +81,7 @@ struct http_conn {
     uv_write_t write_req;
     struct bytes writing;        /* owned by the write under way */
     bool write_busy, reading, closing, lingering, tls_failed;
+    bool go_on;                  /* it has the memory that it waited for */
     uint64_t bytes_in;           /* from the wire */
     uint64_t message;            /* http_server_reading() as last seen */
     uint64_t deadline_us;        /* of the message being read, the silence, or the linger; 0: none */

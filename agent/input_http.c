@@ -17,10 +17,10 @@
 #define SPARE_LARGE_BYTES (32 * 1024) /* what an emptied exchange took before, and keeps */
 #define SPARE_LARGE_MAX 8
 #define ARENA_BLOCK_BYTES (8 * 1024)
-#define REQUEST_BYTES_BASE 2048
 /* A body of events shrinks to a tenth, of very dull ones to a fiftieth; a bomb to a thousandth. */
 #define INFLATE_RATIO_MAX 200
 #define INFLATE_RATIO_FREE_BYTES (1024 * 1024)
+#define INFLATE_AT_ONCE_BYTES (1024 * 1024) /* what becomes more than that claims its memory first */
 
 /* One request, from its last byte to its answer. */
 struct http_exchange {
@@ -29,8 +29,10 @@ struct http_exchange {
     struct http_conn *conn;
     uint64_t handle;
     struct arena arena;
-    uint64_t claimed;            /* of agent->request_bytes */
-    struct bytes inflated;       /* the decoded body, where it came compressed */
+    struct bytes wire, body;     /* the body as it came, where it is our own; and decoded */
+    struct budget_claim wire_claim, body_claim, working;
+    struct flusher served;       /* body_claim was */
+    bool owned;                  /* the head was copied, and the body is in wire or body */
     struct api_request request;
     struct api_exchange x;
     struct intake_offer offer;
@@ -39,6 +41,8 @@ struct http_exchange {
 };
 
 static void on_offer_done(struct intake_offer *offer, enum api_condition condition, const char *text);
+static void on_served(struct flusher *flusher);
+static void on_body_served(struct budget_claim *claim);
 
 /* --- exchanges ------------------------------------------------------------------------------------------ */
 
@@ -53,13 +57,15 @@ static struct http_exchange *exchange_take(struct input_http *in, struct http_co
     } else {
         e = must_alloc(sizeof *e);
         list_init(&e->node);
-        /* Room for a body of the largest size and as much again for what is made of it. */
-        arena_init(&e->arena, ARENA_BLOCK_BYTES, (size_t)in->input.config->max_body * 4 + (1 << 20));
-        bytes_init(&e->inflated, (size_t)in->input.config->max_body);
+        flusher_init(&e->served, on_served);
+        arena_init(&e->arena, ARENA_BLOCK_BYTES, HTTP_ARENA_BYTES);
+        bytes_init(&e->wire, (size_t)in->input.config->max_body);
+        bytes_init(&e->body, (size_t)in->input.config->max_body);
     }
     e->input = in;
     e->conn = c;
     e->handle = handle;
+    e->owned = false;
     list_append(&c->exchanges, &e->node);
     return e;
 }
@@ -67,38 +73,42 @@ static struct http_exchange *exchange_take(struct input_http *in, struct http_co
 static void exchange_free(struct http_exchange *e)
 {
     arena_deinit(&e->arena);
-    bytes_deinit(&e->inflated);
+    bytes_deinit(&e->wire);
+    bytes_deinit(&e->body);
     free(e);
-}
-
-/* Everything that a request is made into lives until its answer; all of them together have a bound. A request that
- * would pass it is told to come again, unless it is the only one. */
-static bool claim_memory(struct http_exchange *e)
-{
-    struct agent *a = e->input->input.agent;
-    uint64_t bytes = REQUEST_BYTES_BASE + e->request.body.len * HTTP_ANSWERING_FACTOR;
-    if (a->request_bytes > 0 && a->request_bytes + bytes > HTTP_ANSWERING_BYTES)
-        return false;
-    e->claimed = bytes;
-    a->request_bytes += bytes;
-    return true;
 }
 
 static void exchange_release(struct http_exchange *e)
 {
     struct input_http *in = e->input;
     list_remove(&e->node);
-    in->input.agent->request_bytes -= e->claimed;
-    e->claimed = 0;
-    bool large = e->arena.used + e->inflated.cap > SPARE_LARGE_BYTES;
-    if (in->spare_count >= (large ? SPARE_LARGE_MAX : SPARE_MAX) || e->inflated.cap > HTTP_FRONT_READ_BYTES) {
+    list_remove(&e->served.node);
+    bool large = e->arena.used + e->body.cap > SPARE_LARGE_BYTES;
+    bool spare = in->spare_count < (large ? SPARE_LARGE_MAX : SPARE_MAX) && e->body.cap <= HTTP_FRONT_READ_BYTES &&
+                 e->wire.cap <= HTTP_FRONT_READ_BYTES;
+    budget_release(&e->wire_claim);
+    budget_release(&e->body_claim);
+    budget_release(&e->working);
+    if (!spare) {
         exchange_free(e);
         return;
     }
     arena_reset(&e->arena);
-    bytes_clear(&e->inflated);
+    e->arena.max = HTTP_ARENA_BYTES;
+    bytes_clear(&e->wire);
+    bytes_clear(&e->body);
     list_append(&in->spare, &e->node);
     in->spare_count++;
+}
+
+/* What it has made of the request is counted once that is known. */
+static void count_working(struct http_exchange *e)
+{
+    uint64_t bytes = e->arena.used + (e->body_claim.budget == NULL ? e->body.cap : 0);
+    if (e->working.budget == NULL)
+        budget_take(&e->input->input.agent->working, &e->working, bytes);
+    else
+        budget_resize(&e->working, bytes);
 }
 
 /* --- answers -------------------------------------------------------------------------------------------- */
@@ -148,68 +158,6 @@ static void refuse(struct http_exchange *e, enum api_condition condition, enum a
     finish(e, condition, text);
 }
 
-static void on_offer_done(struct intake_offer *offer, enum api_condition condition, const char *text)
-{
-    struct http_exchange *e = offer->ctx;
-    if (condition != COND_STORED)
-        e->input->input.counters.rejected[REJECT_FULL] += condition == COND_FULL ? e->x.offered : 0;
-    finish(e, condition, text);
-}
-
-/* --- requests ------------------------------------------------------------------------------------------- */
-
-static const char *decode_body(struct http_exchange *e, enum err *err)
-{
-    struct api_request *r = &e->request;
-    struct span encoding = span_trim(r->content_encoding);
-    struct fault why;
-    *err = OK;
-    if (encoding.len == 0 || span_equal_nocase(encoding, SPAN("identity")))
-        return NULL;
-    enum encoding coding;
-    if (!encoding_parse(encoding, &coding)) {
-        *err = ERR_UNSUPPORTED;
-        return "Content-Encoding: gzip, deflate and zstd are taken";
-    }
-    const struct decode_limits limits = {.bytes_max = e->inflated.max,
-                                         .ratio_max = INFLATE_RATIO_MAX,
-                                         .ratio_free_bytes = INFLATE_RATIO_FREE_BYTES};
-    *err = decoder_decode(e->input->input.agent->decoder, coding, r->body_encoded, &limits, &e->inflated, &why);
-    if (*err == ERR_TOO_BIG)
-        return "the body inflates to more than max_body, or far more than events do";
-    if (*err != OK)
-        return "the body is not what its Content-Encoding says";
-    r->body = bytes_span(&e->inflated);
-    return NULL;
-}
-
-/* What the answer may need is kept: the request's own memory goes with the next one on this connection. */
-static void keep_for_answer(struct http_exchange *e)
-{
-    struct api_request *r = &e->request;
-    if (r->content_type.at != NULL)
-        r->content_type = arena_copy(&e->arena, r->content_type);
-    r->method = r->path = r->query = r->content_encoding = r->body = r->body_encoded = (struct span){0};
-    r->header = NULL;
-    r->header_next = NULL;
-    r->header_ctx = NULL;
-    e->x.settings = NULL; /* of an output that a reload may take away meanwhile */
-}
-
-/* Where room is short the request may have to wait for it, and then its body must be its own. */
-static bool own_body(struct http_exchange *e)
-{
-    struct api_request *r = &e->request;
-    if (r->body.at != r->body_encoded.at) { /* it was decoded, and is its own already */
-        r->body_encoded = e->x.path->opaque ? arena_copy(&e->arena, r->body_encoded) : (struct span){0};
-        return !e->x.path->opaque || r->body_encoded.at != NULL;
-    }
-    r->body = r->body_encoded = arena_copy(&e->arena, r->body);
-    return r->body.at != NULL;
-}
-
-/* --- requests that only the upstream can answer --------------------------------------------------------- */
-
 static void answer_now(struct http_exchange *e, const struct api_answer *a)
 {
     struct http_conn *c = e->conn;
@@ -217,6 +165,204 @@ static void answer_now(struct http_exchange *e, const struct api_answer *a)
     if (!c->closing)
         exchange_release(e);
 }
+
+/* The api had the answer without anything being stored. */
+static void answer_of_api(struct http_exchange *e)
+{
+    if (e->x.offered > 0)
+        intake_count_refused(&e->input->input.counters, &e->x);
+    answer_now(e, &e->x.answer);
+}
+
+static void pass_on(struct http_exchange *e);
+
+/* A large request that intake read: did it end there? */
+static bool offered_in_vain(struct http_exchange *e)
+{
+    bool passes = e->x.pass_on, answered = e->x.answer.status != 0;
+    e->x.arena = &e->arena;
+    if (passes)
+        pass_on(e);
+    else if (answered)
+        answer_of_api(e);
+    e->x.settings = NULL; /* of an output that a reload may have taken away */
+    return passes || answered;
+}
+
+static void on_offer_done(struct intake_offer *offer, enum api_condition condition, const char *text)
+{
+    struct http_exchange *e = offer->ctx;
+    if (offer->in_pieces && offered_in_vain(e))
+        return;
+    if (condition != COND_STORED)
+        e->input->input.counters.rejected[REJECT_FULL] += condition == COND_FULL ? e->x.offered : 0;
+    finish(e, condition, text);
+}
+
+/* --- memory of its own ---------------------------------------------------------------------------------- */
+
+/* What the answer may need is kept: the request's own memory goes with the next one on this connection. */
+static void keep_for_answer(struct http_exchange *e)
+{
+    struct api_request *r = &e->request;
+    e->x.settings = NULL; /* of an output that a reload may take away meanwhile */
+    if (e->owned)
+        return;
+    if (r->content_type.at != NULL)
+        r->content_type = arena_copy(&e->arena, r->content_type);
+    r->method = r->path = r->query = r->content_encoding = r->body = r->body_encoded = (struct span){0};
+    r->header = NULL;
+    r->header_next = NULL;
+    r->header_ctx = NULL;
+}
+
+static void fill_head(struct http_exchange *e, const struct http_request *r)
+{
+    e->request.method = r->method_name;
+    e->request.path = r->path;
+    e->request.query = r->query;
+    e->request.content_type = http_request_known(r, HTTP_KNOWN_CONTENT_TYPE);
+    e->request.content_encoding = http_request_known(r, HTTP_KNOWN_CONTENT_ENCODING);
+    e->request.header = http_request_lookup;
+    e->request.header_next = http_request_next;
+    e->request.header_ctx = r;
+}
+
+/* A body that lies in the bytes just read moves to memory of its own. */
+static bool own_body(struct http_exchange *e)
+{
+    struct api_request *r = &e->request;
+    bool same = r->body.at == r->body_encoded.at;
+    if (r->body_encoded.at != NULL && r->body_encoded.at != e->wire.at) {
+        bytes_clear(&e->wire);
+        if (bytes_append(&e->wire, r->body_encoded) != OK)
+            return false;
+    }
+    r->body_encoded = span_of(e->wire.at, r->body_encoded.len);
+    if (same)
+        r->body = r->body_encoded;
+    return true;
+}
+
+/* The request outlives the bytes that it was read from. */
+static bool own_request(struct http_exchange *e)
+{
+    if (e->owned)
+        return true;
+    struct http_request head = *(const struct http_request *)e->request.header_ctx;
+    head.body = (struct span){0};
+    const struct http_request *copy = http_request_copy(&head, &e->arena);
+    if (copy == NULL || !own_body(e))
+        return false;
+    fill_head(e, copy);
+    return e->owned = true;
+}
+
+/* --- requests ------------------------------------------------------------------------------------------- */
+
+static void take_request(struct http_exchange *e);
+
+static enum err decode_with(struct http_exchange *e, enum encoding coding, size_t bytes_max)
+{
+    const struct decode_limits limits = {
+        .bytes_max = bytes_max, .ratio_max = INFLATE_RATIO_MAX, .ratio_free_bytes = INFLATE_RATIO_FREE_BYTES};
+    struct fault why;
+    bytes_clear(&e->body);
+    return decoder_decode(e->input->input.agent->decoder, coding, e->request.body_encoded, &limits, &e->body, &why);
+}
+
+/* Does it have the memory for what a body of ratio_max becomes? If not it waits for it. */
+static bool claim_decoded(struct http_exchange *e)
+{
+    struct agent *a = e->input->input.agent;
+    uint64_t most = e->request.body_encoded.len * INFLATE_RATIO_MAX + INFLATE_RATIO_FREE_BYTES;
+    if (e->wire_claim.budget == &a->large_bodies) /* claimed with the body as it came */
+        return true;
+    bytes_deinit(&e->body); /* of the first try */
+    e->body_claim.served = on_body_served;
+    return budget_claim(&a->large_bodies, &e->body_claim, most < e->body.max ? most : e->body.max);
+}
+
+/* What was claimed for the worst case becomes what it is. */
+static void settle_claims(struct http_exchange *e)
+{
+    struct agent *a = e->input->input.agent;
+    if (e->request.body.at == e->body.at && e->body.len > 0 && !e->x.path->opaque) {
+        bytes_deinit(&e->wire); /* nobody asks for it any more */
+        e->request.body_encoded = (struct span){0};
+    }
+    if (e->wire_claim.budget == &a->large_bodies)
+        budget_resize(&e->wire_claim, e->wire.len + e->body.len);
+    else if (e->wire_claim.budget != NULL)
+        budget_resize(&e->wire_claim, e->wire.len);
+    if (e->body_claim.budget != NULL)
+        budget_resize(&e->body_claim, e->body.len);
+}
+
+static void bad_body(struct http_exchange *e, enum err err)
+{
+    if (err == ERR_TOO_BIG)
+        refuse(e, COND_TOO_LARGE, REJECT_TOO_LARGE,
+               "the body inflates to more than max_body, or far more than events do");
+    else
+        refuse(e, COND_BAD_COMPRESSION, REJECT_BAD_COMPRESSION, "the body is not what its Content-Encoding says");
+}
+
+static void decoded(struct http_exchange *e, enum err err)
+{
+    if (err != OK) {
+        bad_body(e, err);
+        return;
+    }
+    e->request.body = bytes_span(&e->body);
+    settle_claims(e);
+    take_request(e);
+}
+
+/* Most compressed bodies are small ones, and are decoded at once. */
+static void decode_body(struct http_exchange *e)
+{
+    struct span encoding = span_trim(e->request.content_encoding);
+    enum encoding coding;
+    if (encoding.len == 0 || span_equal_nocase(encoding, SPAN("identity"))) {
+        settle_claims(e);
+        take_request(e);
+        return;
+    }
+    if (!encoding_parse(encoding, &coding)) {
+        refuse(e, COND_BAD_ENCODING, REJECT_BAD_COMPRESSION, "Content-Encoding: gzip, deflate and zstd are taken");
+        return;
+    }
+    size_t most = e->body.max, at_once = most < INFLATE_AT_ONCE_BYTES ? most : INFLATE_AT_ONCE_BYTES;
+    bool claimed = e->wire_claim.budget == &e->input->input.agent->large_bodies;
+    enum err err = decode_with(e, coding, claimed ? most : at_once);
+    if (err != ERR_TOO_BIG || claimed || most == at_once) {
+        decoded(e, err);
+        return;
+    }
+    if (!own_request(e))
+        refuse(e, COND_TOO_LARGE, REJECT_TOO_LARGE, "the request is too large");
+    else if (claim_decoded(e))
+        decoded(e, decode_with(e, coding, most));
+}
+
+static void on_body_served(struct budget_claim *claim)
+{
+    struct http_exchange *e = CONTAINER_OF(claim, struct http_exchange, body_claim);
+    flush_soon(&e->input->input.agent->flushes, &e->served);
+}
+
+static void on_served(struct flusher *flusher)
+{
+    struct http_exchange *e = CONTAINER_OF(flusher, struct http_exchange, served);
+    enum encoding coding;
+    bool known = encoding_parse(span_trim(e->request.content_encoding), &coding);
+    ensure(known);
+    e->x.settings = agent_settings_of(e->input->input.agent, e->x.api);
+    decoded(e, decode_with(e, coding, e->body.max));
+}
+
+/* --- requests that only the upstream can answer --------------------------------------------------------- */
 
 static void not_passed(struct http_exchange *e, const char *text)
 {
@@ -307,56 +453,27 @@ static void pass_on(struct http_exchange *e)
     not_passed(e, "too many such requests wait already");
 }
 
-static void take_request(struct http_exchange *e)
+/* --- offers --------------------------------------------------------------------------------------------- */
+
+static void offer(struct http_exchange *e, enum intake_wait wait, bool in_pieces)
 {
-    struct agent *a = e->input->input.agent;
-    struct api_exchange *x = &e->x;
-    struct http_conn *c = e->conn;
-    if (!claim_memory(e)) {
-        refuse(e, COND_FULL, REJECT_FULL, "too many large requests at once");
-        return;
-    }
-    bool may_wait = intake_tight(&a->intake, e->request.body.len) && own_body(e);
-    x->api->read(x);
-    if (x->pass_on) {
-        pass_on(e);
-        return;
-    }
-    if (x->answer.status != 0) {
-        if (x->offered > 0)
-            intake_count_refused(&e->input->input.counters, x);
-        respond(e, &x->answer);
-        if (!c->closing)
-            exchange_release(e);
-        return;
-    }
-    e->offer = (struct intake_offer){.x = x,
+    e->offer = (struct intake_offer){.x = &e->x,
                                      .counters = &e->input->input.counters,
                                      .input_name = e->input->input.config->name,
-                                     .wait = may_wait ? INTAKE_WAIT_BRIEFLY : INTAKE_WAIT_NOT,
+                                     .wait = wait,
+                                     .in_pieces = in_pieces,
+                                     .may_retry = !in_pieces,
                                      .done = on_offer_done,
                                      .ctx = e};
-    intake_offer(&a->intake, &e->offer);
-    keep_for_answer(e);
 }
 
-static void fill_request(struct http_exchange *e, const struct http_request *r)
+static void start_exchange(struct http_exchange *e)
 {
     struct agent *a = e->input->input.agent;
-    e->request = (struct api_request){
-        .method = r->method_name,
-        .path = r->path,
-        .query = r->query,
-        .content_type = http_request_known(r, HTTP_KNOWN_CONTENT_TYPE),
-        .content_encoding = http_request_known(r, HTTP_KNOWN_CONTENT_ENCODING),
-        .body = r->body,
-        .body_encoded = r->body,
-        .header = http_request_lookup,
-        .header_next = http_request_next,
-        .header_ctx = r,
-        .wall_ns = clock_wall_ns(&a->clock),
-    };
+    const struct api *api = e->x.api;
     e->x = (struct api_exchange){
+        .api = api,
+        .path = e->x.path,
         .request = &e->request,
         .arena = &e->arena,
         .agent_name = a->name,
@@ -365,6 +482,66 @@ static void fill_request(struct http_exchange *e, const struct http_request *r)
         .cors_origin = e->input->input.config->cors_origin == NULL ? (struct span){0}
                                                                   : span_str(e->input->input.config->cors_origin),
     };
+    e->x.settings = agent_settings_of(a, api);
+    if (e->x.settings != NULL && strcmp(api->name, "cloudevents") != 0) /* one output of many says nothing of neutral events */
+        e->x.events_max = (unsigned)e->x.settings->limits.local_events;
+}
+
+/* It is large, or is made into much: a piece at a time. */
+static void offer_in_pieces(struct http_exchange *e)
+{
+    if (!e->owned)
+        arena_reset(&e->arena);
+    e->arena.max = e->arena.used + HTTP_KEEP_BYTES + (e->x.path->pieces ? 0 : 4 * e->request.body.len);
+    if (!own_request(e)) {
+        refuse(e, COND_TOO_LARGE, REJECT_TOO_LARGE, "the request is too large");
+        return;
+    }
+    start_exchange(e);
+    e->x.keep = &e->arena;
+    offer(e, INTAKE_WAIT_BRIEFLY, true);
+    bool offered = intake_offer(&e->input->input.agent->intake, &e->offer);
+    ensure(offered);
+    count_working(e);
+}
+
+static void take_request(struct http_exchange *e)
+{
+    struct agent *a = e->input->input.agent;
+    struct api_exchange *x = &e->x;
+    if (e->request.body.len > HTTP_SMALL_BODY) {
+        offer_in_pieces(e);
+        return;
+    }
+    bool may_wait = intake_tight(&a->intake, e->request.body.len) && own_body(e);
+    x->api->read(x);
+    if (e->arena.spent && !x->pass_on) {
+        offer_in_pieces(e);
+        return;
+    }
+    if (x->pass_on) {
+        pass_on(e);
+        return;
+    }
+    if (x->answer.status != 0) {
+        answer_of_api(e);
+        return;
+    }
+    offer(e, may_wait ? INTAKE_WAIT_BRIEFLY : INTAKE_WAIT_NOT, false);
+    if (!intake_offer(&a->intake, &e->offer)) {
+        offer_in_pieces(e);
+        return;
+    }
+    keep_for_answer(e);
+    count_working(e);
+}
+
+static void fill_request(struct http_exchange *e, const struct http_request *r)
+{
+    e->request = (struct api_request){
+        .body = r->body, .body_encoded = r->body, .wall_ns = clock_wall_ns(&e->input->input.agent->clock)};
+    fill_head(e, r);
+    start_exchange(e);
 }
 
 static void respond_not_found(struct http_conn *c, uint64_t handle, bool close)
@@ -390,23 +567,22 @@ static bool authorized(struct input_http *in, const struct http_exchange *e)
 static void on_whole_request(struct http_conn *c, const struct http_request *r)
 {
     struct input_http *in = c->front->ctx;
-    struct http_exchange *e = exchange_take(in, c, r->handle);
-    fill_request(e, r);
+    const struct api *api;
+    const struct api_path *path;
     in->input.counters.bytes_in += r->body.len;
-    enum api_match match = api_route(r->method_name, r->path, &e->x.api, &e->x.path);
+    enum api_match match = api_route(r->method_name, r->path, &api, &path);
     if (match == MATCH_NONE) {
         respond_not_found(c, r->handle, in->input.stopping);
-        if (!c->closing)
-            exchange_release(e);
         return;
     }
+    struct http_exchange *e = exchange_take(in, c, r->handle);
+    e->x.api = api;
+    e->x.path = path;
+    fill_request(e, r);
     if (match == MATCH_METHOD || (e->x.path->hidden && !e->x.webhook)) {
         finish(e, COND_BAD_METHOD, "method not allowed here");
         return;
     }
-    e->x.settings = agent_settings_of(in->input.agent, e->x.api);
-    if (e->x.settings != NULL && strcmp(e->x.api->name, "cloudevents") != 0) /* one output of many says nothing of neutral events */
-        e->x.events_max = (unsigned)e->x.settings->limits.local_events;
     if (!authorized(in, e)) {
         refuse(e, COND_UNAUTHORIZED, REJECT_UNAUTHORIZED, "the token that this input asks for is missing or wrong");
         return;
@@ -415,16 +591,9 @@ static void on_whole_request(struct http_conn *c, const struct http_request *r)
         finish(e, COND_STOPPING, "the agent is stopping");
         return;
     }
-    enum err err = OK;
-    const char *text = decode_body(e, &err);
-    if (err == ERR_UNSUPPORTED)
-        refuse(e, COND_BAD_ENCODING, REJECT_BAD_COMPRESSION, text);
-    else if (err == ERR_TOO_BIG)
-        refuse(e, COND_TOO_LARGE, REJECT_TOO_LARGE, text);
-    else if (err != OK)
-        refuse(e, COND_BAD_COMPRESSION, REJECT_BAD_COMPRESSION, text);
-    else
-        take_request(e);
+    (void)http_server_take_body(&c->server, &e->wire, &e->wire_claim);
+    e->wire.max = (size_t)in->input.config->max_body;
+    decode_body(e);
 }
 
 /* A request that the server cannot take is answered in the shape that its path's clients know, and never with a
@@ -444,9 +613,9 @@ static void on_refused(struct http_conn *c, const struct http_request *r)
         return;
     }
     struct http_exchange *e = exchange_take(in, c, r->handle);
-    fill_request(e, r);
     e->x.api = api;
     e->x.path = path;
+    fill_request(e, r);
     finish(e, refusal.status == 413 ? COND_TOO_LARGE : COND_BUSY, refusal.message);
 }
 
@@ -509,8 +678,8 @@ static enum err bind_http(struct agent *a, const struct config_input *config, st
     apply_settings(in, config);
     struct http_limits limits = http_limits_default;
     limits.body_bytes_max = config->max_body;
-    limits.held_bytes_max =
-        config->max_body + (2 << 20) > HTTP_ARRIVING_BYTES ? config->max_body + (2 << 20) : HTTP_ARRIVING_BYTES;
+    limits.decoded_bytes_max = config->max_body;
+    limits.held_bytes_max = HTTP_HELD_BYTES;
     if (tls_server_load(&config->tls, &in->front.tls, &in->tls_looks, why) != OK) {
         free(in);
         return why->err = ERR_CONFIG;
@@ -522,6 +691,9 @@ static enum err bind_http(struct agent *a, const struct config_input *config, st
         return err;
     }
     memcpy(in->front.shared.date, a->http_date, sizeof in->front.shared.date);
+    in->front.shared.small = &a->small_bodies;
+    in->front.shared.large = &a->large_bodies;
+    in->front.shared.working = &a->working;
     *ret = &in->input;
     return OK;
 }

@@ -241,33 +241,50 @@ static void on_note(void *ctx, const struct spool_note *note)
 
 /* --- room ----------------------------------------------------------------------------------------------- */
 
-enum err output_host_room(struct output_host *h, unsigned count, uint64_t bytes, const char **ret_text)
+static enum err not_open(const struct output_host *h, const char **ret_text)
 {
     if (h->phase == HOST_OPENING) {
         *ret_text = h->agent->phase == AGENT_RUNNING ? "an output is being reloaded" : "the agent is starting";
         return ERR_AGAIN;
     }
-    if (h->phase != HOST_OPEN) {
-        *ret_text = "storage failed";
-        return ERR_CLOSED;
-    }
-    enum err err = output_room(h->core, count, bytes);
+    *ret_text = "storage failed";
+    return h->phase == HOST_OPEN ? OK : ERR_CLOSED;
+}
+
+static const char *room_text(enum err err)
+{
     switch (err) {
     case OK:
-        break;
+        return NULL;
     case ERR_FULL:
-        *ret_text = "the spool of an output is full";
-        break;
+        return "the spool of an output is full";
     case ERR_AGAIN:
-        *ret_text = "the disk is behind";
-        break;
+        return "the disk is behind";
     case ERR_TOO_BIG:
-        *ret_text = "larger than the spool can take";
-        break;
+        return "larger than the spool can take";
     default:
-        *ret_text = "storage failed";
-        break;
+        return "storage failed";
     }
+}
+
+enum err output_host_room(struct output_host *h, unsigned count, uint64_t bytes, const char **ret_text)
+{
+    enum err err = not_open(h, ret_text);
+    if (err != OK)
+        return err;
+    err = output_room(h->core, count, bytes);
+    *ret_text = room_text(err);
+    return err;
+}
+
+enum err output_host_reserve(struct output_host *h, unsigned count, uint64_t bytes, uint64_t *ret_reserved,
+                             const char **ret_text)
+{
+    enum err err = not_open(h, ret_text);
+    if (err != OK)
+        return err;
+    err = output_reserve(h->core, count, bytes, ret_reserved);
+    *ret_text = err == ERR_FULL ? "an output has no room for a request of this size now" : room_text(err);
     return err;
 }
 

@@ -74,6 +74,9 @@ void output_host_set_min_free(struct output_host *h, uint64_t min_free);
 void output_host_status(const struct output_host *h, struct output_status *ret);
 /* See output_room(); also says why not, in words for the sender. */
 enum err output_host_room(struct output_host *h, unsigned count, uint64_t bytes, const char **ret_text);
+/* Likewise for output_reserve(). */
+enum err output_host_reserve(struct output_host *h, unsigned count, uint64_t bytes, uint64_t *ret_reserved,
+                             const char **ret_text);
 void output_host_touch(struct output_host *h); /* step it in this turn */
 void output_host_turn(struct output_host *h);
 /* Closes connections, then the spool, then the handles; agent_output_news() with HOST_CLOSED follows. */

@@ -7,6 +7,7 @@
 #include "agent/diag.h"
 #include "agent/edition.h"
 #include "agent/input.h"
+#include "agent/intake_pieces.h"
 #include "agent/listener.h"
 #include "agent/orphans.h"
 #include "agent/output_host.h"
@@ -20,7 +21,9 @@
 #define ANSWER_BYTES_MAX (8 * 1024 * 1024)
 #define GOING_US (30 * US_PER_S) /* senders of an input that went away have so long to end */
 
-enum reload_phase { RELOAD_IDLE, RELOAD_LOADING, RELOAD_SETTLING };
+enum reload_phase { RELOAD_IDLE, RELOAD_LOADING, RELOAD_LOADED, RELOAD_SETTLING };
+
+#define TAKING_US (2 * US_PER_S) /* how long the switch waits for large requests that are half stored */
 
 struct reload {
     struct agent *agent;
@@ -29,6 +32,7 @@ struct reload {
     uv_work_t work;               /* .data == this; owns report and fresh while it is out */
     struct config_report report;
     struct config *fresh;
+    uint64_t switch_at_us; /* whatever is still half stored by then */
     unsigned status;
     struct bytes answer;
 };
@@ -423,6 +427,7 @@ static void switch_over(struct reload *r, struct plan *p)
     edition_drop(a->edition);
     a->edition = p->edition;
     a->config = p->edition->config;
+    a->intake.generation++;
     admin_outputs_changed(a->admin);
     r->phase = RELOAD_SETTLING;
 }
@@ -438,11 +443,34 @@ static void on_load(uv_work_t *work)
 static void on_loaded(uv_work_t *work, int status)
 {
     struct reload *r = work->data;
+    ensure(status == 0);
+    r->phase = RELOAD_LOADED;
+    r->switch_at_us = clock_mono_us(&r->agent->clock) + TAKING_US;
+    intake_hold(&r->agent->intake, true);
+    agent_wake(r->agent);
+}
+
+/* Large requests that are half stored go on with the outputs that they began with, or are told that nobody knows. */
+static bool nothing_is_half_stored(struct reload *r)
+{
+    struct agent *a = r->agent;
+    if (!intake_taking(&a->intake))
+        return true;
+    if (a->phase == AGENT_RUNNING && clock_mono_us(&a->clock) < r->switch_at_us)
+        return false;
+    for (unsigned i = 0; i < a->output_count; i++)
+        intake_pieces_fail(&a->intake, a->outputs[i], COND_FAILED, "an output is being reloaded");
+    return true;
+}
+
+static void carry_out(struct reload *r)
+{
     struct agent *a = r->agent;
     struct fault why;
-    ensure(status == 0);
+    intake_hold(&a->intake, false);
     if (a->phase != AGENT_RUNNING) {
         config_free(r->fresh);
+        r->fresh = NULL;
         give_up(r);
         return;
     }
@@ -488,6 +516,8 @@ static bool settled(const struct agent *a)
 void reload_step(struct reload *r)
 {
     struct agent *a = r->agent;
+    if (r->phase == RELOAD_LOADED && nothing_is_half_stored(r))
+        carry_out(r);
     if (r->phase == RELOAD_SETTLING && (settled(a) || a->phase != AGENT_RUNNING)) {
         log_info(NULL, "reloaded: %u inputs, %u outputs", a->config->input_count, a->output_count);
         orphans_look(a->orphans);

@@ -14,7 +14,7 @@ uint64_t bounds_input_memory(const struct config_input *in, const struct bounds_
     case CONFIG_INPUT_HTTP:
         return in->max_connections *
                    (costs->connection_bytes + (in->tls.cert_file != NULL ? costs->tls_bytes : 0)) +
-               larger(costs->arriving_bytes, in->max_body);
+               costs->backlog_bytes;
     case CONFIG_INPUT_UNIX:
         return in->max_connections * costs->stream_bytes + costs->underway_bytes;
     default:
@@ -25,17 +25,16 @@ uint64_t bounds_input_memory(const struct config_input *in, const struct bounds_
 /* What inputs of a kind share: a bound, which one request or message alone may pass. */
 static uint64_t shared_intake(const struct config *c, const struct bounds_costs *costs)
 {
-    uint64_t answering = 0, held = 0;
+    uint64_t requests = 0, held = 0;
     for (unsigned i = 0; i < c->input_count; i++) {
         const struct config_input *in = &c->inputs[i];
         if (in->type == CONFIG_INPUT_HTTP)
-            answering =
-                larger(answering, larger(costs->answering_bytes, in->max_body * costs->answering_factor));
+            requests = larger(requests, costs->request_bytes + larger(costs->large_bytes, 2 * in->max_body));
         else if (in->type == CONFIG_INPUT_UNIX)
             held =
                 larger(held, costs->held_bytes + larger(in->max_event, in->max_body) + costs->inflated_bytes);
     }
-    return answering + held;
+    return requests + held;
 }
 
 uint64_t bounds_output_memory(const struct config_output *out, const struct bounds_costs *costs)

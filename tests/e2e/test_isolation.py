@@ -52,8 +52,9 @@ class Four:
 
 def test_four_outputs_do_not_wait_for_one_another(world):
     four = Four(world)
-    while four.offer("full", size=50_000):
-        four.well_is_well()
+    for n in (10, 1):  # there is no room for ten, and in the end not for one
+        while four.offer("full", n=n, size=50_000):
+            four.well_is_well()
     for name in ("down", "slow"):
         assert four.offer(name)
     until(lambda: four.front.seen, "the slow one has a request in hand")
