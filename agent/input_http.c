@@ -185,7 +185,8 @@ static bool offered_in_vain(struct http_exchange *e)
         pass_on(e);
     else if (answered)
         answer_of_api(e);
-    e->x.settings = NULL; /* of an output that a reload may have taken away */
+    else
+        e->x.settings = NULL; /* of an output that a reload may have taken away */
     return passes || answered;
 }
 
