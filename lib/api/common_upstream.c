@@ -101,10 +101,15 @@ void verdict_set(struct api_verdict *ret, enum api_action action, enum api_dead 
     ret->unknown = ret->backoff = false;
 }
 
-/* The body's first KiB without white space around it; else the bare status. */
+/* The body's first KiB without white space around it; else the bare status. Of a redirection its target: the page that
+ * servers send with it says nothing. */
 static struct span words_of(const struct api_reply *reply, struct arena *arena)
 {
     struct span text = reply->body;
+    if (reply->status >= 300 && reply->status < 400 && reply->location.len > 0)
+        return arena_printf(arena, "status %u, Location: %.*s", reply->status,
+                            reply->location.len > 500 ? 500 : (int)reply->location.len,
+                            (const char *)reply->location.at);
     while (text.len > 0 && text.at[0] <= ' ')
         text = span_of(text.at + 1, text.len - 1);
     if (text.len > 1024)
@@ -113,10 +118,6 @@ static struct span words_of(const struct api_reply *reply, struct arena *arena)
         text.len--;
     if (text.len > 0)
         return text;
-    if (reply->status >= 300 && reply->status < 400 && reply->location.len > 0)
-        return arena_printf(arena, "status %u, Location: %.*s", reply->status,
-                            reply->location.len > 500 ? 500 : (int)reply->location.len,
-                            (const char *)reply->location.at);
     return arena_printf(arena, "status %u", reply->status);
 }
 

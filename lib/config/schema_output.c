@@ -288,7 +288,7 @@ const struct schema_key schema_output[] = {
     {"rate_limit", SCHEMA_SECTION, .children = rate_limit, .help = "How fast we may be."},
     {"tls", SCHEMA_SECTION, .children = tls, .help = "TLS towards the service."},
     {"proxy", SCHEMA_PROXY, MEMBER(proxy),
-     .help = "HTTP proxy to go through: http://[user:password@]host[:port]."},
+     .help = "HTTP proxy to go through: http://[user:password@]host[:port]; %40 is an @ in them."},
     {"spool", SCHEMA_SECTION, .children = spool, .help = "The log on disk."},
     {"dead_letter", SCHEMA_SECTION, .children = dead_letter, .help = "Events that the service refused."},
     {"format", SCHEMA_ENUM, MEMBER(format), .fallback = "json", .choices = formats, .types = PLAIN_HTTP,

@@ -81,6 +81,31 @@ static void read_secret(struct judge *j, const struct yaml_node *node, struct co
         judge_fault(j, node->pos, "%s", why.text);
 }
 
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* As in every URL: what could not stand in its user's part is written %XX there (%40 for @). References are left as they
+ * are: what they bring in is no part of a URL. */
+static enum err decode_login(struct span written, struct bytes *into)
+{
+    bool reference = false;
+    enum err err = OK;
+    for (size_t i = 0; i < written.len && err == OK; i++) {
+        const char *c = (const char *)written.at + i;
+        int high = i + 2 < written.len ? hex_digit(c[1]) : -1, low = high >= 0 ? hex_digit(c[2]) : -1;
+        reference = reference ? *c != '}' : *c == '$' && i + 1 < written.len && c[1] == '{';
+        bool escaped = !reference && *c == '%' && low >= 0 && high * 16 + low != 0;
+        err = bytes_append_byte(into, escaped ? (uint8_t)(high * 16 + low) : (uint8_t)*c);
+        i += escaped ? 2 : 0;
+    }
+    return err;
+}
+
 /* http://[user:password@]host[:port]: the user's part is a secret with its own template, so that it can be
  * read again; it is cut out before anything else is looked at. */
 static void read_proxy(struct judge *j, const struct yaml_node *node, struct config_url *url)
@@ -88,7 +113,17 @@ static void read_proxy(struct judge *j, const struct yaml_node *node, struct con
     const char *text = node->text, *start = strstr(text, "://"), *at = strrchr(text, '@');
     if (start != NULL && at != NULL && at > start + 3) {
         struct fault why;
-        if (secret_set(j, &j->output->proxy_auth, span_of(start + 3, (size_t)(at - start - 3)), &why) != OK) {
+        struct bytes login;
+        bytes_init(&login, CONFIG_SECRET_MAX);
+        enum err err = decode_login(span_of(start + 3, (size_t)(at - start - 3)), &login);
+        if (err != OK)
+            (void)fault_set(&why, err, "too long");
+        else
+            err = secret_set(j, &j->output->proxy_auth, bytes_span(&login), &why);
+        if (login.at != NULL)
+            explicit_bzero(login.at, login.cap);
+        bytes_deinit(&login);
+        if (err != OK) {
             judge_fault(j, node->pos, "user and password: %s", why.text);
             return;
         }

@@ -237,4 +237,7 @@ Test(segops, redirects_say_where_to)
     struct api_reply reply = {.status = 301, .location = SPAN("https://x/track/batch/")};
     EXPECT_SPAN(fixture_judge_reply(&segops_api, &b, &reply).text,
                 "status 301, Location: https://x/track/batch/");
+    reply.body = SPAN("<html><title>301 Moved Permanently</title></html>");
+    EXPECT_SPAN(fixture_judge_reply(&segops_api, &b, &reply).text,
+                "status 301, Location: https://x/track/batch/");
 }

@@ -388,7 +388,7 @@ Test(rules, endpoints_are_urls)
     ALL_BAD(table);
     struct config *c = good("outputs:\n  a: { type: honeycomb, credentials: { api_key: k }, endpoint: "
                             "\"http://[::1]:81/pre/fix//\", "
-                            "proxy: \"http://u:${env:SET_P}@px\" }\n"
+                            "proxy: \"http://u%40x:%%2${env:SET_P}%3a@px\" }\n"
                             "  b: { type: http, endpoint: \"https://10.0.0.1/x/?q=1\" }\n");
     const struct config_output *a = &c->outputs[0], *b = &c->outputs[1];
     cr_expect(!a->endpoint.tls && a->endpoint.host_is_ip && a->endpoint.ipv6 && a->endpoint.loopback);
@@ -397,7 +397,7 @@ Test(rules, endpoints_are_urls)
     cr_expect_str_eq(a->endpoint.path, "/pre/fix");
     cr_expect_str_eq(a->proxy.host, "px");
     cr_expect_eq(a->proxy.port, 80);
-    cr_expect(span_is(a->proxy_auth.value, "u:value-of-SET_P"));
+    cr_expect(span_is(a->proxy_auth.value, "u@x:%%2value-of-SET_P:"));
     cr_expect_str_eq(b->endpoint.path, "/x/");
     cr_expect_str_eq(b->endpoint.query, "?q=1");
     cr_expect_str_eq(b->endpoint.authority, "10.0.0.1");
