@@ -3,6 +3,7 @@
 
 #include "agent/agent.h"
 #include "agent/output_host.h"
+#include "agent/resolver.h"
 #include "agent/upstream_conn.h"
 #include "lib/base/ensure.h"
 #include "lib/config/config.h"
@@ -192,6 +193,8 @@ void upstream_close(struct upstream *u, void (*gone)(struct output_host *owner))
 {
     u->closing = true;
     u->gone = gone;
+    resolver_abandon(u->resolver);
+    u->resolver = NULL;
     if (u->conn_count == 0) {
         gone(u->owner);
         return;

@@ -30,6 +30,7 @@ struct upstream {
     struct output_host *owner;
     struct tls_context *tls;      /* NULL: plain, or not loaded yet */
     struct bytes session;         /* of the last handshake, for resumption */
+    struct resolver *resolver;    /* the one lookup under way; NULL: none is */
     struct list conns;            /* struct upstream_conn */
     unsigned conn_count;
     unsigned pass_count;

@@ -39,7 +39,6 @@ struct upstream_conn {
     uv_write_t write_req;
     unsigned handles_open;
     bool tcp_open, write_busy, answered_early;
-    struct resolver *resolver;   /* NULL when done */
     struct sockaddr_storage addresses[RESOLVER_ADDRESSES_MAX];
     unsigned address_count;
     unsigned address_at;

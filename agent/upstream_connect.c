@@ -181,10 +181,8 @@ void upstream_connect_next(struct upstream_conn *c)
         uv_close((uv_handle_t *)&c->tcp, on_attempt_closed);
 }
 
-static void on_resolved(void *ctx, const struct resolver_result *result)
+static void take_addresses(struct upstream_conn *c, const struct resolver_result *result)
 {
-    struct upstream_conn *c = ctx;
-    c->resolver = NULL;
     if (result->count == 0) {
         upstream_conn_abort(c, BREAK_CONNECT, result->fault);
         return;
@@ -194,10 +192,26 @@ static void on_resolved(void *ctx, const struct resolver_result *result)
     try_address(c);
 }
 
+static void on_resolved(void *ctx, const struct resolver_result *result)
+{
+    struct upstream *u = ctx;
+    u->resolver = NULL;
+    struct list *next;
+    for (struct list *node = u->conns.next; node != &u->conns; node = next) {
+        struct upstream_conn *c = CONTAINER_OF(node, struct upstream_conn, node);
+        next = node->next;
+        if (c->state == CONN_RESOLVING)
+            take_addresses(c, result);
+    }
+}
+
+/* One lookup serves all connections that wait for it: a name service that is slow, or down, is asked once at a time. */
 void upstream_connect_begin(struct upstream_conn *c)
 {
     const struct config_output *config = upstream_conn_config(c);
     const struct config_url *to = config->proxy.text != NULL ? &config->proxy : &config->endpoint;
+    struct upstream *u = c->upstream;
     upstream_conn_enter(c, CONN_RESOLVING);
-    c->resolver = resolver_start(upstream_conn_agent(c)->loop, to->host, to->port, on_resolved, c);
+    if (u->resolver == NULL)
+        u->resolver = resolver_start(upstream_conn_agent(c)->loop, to->host, to->port, on_resolved, u);
 }

@@ -1,9 +1,10 @@
 """From the spool to the upstream: TLS, retries, and answers that do not come as they should."""
 import os
+import socket
 import time
 
 import pytest
-from harness import CREDENTIALS, event, until
+from harness import CREDENTIALS, ROOT, event, run, until
 
 
 def send(agent, count, start=0):
@@ -330,3 +331,65 @@ def test_where_the_upstream_deduplicates_each_event_is_processed_once(world, api
     agent.settled(timeout=60)
     stats = sink.check(unique=200)
     assert stats["processed"] == 200 and stats["repeated"] > 0
+
+
+# --- names ----------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def names_library(tmp_path_factory):
+    """getaddrinfo() as a test wants it."""
+    library = tmp_path_factory.mktemp("names") / "names.so"
+    done = run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(ROOT / "tests/e2e/names.c"), "-ldl"])
+    assert done.returncode == 0, done.stderr
+    return library
+
+
+def named(world, library, names, **more):
+    """The environment in which these names have these addresses."""
+    return {"LD_PRELOAD": str(library), "NAMES": names, "NAMES_LOG": str(world.dir / "lookups"), **more}
+
+
+def lookups(world):
+    path = world.dir / "lookups"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_all_addresses_of_a_name_are_tried_in_turn(world, names_library):
+    """The first refuses, the second never answers, the third is well."""
+    sink = world.sink()
+    silent = socket.socket()
+    silent.bind(("127.0.0.3", sink.port))
+    silent.listen(0)
+    waiting = [socket.socket() for _ in range(4)]   # its queue is full: what comes next is not answered
+    for s in waiting:
+        s.setblocking(False)
+        s.connect_ex(("127.0.0.3", sink.port))
+    agent = world.agent({"up": sink.output("http", timeout={"connect": "300ms"})}, start=False,
+                        env=named(world, names_library, "shop.test=127.0.0.2,127.0.0.3,127.0.0.1"))
+    agent.config["outputs"]["up"]["endpoint"] = f"http://shop.test:{sink.port}/in"
+    agent.start()
+    assert agent.post([event(n) for n in range(5)]).status == 202
+    agent.settled()
+    sink.check(unique=5)
+    assert agent.metric("penstock_retries_total", output="up") == 0, "it was one attempt"
+    for s in [silent, *waiting]:
+        s.close()
+
+
+def test_an_output_looks_its_name_up_once_at_a_time(world, names_library):
+    """However many requests could be under way, and however slow the name service is."""
+    sink = world.sink()
+    agent = world.agent({"up": sink.output("http", concurrency=8, batch={"max_events": 1}),
+                         "well": sink.output("http", path="/well")}, start=False,
+                        routes=[{"when": {"type": "slow.*"}, "to": ["up"]}, {"to": ["well"]}],
+                        env=named(world, names_library, "shop.test=127.0.0.1", NAMES_SECONDS="1"))
+    agent.config["outputs"]["up"]["endpoint"] = f"http://shop.test:{sink.port}/in"
+    agent.start()
+    assert agent.post([event(n, "slow.event") for n in range(8)]).status == 202
+    until(lambda: lookups(world), "it looks its name up")
+    for n in range(100, 110):
+        assert agent.post(event(n)).status == 202
+        agent.settled("well")
+    assert len(lookups(world)) == 1
+    agent.settled()
+    sink.check(unique=18)
