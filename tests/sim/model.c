@@ -225,7 +225,7 @@ unsigned model_assign(struct world *w, const struct spool_batch_id *id, const st
                          .first = (uint32_t)m->member_count,
                          .raw_len = a->raw_len,
                          .raw_crc = a->raw_crc32c,
-                         .strict = w->knobs.spool.strict_identity || w->knobs.spool.durability == SPOOL_FSYNC,
+                         .strict = w->knobs.spool.strict_identity,
                          .parent = parent,
                          .partition = (uint8_t)(a->partition.len > 1 ? a->partition.at[1] - '0' : 0)};
     for (unsigned r = 0; r < a->run_count; r++)
