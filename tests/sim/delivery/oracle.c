@@ -332,6 +332,8 @@ void oracle_answer(struct world *w, const struct flight *f, bool whole, enum out
         }
         k->standing = f->meaning == STAND_AGAIN && k->open ? STAND_UNKNOWN : f->meaning;
         k->open = k->open || f->meaning == STAND_UNKNOWN;
+        for (unsigned i = 0; k->standing == STAND_ENDED && i < k->count; i++)
+            w->events[k->members[i]].turned_away = w->events[k->members[i]].accepts == 0;
         k->ended_us = w->now_us;
         if (w->now_us + f->asked_us > w->asked_until_us)
             w->asked_until_us = w->now_us + f->asked_us;
@@ -368,7 +370,7 @@ void oracle_taken(struct world *w, struct known_batch *k, unsigned member, unsig
         /* What was given up comes late when a crash took its letter before that was written. */
         bool revived = w->knobs.output.give_up_after_us != 0 && w->lives > 1;
         if (w->concurrency_most == 1 && number < *last && e->later == 0 && !e->excused && !w->loose &&
-            !revived)
+            !revived && !(e->turned_away && w->replayed))
             world_fail(w, "event %u comes after event %" PRIu64 " of its partition", number, *last);
         *last = number > *last ? number : *last;
         return;

@@ -183,6 +183,7 @@ void senders_purge(struct world *w, bool replay)
     /* What was given up may have been taken: then it comes again in another batch. */
     if (replay && w->knobs.output.give_up_after_us != 0)
         w->loose = true;
+    w->replayed = w->replayed || replay;
     ask(w, replay ? DEAD_REPLAY : DEAD_PURGE, 0);
 }
 

@@ -100,6 +100,7 @@ struct sent_event {
     bool acked;   /* its sender was answered */
     bool shed;    /* answered, and not taken: the spool had no room */
     bool skipped; /* the upstream said that it took it, or not, without saying which */
+    bool turned_away; /* an answer was the end of its batch, and it was not taken: a letter, to be replayed perhaps */
     bool excused; /* an answer left open whether it was taken: it may come again in another batch, or die */
     bool letter;  /* there is a dead letter of it now */
     uint64_t acked_us;
@@ -280,6 +281,7 @@ struct world {
     bool gave_up_known;
     unsigned rots;
     uint64_t latest;                   /* events answered for just before the last death */
+    bool replayed;                     /* letters, at any time */
     uint64_t rot_excused;              /* events that a death may have taken, as their proof had rotted */
     uint64_t order_at[PARTITIONS_MAX]; /* the event that was last taken for the first time */
     struct spool_dead_request dead;
