@@ -293,9 +293,32 @@ static struct output_host *output_of_path(const struct agent *a, struct span pat
     return NULL;
 }
 
+/* 405, with the methods that the path takes. */
+static void wrong_method(struct http_conn *c, const struct http_request *r, bool get, bool post)
+{
+    const struct http_field allow = {SPAN("Allow"), get && post ? SPAN("GET, HEAD, POST")
+                                                    : get       ? SPAN("GET, HEAD")
+                                                                : SPAN("POST")};
+    struct http_answer answer = {.status = 405,
+                                 .content_type = SPAN("application/json"),
+                                 .body = SPAN("{\"error\":{\"code\":\"method_not_allowed\","
+                                              "\"message\":\"this path takes another method\"}}\n"),
+                                 .fields = &allow,
+                                 .field_count = 1};
+    if (http_server_respond(&c->server, r->handle, &answer) != OK)
+        http_conn_close(c);
+    else
+        http_conn_flush_soon(c);
+}
+
 static bool is_dead_path(struct span verb)
 {
     return span_is(verb, "dead") || span_starts(verb, SPAN("dead/"));
+}
+
+static bool is_command(struct span verb)
+{
+    return span_is(verb, "pause") || span_is(verb, "resume");
 }
 
 static void no_such_output(struct http_conn *c, const struct http_request *r, const struct output_host *h,
@@ -313,7 +336,9 @@ static void get_output(struct admin *ad, struct http_conn *c, const struct http_
 {
     struct span verb;
     struct output_host *h = output_of_path(ad->agent, r->path, &verb);
-    if (h == NULL || h->phase != HOST_OPEN || !is_dead_path(verb))
+    if (h != NULL && is_command(verb))
+        wrong_method(c, r, false, true);
+    else if (h == NULL || h->phase != HOST_OPEN || !is_dead_path(verb))
         no_such_output(c, r, h, "GET /outputs/NAME/dead, or /outputs/NAME/dead/ID");
     else
         admin_dead_begin(h, span_of(verb.at + 4, verb.len - 4), c, r);
@@ -327,7 +352,7 @@ static void post_output(struct admin *ad, struct http_conn *c, const struct http
         admin_dead_begin(h, span_of(verb.at + 4, verb.len - 4), c, r);
         return;
     }
-    if (h == NULL || h->phase != HOST_OPEN || (!span_is(verb, "pause") && !span_is(verb, "resume"))) {
+    if (h == NULL || h->phase != HOST_OPEN || !is_command(verb)) {
         no_such_output(c, r, h, "POST /outputs/NAME/pause, resume, dead/replay or dead/purge");
         return;
     }
@@ -386,24 +411,6 @@ static bool from_elsewhere(const struct http_request *r)
         return true; /* "null" */
     struct span from = span_of(slashes + 3, origin.len - (size_t)(slashes + 3 - origin.at));
     return !span_equal_nocase(from, host);
-}
-
-/* 405, with the methods that the path takes. */
-static void wrong_method(struct http_conn *c, const struct http_request *r, bool get, bool post)
-{
-    const struct http_field allow = {SPAN("Allow"), get && post ? SPAN("GET, HEAD, POST")
-                                                    : get       ? SPAN("GET, HEAD")
-                                                                : SPAN("POST")};
-    struct http_answer answer = {.status = 405,
-                                 .content_type = SPAN("application/json"),
-                                 .body = SPAN("{\"error\":{\"code\":\"method_not_allowed\","
-                                              "\"message\":\"this path takes another method\"}}\n"),
-                                 .fields = &allow,
-                                 .field_count = 1};
-    if (http_server_respond(&c->server, r->handle, &answer) != OK)
-        http_conn_close(c);
-    else
-        http_conn_flush_soon(c);
 }
 
 static void on_request(struct http_conn *c, enum http_server_event event, const struct http_request *r)

@@ -25,7 +25,8 @@ def ask(agent, method, path, headers):
 def test_another_method_is_told_which(world):
     agent = world.agent({"up": world.sink().output("http")})
     for method, path, allow in (("POST", "/healthz", "GET, HEAD"), ("GET", "/flush", "POST"), ("DELETE", "/status", "GET, HEAD"),
-                                ("PUT", "/outputs/up/pause", "GET, HEAD, POST"), ("GET", "/reload", "POST")):
+                                ("PUT", "/outputs/up/pause", "GET, HEAD, POST"), ("GET", "/reload", "POST"),
+                                ("GET", "/outputs/up/pause", "POST"), ("HEAD", "/outputs/up/resume", "POST")):
         status, headers, _ = ask(agent, method, path, {})
         assert (status, headers["allow"]) == (405, allow), path
     assert ask(agent, "GET", "/nonesuch", {})[0] == 404
