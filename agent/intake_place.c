@@ -109,7 +109,7 @@ static const struct route *route_of(struct agent *a, struct intake_offer *o, str
         set_fate(o, e->index, FATE_SAMPLED);
         return NULL;
     case ROUTE_NONE:
-        refuse(o, e->index, REJECT_NO_ROUTE, "no route takes this event: see `routes` in the configuration");
+        refuse(o, e->index, REJECT_NO_ROUTE, "no_route: no output is meant for this event; see `routes` in the configuration");
         return NULL;
     case ROUTE_TO:
         set_fate(o, e->index, FATE_ROUTES + (uint32_t)(route - a->routes.table.routes));

@@ -10,6 +10,8 @@
 
 #include "lib/event/cloudevents.h"
 
+#include <stdio.h>
+
 enum tag { TAG_EVENTS, TAG_WEBHOOK };
 
 static const struct api_path paths[] = {
@@ -194,6 +196,11 @@ static bool append_rejections(struct api_exchange *x, struct bytes *out, bool in
         if (bytes_printf(out, "%s{\"index\":%u,\"error\":", i == 0 ? "" : ",", r->index) != OK)
             return false;
         struct span text = in_words ? r->text : span_str(api_reject_names[r->reason]);
+        char named[200];
+        if (in_words && r->reason == REJECT_TOO_LARGE) { /* by the name that it has when it is alone */
+            (void)snprintf(named, sizeof named, "too_large: %.*s", SPAN_FMT(r->text));
+            text = span_str(named);
+        }
         if (json_append_string_lossy(out, text, NULL) != OK || bytes_append_byte(out, '}') != OK)
             return false;
     }
@@ -205,7 +212,7 @@ static struct span partial_body(struct api_exchange *x, unsigned accepted, bool 
     struct bytes out;
     size_t bound = 64;
     for (unsigned i = 0; i < x->rejection_count; i++)
-        bound += 40 + (in_words ? 6 * x->rejections[i].text.len : 32);
+        bound += 40 + (in_words ? 16 + 6 * x->rejections[i].text.len : 32);
     if (!bytes_init_arena(&out, x->arena, bound))
         return (struct span){0};
     bool ok = bytes_printf(&out, "{\"accepted\":%u,\"rejected\":[", accepted) == OK &&
