@@ -80,6 +80,7 @@ struct model {
     uint64_t shed, delivered, dead_total, replayed, purged, dropped;
     uint64_t dropped_seen; /* by the ledger */
     uint64_t forgotten;    /* of these, counts that decay has taken with the STATE */
+    uint64_t never_counted; /* events that stood before the first one when the accounts began again */
     uint64_t acked_seq, oldest_unacked;
     uint64_t old_seq;         /* up to here all have been older than the least age */
     uint64_t lost_with_batch; /* younger ones that ended with their batch */

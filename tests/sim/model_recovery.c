@@ -201,13 +201,17 @@ static uint64_t all_dropped(const struct spool_ledger *l)
 }
 
 /* Control records that decay has made useless are given up, and the counters with them: the spool says so and
- * starts its accounts again. What was counted before is not counted any more, and that much may be missing.
- */
-static void forget_counts(struct model *m, const struct spool_ledger *l)
+ * starts its accounts again, with the first event that is still stored. What was counted before is not counted any
+ * more, nor is what stood in segments before that were taken away; that much may be missing. */
+static void forget_counts(struct world *w, const struct spool_ledger *l, uint64_t last)
 {
+    struct model *m = &w->model;
     uint64_t dropped = all_dropped(l) - l->dropped[SPOOL_DROP_SHED];
+    uint64_t stored = l->accepted - l->dropped[SPOOL_DROP_SHED] + m->replayed;
     if (m->loose && dropped < m->dropped_seen)
         m->forgotten += m->dropped_seen - dropped;
+    if (!floor_counts(w) && stored < last && last - stored > m->never_counted)
+        m->never_counted = last - stored;
 }
 
 void model_opened(struct world *w)
@@ -221,7 +225,7 @@ void model_opened(struct world *w)
         m->last_seq = last;
     if (last > m->last_seq)
         world_fail(w, "recovered up to seq %" PRIu64 ", but only %zu were given out", last, m->last_seq);
-    forget_counts(m, &l);
+    forget_counts(w, &l, last);
     cut_tail(w, last);
     compare_batches(w);
     for (uint64_t s = 1; s <= m->last_seq; s++) {
@@ -355,7 +359,8 @@ void model_check_end(struct world *w)
     uint64_t counted = all_dropped(&l) - l.dropped[SPOOL_DROP_SHED] - m->purged;
     if (w->knobs.lying)
         return; /* what such a disk loses, nobody can count */
-    if (m->loose ? missing > counted + l.dead + m->purged + m->replayed + m->forgotten : missing != counted)
+    if (m->loose ? missing > counted + l.dead + m->purged + m->replayed + m->forgotten + m->never_counted
+                 : missing != counted)
         world_fail(w,
                    "%" PRIu64 " events are neither delivered nor dead (first: seq %" PRIu64 "), but %" PRIu64
                    " are counted as dropped",
