@@ -38,6 +38,7 @@ void signals_open(struct agent *a)
 {
     static const int wanted[SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* A limit on file sizes is an error of a write, and is told as one. */
     a->signals = must_alloc(sizeof *a->signals);
     for (unsigned i = 0; i < SIGNALS; i++) {
         int r = uv_signal_init(a->loop, &a->signals->handles[i]);

@@ -1,4 +1,4 @@
-"""Disks as they are: full, and read-only, on a small file system of their own. Needs root for the mount."""
+"""Disks as they are: full, on a small file system of their own. Needs root for the mount."""
 import itertools
 import subprocess
 

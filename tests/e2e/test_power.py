@@ -1,6 +1,6 @@
-"""Power cuts on a real file system: ext4 on a loop image is shut down without writing its journal, while under load.
+"""Power cuts on a real file system: ext4 (or xfs) on a loop image is shut down without writing its journal, while under load.
 
-Everything that was not synced is gone then (EXT4_IOC_SHUTDOWN with the no-log-flush flag, linux/fs/ext4/ext4.h),
+Everything that was not synced is gone then (EXT4_IOC_SHUTDOWN with the no-log-flush flag, linux/fs/ext4/ext4.h; XFS_IOC_GOINGDOWN has the same number),
 which shows a missing sync of data or of a directory. It does not tear sectors. Needs root and a loop device.
 
 The machine lives on while its file system dies, as it does not in a real cut, and a sync that is under way at that
@@ -8,7 +8,7 @@ moment may return without an error and without its data being there: a program t
 note the time shows that, too (about half of such syncs; none of those that had returned before the call). So only
 what was answered before the cut began is held against the agent, and only what the upstream had seen before it must
 keep its identity.
-PENSTOCK_POWER_ROUNDS changes the number of cuts.
+PENSTOCK_POWER_ROUNDS changes the number of cuts, PENSTOCK_POWER_FS the file system.
 """
 import fcntl
 import json
@@ -24,6 +24,8 @@ from harness import needs_root, run
 from test_kill import Sender
 
 ROUNDS = int(os.environ.get("PENSTOCK_POWER_ROUNDS", "20"))
+FS = os.environ.get("PENSTOCK_POWER_FS", "ext4")
+SIZE_MIB, MAKE = {"ext4": (96, ["-q", "-F"]), "xfs": (320, ["-q", "-f", "-K"])}[FS]
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2
 
@@ -33,11 +35,11 @@ class Disk:
         self.image, self.mount = world.dir / "disk.img", world.dir / "mnt"
         self.mount.mkdir()
         with open(self.image, "wb") as f:
-            f.truncate(96 << 20)
-        for argv in (["mkfs.ext4", "-q", "-F", str(self.image)], self.mount_command()):
+            f.truncate(SIZE_MIB << 20)
+        for argv in ([f"mkfs.{FS}", *MAKE, str(self.image)], self.mount_command()):
             done = run(argv)
             if done.returncode != 0:
-                pytest.skip(f"{argv[0]}: {done.stderr.strip()[:200]}")
+                pytest.skip(f"not run: shutdowns of {FS}: {argv[0]}: {done.stderr.strip()[:200]}")
 
     def mount_command(self):
         return ["mount", "-o", "loop", str(self.image), str(self.mount)]
@@ -71,7 +73,7 @@ def identity_is_kept(record, moments):
 
 
 @needs_root
-@pytest.mark.skipif(shutil.which("mkfs.ext4") is None, reason="no mkfs.ext4")
+@pytest.mark.skipif(shutil.which(f"mkfs.{FS}") is None, reason=f"not run: shutdowns of {FS}: no mkfs.{FS}")
 def test_a_power_cut_loses_nothing_that_was_acknowledged(world):
     disk = Disk(world)
     rng = random.Random(1)

@@ -1,19 +1,21 @@
 """Power failure under a real file system, write by write. Needs root, /dev/fuse and loop devices.
 
-The agent runs on ext4 on a loop device whose backing file is served by power_recorder, which logs every block
+The agent runs on a file system (ext4) on a loop device whose backing file is served by power_recorder, which logs every block
 write and flush in order; the sender writes a mark into the same log as soon as it has read an answer, and the
 upstream one as it gets a batch and one when it has taken it. So every answer and every send has an exact place among
 the writes. A power cut at any place leaves everything up to the last flush before it, and any part of what came after:
 none, all, some sectors, in any order, one with garbage. Each such image is mounted (the kernel replays its journal),
 an agent is started on it, and every event that was answered for before the cut must be delivered unless the upstream
 had taken it before the cut, under the id that it was sent under before the cut if it was, with a ledger that balances.
-PENSTOCK_POWER_CUTS changes the number of cuts, PENSTOCK_POWER_MOUNT the options of the file system.
+PENSTOCK_POWER_CUTS changes the number of cuts, PENSTOCK_POWER_FS the file system (ext4, xfs, btrfs), PENSTOCK_POWER_MOUNT its
+options.
 """
 import collections
 import json
 import os
 import pathlib
 import random
+import shutil
 import struct
 import subprocess
 import threading
@@ -22,9 +24,11 @@ import pytest
 from front import Front
 from harness import PENSTOCK, Process, event, needs_root, run, until
 
-SIZE_MIB = 64
+FS = os.environ.get("PENSTOCK_POWER_FS", "ext4")
+SIZE_MIB, MAKE = {"ext4": (64, ["-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"]),
+                  "xfs": (320, ["-q", "-f", "-K"]), "btrfs": (128, ["-q", "-f", "-K", "-M"])}[FS]
 CUTS = int(os.environ.get("PENSTOCK_POWER_CUTS", "100"))
-MOUNT = os.environ.get("PENSTOCK_POWER_MOUNT", "data=ordered")
+MOUNT = os.environ.get("PENSTOCK_POWER_MOUNT", "data=ordered" if FS == "ext4" else "defaults")
 SECTOR = 512
 RECORDER = pathlib.Path(PENSTOCK).parent / "tests" / "power" / "power_recorder"
 
@@ -32,12 +36,12 @@ RECORDER = pathlib.Path(PENSTOCK).parent / "tests" / "power" / "power_recorder"
 def must(argv):
     done = run(argv)
     if done.returncode != 0:
-        pytest.skip(f"{' '.join(map(str, argv))}: {done.stderr.strip()}")
+        pytest.skip(f"not run: power cuts on {FS}: {' '.join(map(str, argv))}: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
 class Mounted:
-    """A file as a mounted ext4."""
+    """A file as a mounted file system."""
 
     def __init__(self, file, at):
         self.at = at
@@ -46,10 +50,10 @@ class Mounted:
         self.mounted = False
 
     def make(self):
-        must(["mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", self.loop])
+        must([f"mkfs.{FS}", *MAKE, self.loop])
 
     def mount(self):
-        done = run(["mount", "-t", "ext4", "-o", MOUNT, self.loop, str(self.at)])
+        done = run(["mount", "-t", FS, "-o", MOUNT, self.loop, str(self.at)])
         assert done.returncode == 0, done.stderr
         self.mounted = True
 
@@ -106,16 +110,18 @@ def read_log(path):
 def record_a_run(world, cleanup):
     """Runs an agent under load on the recorder. Its upstream is away at first, and comes back in between."""
     if not RECORDER.exists():
-        pytest.skip("power_recorder is not built (libfuse 3)")
+        pytest.skip("not run: power cuts: power_recorder is not built (libfuse 3)")
+    if shutil.which(f"mkfs.{FS}") is None:
+        pytest.skip(f"not run: power cuts on {FS}: no mkfs.{FS}")
     if not os.path.exists("/dev/fuse"):
-        pytest.skip("no /dev/fuse")
+        pytest.skip("not run: power cuts: no /dev/fuse")
     served, log = world.dir / "served", world.dir / "blocks.log"
     served.mkdir()
     recorder = Process(world, "recorder", [str(RECORDER), str(served), str(SIZE_MIB), str(log)])
     cleanup.append(lambda: subprocess.run(["fusermount3", "-u", "-z", str(served)], check=False, stderr=subprocess.DEVNULL))
     until(lambda: (served / "disk").exists() or not recorder.alive(), "the recorder serves")
     if not recorder.alive():
-        pytest.skip(f"FUSE does not work here: {recorder.err().strip()}")
+        pytest.skip(f"not run: power cuts: FUSE does not work here: {recorder.err().strip()}")
     disk = Mounted(served / "disk", world.dir / "mnt")
     cleanup.append(disk.close)
     disk.make()

@@ -8,6 +8,9 @@
  *
  *   record:  u8 kind ('W', 'F', 'M') | u64 offset | u32 length | length bytes       (little-endian)
  *
+ * What is written to `mark` and begins with '!' is an order, and no record: "!fail" makes every flush fail with EIO from
+ * now on, "!slow 20" makes it take 20 ms more, "!well" ends both.
+ *
  * From that log a test builds the images that a power cut could have left: everything before the last flush,
  * and any part of what came after it. (With O_DIRECT off in between, what the guest's file system submits is all
  * that it promises to the device; a device that lies about its flush is not shown by this.)
@@ -15,6 +18,7 @@
 #define FUSE_USE_VERSION 31
 #include <errno.h>
 #include <fuse3/fuse.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +28,7 @@ static struct {
     uint8_t *image;
     size_t size;
     FILE *log;
+    int fails, slow_ms; /* each flush */
 } recorder;
 
 static int record(char kind, uint64_t offset, const void *data, uint32_t length)
@@ -93,10 +98,22 @@ static int on_read(const char *path, char *into, size_t len, off_t offset, struc
     return (int)len;
 }
 
+static void obey(const char *order, size_t len)
+{
+    char text[32] = "";
+    memcpy(text, order, len < sizeof text ? len : sizeof text - 1);
+    recorder.fails = strcmp(text, "!fail") == 0;
+    recorder.slow_ms = strncmp(text, "!slow ", 6) == 0 ? (int)strtol(text + 6, NULL, 10) : 0;
+}
+
 static int on_write(const char *path, const char *data, size_t len, off_t offset, struct fuse_file_info *fi)
 {
     (void)fi;
     int r;
+    if (!is_disk(path) && len > 0 && data[0] == '!') {
+        obey(data, len);
+        return (int)len;
+    }
     if (!is_disk(path)) {
         r = record('M', 0, data, (uint32_t)len);
         return r < 0 ? r : (int)len;
@@ -112,6 +129,10 @@ static int on_fsync(const char *path, int datasync, struct fuse_file_info *fi)
 {
     (void)datasync;
     (void)fi;
+    if (is_disk(path) && recorder.fails)
+        return -EIO;
+    if (is_disk(path) && recorder.slow_ms > 0)
+        (void)poll(NULL, 0, recorder.slow_ms);
     return is_disk(path) ? record('F', 0, NULL, 0) : 0;
 }
 
