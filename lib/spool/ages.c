@@ -1,7 +1,6 @@
 /* ages: see ages.h. */
 #include "lib/spool/ages.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #define GRAIN_NS UINT64_C(1000000000)
@@ -22,6 +21,12 @@ static unsigned beyond(const struct ages *a, uint64_t seq)
     return low;
 }
 
+static uint64_t apart(uint64_t x, uint64_t y)
+{
+    return x > y ? x - y : y - x;
+}
+
+/* Settled ones go; else the one whose neighbours are the closest in time, so that what is left stays evenly spread. */
 static void make_room(struct ages *a, uint64_t pending)
 {
     unsigned settled = beyond(a, pending);
@@ -30,14 +35,17 @@ static void make_room(struct ages *a, uint64_t pending)
         memmove(a->at, a->at + settled - 1, a->len * sizeof a->at[0]);
         return;
     }
-    for (unsigned i = 1; 2 * i < a->len; i++)
-        a->at[i] = a->at[2 * i];
-    a->len = (a->len + 1) / 2;
-}
-
-static bool alike(uint64_t x, uint64_t y)
-{
-    return x > y ? x - y < GRAIN_NS : y - x < GRAIN_NS;
+    unsigned least = 1;
+    uint64_t least_ns = UINT64_MAX;
+    for (unsigned i = 1; i + 1 < a->len; i++) {
+        uint64_t ns = apart(a->at[i - 1].wall_ns, a->at[i + 1].wall_ns);
+        if (ns < least_ns) {
+            least = i;
+            least_ns = ns;
+        }
+    }
+    a->len--;
+    memmove(a->at + least, a->at + least + 1, (a->len - least) * sizeof a->at[0]);
 }
 
 void ages_note(struct ages *a, uint64_t seq, uint64_t wall_ns, uint64_t pending)
@@ -47,7 +55,7 @@ void ages_note(struct ages *a, uint64_t seq, uint64_t wall_ns, uint64_t pending)
         a->at[i - 1].wall_ns = wall_ns;
         return;
     }
-    if (i > 0 && alike(a->at[i - 1].wall_ns, wall_ns))
+    if (i > 0 && apart(a->at[i - 1].wall_ns, wall_ns) < GRAIN_NS)
         return;
     if (a->len == AGES_MAX) {
         make_room(a, pending);

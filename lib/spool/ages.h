@@ -1,8 +1,8 @@
 /* ages: when the event with a sequence number was received, roughly, for all that is pending.
  *
  * A note is kept where the time differs by a second from the one before, a bounded number of them: when there
- * are too many, those of settled events go, then every other one. The error is a second, or for a long
- * backlog about a sixtieth of its age. */
+ * are too many, those of settled events go, then always the one whose neighbours are the closest. The error is a
+ * second, or for a long backlog some fortieth of its age. */
 #ifndef PENSTOCK_SPOOL_AGES_H
 #define PENSTOCK_SPOOL_AGES_H
 
