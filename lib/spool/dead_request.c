@@ -120,8 +120,6 @@ void dead_read_done(struct spool *s)
 
 static bool selected(const struct spool_dead_request *r, uint64_t id)
 {
-    if (r->kind == DEAD_LIST && id <= r->after_id)
-        return false;
     if (r->ids == NULL)
         return true;
     for (unsigned i = 0; i < r->id_count; i++)
@@ -181,7 +179,7 @@ static bool living(const struct letters *l, uint64_t id)
 static enum err use_chunk(struct spool *s)
 {
     struct deadbox *d = &s->dead;
-    while (d->request != NULL && d->chunk != NULL && d->chunk_at < d->chunk->used) {
+    while (d->chunk_at < d->chunk->used) {
         const uint8_t *frame = d->chunk->data + d->chunk_at;
         struct spool_dead_request *r = d->request;
         struct spool_letter letter;

@@ -27,7 +27,8 @@ struct fresh_writer {
 static int flush(struct fresh_writer *w)
 {
     struct iovec iov = {.iov_base = w->buffer.at, .iov_len = w->buffer.len};
-    int err = w->buffer.len == 0 ? 0 : write_fully(&w->r->vfs, w->fd, &iov, 1, w->buffer_at);
+    ensure(w->buffer.len > 0);
+    int err = write_fully(&w->r->vfs, w->fd, &iov, 1, w->buffer_at);
     w->buffer_at += w->buffer.len;
     bytes_clear(&w->buffer);
     return err;
@@ -48,18 +49,12 @@ static void seal_from(struct fresh_writer *w, size_t at)
 static int copy_frame(struct fresh_writer *w, const struct kept_frame *k, const struct segment_header *source)
 {
     size_t whole = (size_t)frame_bytes(k->payload_len), at = w->buffer.len;
-    unsigned unreadable = 0;
     struct frame f;
     enum err err = bytes_reserve(&w->buffer, whole);
     ensure(err == OK);
     uint8_t *header = w->buffer.at + at;
     memset(header, 0, whole);
-    size_t n = scan_pread(&w->r->vfs, w->source_fd, header, FRAME_HEADER_BYTES + (size_t)k->payload_len,
-                          k->offset, &unreadable);
-    if (n < FRAME_HEADER_BYTES + (size_t)k->payload_len ||
-        !frame_parse(header, k->offset, segment_tag(source->salt), FRAME_PAYLOAD_MAX, &f) ||
-        f.payload_len != k->payload_len ||
-        !frame_payload_good(&f, segment_tag(source->salt), header + FRAME_HEADER_BYTES))
+    if (!recovery_read_kept(w->r, w->source_fd, source, k, header, &f))
         return EIO;
     frame_begin(header, FRAME_DATA, k->count, k->payload_len, k->seq);
     w->buffer.len += whole;
@@ -264,7 +259,7 @@ enum err recovery_settle(struct recovery *r)
         if (err == 0)
             err = -r->vfs.fsync_dir(r->vfs.ctx, ".");
     }
-    if (err == 0)
+    if (!BUG(8) || err == 0)
         err = write_content(&w, r->fresh.first_seq);
     if (err == 0)
         err = sync_fully(&r->vfs, w.fd);

@@ -133,9 +133,10 @@ static void remember_segment(struct recovery *r, const struct found *f, uint64_t
         enum scan_result result = scan_next(&scan, &frame, &payload);
         if (result == SCAN_END || (result == SCAN_BAD && !scan_resync(&scan)))
             break;
-        if (result == SCAN_BAD || frame.type != FRAME_DATA ||
-            !frame_events_open(&events, span_of(payload, frame.payload_len), frame.seq, frame.count))
+        if (result == SCAN_BAD || frame.type != FRAME_DATA)
             continue;
+        bool good = frame_events_open(&events, span_of(payload, frame.payload_len), frame.seq, frame.count);
+        ensure(good); /* The scan has looked at each of them. */
         while (frame_events_next(&events, &item))
             if (item.seq < next_seq)
                 remember(r, &item);

@@ -98,6 +98,10 @@ void recovery_run(struct spool_job *job, const struct spool_vfs *vfs);
 
 /* replay.c: steps 6 and 7, from r->valid to r->accounts, r->kept and r->attested. */
 MUST_USE enum err recovery_replay(struct recovery *r);
+/* Reads a frame that must be written again, and checks it again; false when it is not what it was. `into` takes its
+ * header and its payload. */
+bool recovery_read_kept(const struct recovery *r, int fd, const struct segment_header *header,
+                        const struct kept_frame *k, uint8_t *into, struct frame *ret);
 /* reconcile.c: dead letters; ids of the last minutes; damaged bytes into quarantine. */
 MUST_USE enum err recovery_letters(struct recovery *r);
 void recovery_recent(struct recovery *r);

@@ -86,6 +86,17 @@ static void keep(struct recovery *r, const struct frame *f, uint64_t offset)
     r->kept_bytes += frame_bytes(f->payload_len);
 }
 
+bool recovery_read_kept(const struct recovery *r, int fd, const struct segment_header *header,
+                        const struct kept_frame *k, uint8_t *into, struct frame *ret)
+{
+    size_t len = FRAME_HEADER_BYTES + (size_t)k->payload_len;
+    uint32_t tag = segment_tag(header->salt);
+    unsigned unreadable = 0;
+    return scan_pread(&r->vfs, fd, into, len, k->offset, &unreadable) == len &&
+           frame_parse(into, k->offset, tag, k->payload_len, ret) &&
+           frame_payload_good(ret, tag, into + FRAME_HEADER_BYTES);
+}
+
 static void apply_data(struct recovery *r, const struct frame *f, const uint8_t *payload)
 {
     struct span rest;

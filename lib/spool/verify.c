@@ -30,18 +30,12 @@ static void damage(struct walk *w, const char *format, ...)
         w->v->damage(w->v->ctx, &what);
 }
 
-static bool is_pending(const struct recovery *r, uint64_t seq)
-{
-    const struct accounts *a = &r->accounts;
-    return seq > a->low_water && seq < a->next_seq && !intervals_has(&a->settled, seq);
-}
-
 /* Pending events up to `seq` that nothing held. */
 static void missing_to(struct walk *w, uint64_t seq)
 {
     const struct accounts *a = &w->r->accounts;
     uint64_t first = 0, count = 0;
-    for (; w->next < seq && w->next < a->next_seq; w->next = intervals_next_free(&a->settled, w->next + 1)) {
+    for (; w->next < seq; w->next = intervals_next_free(&a->settled, w->next + 1)) {
         first = first == 0 ? w->next : first;
         count++;
     }
@@ -52,18 +46,19 @@ static void missing_to(struct walk *w, uint64_t seq)
 
 static void see_events(struct walk *w, const struct frame *f, const uint8_t *payload)
 {
+    const struct accounts *a = &w->r->accounts;
     struct frame_events events;
     struct spool_item item;
-    if (!frame_events_open(&events, span_of(payload, f->payload_len), f->seq, f->count))
-        return;
+    bool good = frame_events_open(&events, span_of(payload, f->payload_len), f->seq, f->count);
+    ensure(good); /* The scan has looked at each of them. */
     while (frame_events_next(&events, &item)) {
-        if (item.seq < w->next || !is_pending(w->r, item.seq))
+        if (item.seq < w->next || item.seq >= a->next_seq || intervals_has(&a->settled, item.seq))
             continue;
         missing_to(w, item.seq);
         w->verdict->pending_found++;
         if (w->v->pending != NULL)
             w->v->pending(w->v->ctx, &item);
-        w->next = intervals_next_free(&w->r->accounts.settled, item.seq + 1);
+        w->next = intervals_next_free(&a->settled, item.seq + 1);
     }
 }
 
@@ -126,14 +121,9 @@ static void see_kept(struct walk *w)
     int fd = r->vfs.open(r->vfs.ctx, name, VFS_RDONLY);
     for (size_t i = 0; fd >= 0 && i < r->kept_count; i++) {
         const struct kept_frame *k = &r->kept[i];
-        size_t len = FRAME_HEADER_BYTES + (size_t)k->payload_len;
-        uint8_t *copy = must_alloc(len);
-        unsigned unreadable = 0;
+        uint8_t *copy = must_alloc(FRAME_HEADER_BYTES + (size_t)k->payload_len);
         struct frame f;
-        uint32_t tag = segment_tag(newest->header.salt);
-        if (scan_pread(&r->vfs, fd, copy, len, k->offset, &unreadable) == len &&
-            frame_parse(copy, k->offset, tag, FRAME_PAYLOAD_MAX, &f) && f.payload_len == k->payload_len &&
-            frame_payload_good(&f, tag, copy + FRAME_HEADER_BYTES))
+        if (recovery_read_kept(r, fd, &newest->header, k, copy, &f))
             see_events(w, &f, copy + FRAME_HEADER_BYTES);
         free(copy);
     }
