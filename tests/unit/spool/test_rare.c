@@ -182,14 +182,17 @@ Test(spool_rare, damage_in_the_middle_of_many_letters_costs_those_it_hit)
     cr_assert_eq(bench_open(&b), SPOOL_OK);
     bench_fill(&b, 40, 20000);
     kill_events(40, SPAN("no"));
+    cr_assert_eq(request(DEAD_LIST, NULL, 0), 40);
+    uint64_t gone[2] = {told.ids[15], 4711};
+    cr_assert_eq(request(DEAD_PURGE, gone, 2), 1, "nobody knows the other one");
     unsigned char *file = memfs_file(&b.fs, "dead/dlq-0000000000000001.wal", &size);
     cr_assert_gt(size, 600000);
-    memset(file + 300000, 0x77, 30000);
+    memset(file + 300000, 0x77, 50000);
     uint64_t listed = request(DEAD_LIST, NULL, 0);
-    cr_assert(listed >= 36 && listed <= 38, "%lu", (unsigned long)listed);
+    cr_assert(listed >= 34 && listed <= 37, "%lu", (unsigned long)listed);
     struct spool_ledger l = bench_ledger(&b);
     cr_assert_eq(l.dead, listed);
-    cr_assert_eq(l.dropped[SPOOL_DROP_CORRUPT], 40 - listed);
+    cr_assert_eq(l.dropped[SPOOL_DROP_CORRUPT], 39 - listed);
     reopen();
     cr_assert_eq(request(DEAD_LIST, NULL, 0), listed);
 }
@@ -467,8 +470,14 @@ Test(spool_rare, events_that_make_no_sense_under_a_good_checksum_are_missing)
 {
     uint32_t tag;
     make_spool();
-    unsigned char *frame = find_frame("seg-0000000000000001.wal", FRAME_DATA, 20, &tag);
-    uint64_t count = le16_get(frame + 6);
+    unsigned char *frame = NULL;
+    uint64_t count = 0, next = 0;
+    for (unsigned n = 0; next <= 30; n++) { /* what comes behind it is settled, in part or all */
+        frame = find_frame("seg-0000000000000001.wal", FRAME_DATA, n, &tag);
+        count = le16_get(frame + 6);
+        next = le64_get(frame + 16) + count;
+    }
+    count -= next - 31; /* those are settled */
     le16_put(frame + FRAME_HEADER_BYTES + 12, 0xFFFF); /* so many names of partitions cannot be */
     reseal(frame, tag);
     struct spool_verdict v = verify();
@@ -502,9 +511,11 @@ Test(spool_rare, verify_tells_of_every_number_that_went_back)
         const char *what;
     } fields[] = {{8 + 8, "epoch"}, {8 + 48, "low water"}, {8 + 72, "delivered"}};
     cr_assert_eq(bench_open(&b), SPOOL_OK);
-    bench_fill(&b, 150, 10000);
-    bench_deliver(&b, bench_assign(&b, 30));
-    bench_fill(&b, 150, 10000);
+    bench_fill(&b, 20, 10000);
+    bench_deliver(&b, bench_assign(&b, 10));
+    bench_close(&b);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 20, 10000);
     bench_close(&b);
     cr_assert_eq(bench_open(&b), SPOOL_OK);
     bench_close(&b);
