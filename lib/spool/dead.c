@@ -110,8 +110,7 @@ static void run_write(struct dead_job *j, const struct spool_vfs *vfs)
     int n = 0;
     if (j->prefix.len > 0)
         iov[n++] = (struct iovec){.iov_base = j->prefix.at, .iov_len = j->prefix.len};
-    if (j->frames.len > 0)
-        iov[n++] = (struct iovec){.iov_base = j->frames.at, .iov_len = j->frames.len};
+    iov[n++] = (struct iovec){.iov_base = j->frames.at, .iov_len = j->frames.len};
     if (pad > 0)
         iov[n++] = (struct iovec){.iov_base = (void *)(uintptr_t)zeros, .iov_len = pad};
     j->err = write_fully(vfs, j->fd, iov, n, j->offset);
@@ -222,6 +221,7 @@ static void submit_write(struct spool *s, enum dead_work work, uint64_t first)
 {
     struct deadbox *d = &s->dead;
     struct dead_job *j = &d->job;
+    ensure(j->frames.len > 0);
     if (d->fd >= 0 && d->end >= file_limit(s) && house_may_drop_fd(s)) {
         house_drop_fd(s, d->fd);
         d->fd = -1;
@@ -282,9 +282,7 @@ static void take_written(struct spool *s)
     struct deadbox *d = &s->dead;
     struct dead_job *j = &d->job;
     if (j->create) {
-        uint64_t first = d->letters.next_letter;
-        if (j->frames.len > 0)
-            first = frame_seq(j->frames.at);
+        uint64_t first = frame_seq(j->frames.at);
         letters_add_file(&d->letters, &(struct dead_file){.id = j->file_id, .first = first, .next = first});
         d->fd = j->fd;
         d->file_id = j->file_id;
@@ -616,8 +614,7 @@ void dead_pump(struct spool *s, uint64_t now)
     if (!running(s) || d->busy || s->files_closed || now < d->retry_at_us)
         return;
     if (d->retry) {
-        uint64_t first = d->job.frames.len > 0 ? frame_seq(d->job.frames.at) : d->letters.next_letter;
-        submit_write(s, d->job.work, first);
+        submit_write(s, d->job.work, frame_seq(d->job.frames.at));
     } else if (s->closing) {
         return;
     } else if (d->tasks != NULL) {

@@ -286,7 +286,7 @@ enum err letters_scan(struct letters *l, const struct spool_vfs *vfs, const uint
                       struct fault *why)
 {
     struct scan_state s = {.l = l, .vfs = vfs, .uuid = uuid, .why = why};
-    l->next_file = l->next_file == 0 ? 1 : l->next_file;
+    l->next_file = 1;
     int err = vfs->list(vfs->ctx, DEAD_DIR, note_file, l);
     if (err == -ENOENT)
         return OK;

@@ -150,8 +150,9 @@ static void add_partition(struct tail *t, struct span name)
 
 static bool fits_open_frame(const struct tail *t, uint64_t need, uint16_t api_version)
 {
-    return t->open != NULL && t->api_version == api_version && t->count < UINT16_MAX &&
-           t->payload_len + need <= FRAME_CLOSE_BYTES && chunk_room(t) >= need + FRAME_ALIGN;
+    ensure(t->count < UINT16_MAX); /* So many do not fit into the bytes of one. */
+    return t->api_version == api_version && t->payload_len + need <= FRAME_CLOSE_BYTES &&
+           chunk_room(t) >= need + FRAME_ALIGN;
 }
 
 void tail_append(struct tail *t, const struct spool_record *r, uint16_t api_version, uint64_t seq)
@@ -358,12 +359,12 @@ bool chunk_reader_next(struct chunk_reader *r, uint64_t seq, uint64_t end, struc
         if (r->in_frame) {
             /* Not beyond `end`: the event stays for the next call. */
             while (r->events.left > 0 && r->events.seq < end) {
-                if (!frame_events_next(&r->events, ret))
-                    break;
+                bool good = frame_events_next(&r->events, ret);
+                ensure(good); /* Ours, or looked at when it was read. */
                 if (ret->seq >= seq)
                     return true;
             }
-            if (r->events.left > 0 && r->events.seq >= end)
+            if (r->events.left > 0)
                 return false;
             r->in_frame = false;
         }
