@@ -112,6 +112,7 @@ static uint64_t start_over(bool lived)
     bench_init(&b);
     b.config.recent_us = 0;
     b.config.cache_bytes = 128 << 10;
+    b.config.min_free = 1;
     if (lived) {
         cr_assert_eq(bench_open(&b), SPOOL_OK);
         answered = live();

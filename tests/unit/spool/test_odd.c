@@ -241,6 +241,121 @@ Test(spool_odd, counters_are_saved_when_they_are_and_waited_for_only_then)
     cr_assert(span_is(spool_user(b.spool), "others"));
 }
 
+/* --- ages, clocks, scrubbing, letters that nobody can read --------------------------------------------------
+ */
+
+Test(spool_odd, a_short_age_is_looked_at_more_often_than_once_a_second)
+{
+    b.config.max_age_us = 100 * 1000;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 5, 100);
+    bench_sleep(&b, SECOND_US * 9 / 10);
+    cr_assert_eq(bench_ledger(&b).dropped[SPOOL_DROP_EXPIRED], 5);
+    cr_assert_eq(bench_ledger(&b).pending, 0);
+}
+
+/* The monotonic clock began after the files did. */
+Test(spool_odd, files_may_be_older_than_the_clock)
+{
+    uint64_t wall_ns;
+    struct span id;
+    b.config.recent_us = 3600 * SECOND_US;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 300, 10000);
+    cr_assert_eq(bench_drain(&b), 300);
+    bench_crash(&b, true);
+    b.wall_ns += 1800 * SECOND_US * 1000;
+    b.mono_us = SECOND_US;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    unsigned count = 0;
+    while (spool_recent_next(b.spool, &id, &wall_ns))
+        count++;
+    cr_assert_gt(count, 100, "half an hour is not too long ago");
+    bench_fill(&b, 10, 100);
+    cr_assert_eq(bench_drain(&b), 10);
+}
+
+Test(spool_odd, a_scrub_that_cannot_read_comes_again_and_loses_nothing)
+{
+    b.config.scrub_bytes_s = BENCH_MIB;
+    b.config.cache_bytes = 1;
+    b.config.window_seqs = 16;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 300, 10000);
+    bench_crash(&b, false);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    struct spool_item item;
+    cr_assert(bench_next(&b, &item));
+    fail_from_now(MEMFS_OPEN, EMFILE);
+    bench_sleep(&b, 30 * SECOND_US);
+    cr_assert_gt(b.fs.failed, 0, "it never tried");
+    b.fs.fail_at = 0;
+    cr_assert_eq(bench_ledger(&b).pending, 300);
+    /* Switched off while it reads. */
+    for (unsigned i = 0; i < 1000 && b.job_count == 0; i++) {
+        b.mono_us += SECOND_US / 10;
+        spool_tick(b.spool);
+    }
+    cr_assert_eq(b.job_count, 1);
+    b.config.scrub_bytes_s = 0;
+    spool_reconfigure(b.spool, &b.config);
+    bench_settle(&b);
+    cr_assert_eq(bench_ledger(&b).pending, 300);
+    spool_rewind(b.spool);
+    cr_assert_eq(bench_drain(&b), 300);
+}
+
+Test(spool_odd, many_files_of_letters_that_nobody_can_read_go_bit_by_bit)
+{
+    unsigned char junk[9000];
+    memset(junk, 0xEE, sizeof junk);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 5, 100);
+    bench_close(&b);
+    for (unsigned i = 1; i <= 12; i++) {
+        char name[SEGMENT_NAME_MAX];
+        dead_name(i, name);
+        memfs_put(&b.fs, name, junk, sizeof junk);
+    }
+    for (unsigned life = 0; life < 2; life++) {
+        cr_assert_eq(bench_open(&b), SPOOL_OK);
+        cr_assert_eq(bench_ledger(&b).dead, 0);
+        bench_crash(&b, false);
+    }
+    unsigned kept = 0, left = 0;
+    for (size_t i = 0; i < b.fs.cache_count; i++) {
+        kept += strncmp(b.fs.cache[i].name, "quarantine/dlq-", 15) == 0;
+        left += strncmp(b.fs.cache[i].name, "dead/dlq-", 9) == 0;
+    }
+    cr_assert_eq(kept, 12);
+    cr_assert_eq(left, 0);
+}
+
+/* More damaged places than a start copies to quarantine. */
+Test(spool_odd, damage_in_many_places_of_the_newest_file_is_counted_to_the_event)
+{
+    size_t size;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    for (unsigned i = 0; i < 40; i++) {
+        cr_assert_neq(bench_append(&b, i), 0);
+        bench_sleep(&b, 1000);
+    }
+    bench_sleep(&b, 3 * SECOND_US);
+    bench_crash(&b, true);
+    unsigned char *file = memfs_file(&b.fs, "seg-0000000000000001.wal", &size);
+    unsigned hurt = 0;
+    for (size_t at = SEGMENT_HEADER_AREA; at + 100 < size && hurt < 20; at += FRAME_ALIGN)
+        if (memcmp(file + at, "FRM1\1", 5) == 0 && le64_get(file + at + 16) % 2 == 0) {
+            file[at + FRAME_HEADER_BYTES + 3] ^= 1;
+            hurt++;
+        }
+    cr_assert_eq(hurt, 20);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(bench_ledger(&b).pending, 20);
+    cr_assert_eq(bench_ledger(&b).dropped[SPOOL_DROP_CORRUPT], 20);
+    cr_assert_eq(bench_drain(&b), 20);
+}
+
 /* --- outcomes -----------------------------------------------------------------------------------------------
  */
 
@@ -404,9 +519,9 @@ Test(spool_odd, names_of_partitions_and_versions_part_frames_where_they_must)
     struct tail_range ranges[64];
     uint64_t first, end;
     tail_init(&t);
-    for (unsigned i = 0; i < 40; i++) { /* sixteen names to a frame, all of one length */
+    for (unsigned i = 0; i < 40; i++) { /* sixteen names to a frame */
         char name[8];
-        (void)snprintf(name, sizeof name, "n%02u", i);
+        (void)snprintf(name, sizeof name, i % 5 == 0 ? "m%u" : "n%02u", i);
         struct spool_record r = {.partition = span_str(name), .body = SPAN("x"), .wall_ns = 1};
         tail_append(&t, &r, i < 30 ? 1 : 2, 1 + i);
     }
@@ -418,5 +533,16 @@ Test(spool_odd, names_of_partitions_and_versions_part_frames_where_they_must)
     cr_assert_eq(frames, 3, "16, 14 of the other version, 10: %u", frames);
     cr_assert_eq(end - first, 40);
     cr_assert_eq(tail_next_frame_bytes(&t), 0, "nothing is left");
+    /* A reader that must not go beyond an event in the middle of a frame stays before it. */
+    struct chunk_reader reader;
+    struct spool_item item;
+    chunk_reader_init(&reader, t.first);
+    for (uint64_t seq = 1; seq < 10; seq++) {
+        cr_assert(chunk_reader_next(&reader, seq, 10, &item));
+        cr_assert_eq(item.seq, seq);
+    }
+    cr_assert_not(chunk_reader_next(&reader, 10, 10, &item));
+    cr_assert(chunk_reader_next(&reader, 10, 41, &item));
+    cr_assert_eq(item.seq, 10);
     tail_deinit(&t);
 }
