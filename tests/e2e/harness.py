@@ -250,6 +250,12 @@ def run(argv, timeout=30.0, **more):
                           **{"stdin": subprocess.DEVNULL if "input" not in more else None, **more})
 
 
+def until_released(image):
+    """Until no loop device holds an image any more. Unmounting is not the end of a file system of which somebody else has a copy
+    of the mount (a process with a mount namespace of its own): mounted again, it would be the same one, dead or alive."""
+    until(lambda: not run(["losetup", "--associated", str(image)]).stdout.strip(), f"{image} is let go of", 60, 0.02)
+
+
 # --- the agent -----------------------------------------------------------------------------------------------
 
 class Agent:

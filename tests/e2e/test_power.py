@@ -20,7 +20,7 @@ import subprocess
 import threading
 
 import pytest
-from harness import needs_root, run
+from harness import needs_root, run, until_released
 from test_kill import Sender
 
 ROUNDS = int(os.environ.get("PENSTOCK_POWER_ROUNDS", "20"))
@@ -53,6 +53,7 @@ class Disk:
 
     def again(self):
         assert run(["umount", str(self.mount)]).returncode == 0
+        until_released(self.image)
         done = run(self.mount_command())
         assert done.returncode == 0, done.stderr
 

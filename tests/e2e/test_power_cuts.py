@@ -22,7 +22,7 @@ import threading
 
 import pytest
 from front import Front
-from harness import PENSTOCK, Process, event, needs_root, run, until
+from harness import PENSTOCK, Process, event, needs_root, run, until, until_released
 
 FS = os.environ.get("PENSTOCK_POWER_FS", "ext4")
 SIZE_MIB, MAKE = {"ext4": (64, ["-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0"]),
@@ -44,7 +44,7 @@ class Mounted:
     """A file as a mounted file system."""
 
     def __init__(self, file, at):
-        self.at = at
+        self.file, self.at = file, at
         self.at.mkdir(exist_ok=True)
         self.loop = must(["losetup", "--find", "--show", str(file)])
         self.mounted = False
@@ -61,6 +61,7 @@ class Mounted:
         if self.mounted:
             subprocess.run(["umount", str(self.at)], check=False, stderr=subprocess.DEVNULL)
         subprocess.run(["losetup", "-d", self.loop], check=False, stderr=subprocess.DEVNULL)
+        until_released(self.file)
 
 
 @pytest.fixture

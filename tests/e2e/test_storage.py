@@ -152,6 +152,12 @@ def quietly(*argv):
     return lambda: subprocess.run(argv, check=False, capture_output=True)
 
 
+def unmount(mount, loop):
+    """And waits until the file system has gone: another process's copy of the mount keeps it, as it is."""
+    assert run(["umount", str(mount)]).returncode == 0
+    until(lambda: os.close(os.open(loop, os.O_RDONLY | os.O_EXCL)) is None, f"{loop} is let go of", 60)
+
+
 def ended(world):
     for agent in world.agents:
         if agent.process is not None:
@@ -186,7 +192,7 @@ def test_a_file_system_that_turns_read_only_ends_it_and_is_taken_up_again(world,
     agent.launch()   # and there is no start on it
     assert agent.process.wait(30) != 0
     assert "Read-only" in agent.process.err()
-    assert run(["umount", str(mount)]).returncode == 0
+    unmount(mount, loop)
     quietly("e2fsck", "-fy", loop)()
     must(["mount", loop, str(mount)], "read-only")
     agent.ledger_holds = True
@@ -241,7 +247,7 @@ def test_a_flush_that_fails_answers_nobody(world, cleanup, kind):
     ends_with_74(agent, "storage failed")
     assert late == [], "answered although no flush had succeeded"
     tell("!well")
-    assert run(["umount", str(mount)]).returncode == 0
+    unmount(mount, loop)
     must(["mount", "-t", kind, loop, str(mount)], kind)
     agent.ledger_holds = True
     starts_again_and_delivers(agent, sink, accepted)
