@@ -140,6 +140,11 @@ static bool is_msgpack(const struct api_request *r)
            span_equal_nocase(type, SPAN("application/x-msgpack"));
 }
 
+static void out_of_memory(struct api_exchange *x)
+{
+    answer_error(x, shape_error, 413, "too_large", "request body is too large");
+}
+
 /* The body as JSON; .at NULL: the answer says why not. */
 static struct span body_json(struct api_exchange *x)
 {
@@ -161,11 +166,11 @@ static struct span body_json(struct api_exchange *x)
     msgpack_renderer_init(&renderer, MSGPACK_TIMES_STANDARD);
     bytes_init(&out, 8 * r->body.len + 64);
     enum err err = msgpack_render(&renderer, &in, &out, &why);
-    if (err == OK && in.len == 0)
-        copy = arena_copy(x->arena, bytes_span(&out));
-    if (copy.at == NULL)
+    if (err != OK || in.len > 0)
         answer_error(x, shape_error, 400, "malformed", "Request body is malformed and cannot be read. %s",
-                     err == OK ? "" : why.text);
+                     err == OK ? "Something follows the value." : why.text);
+    else if ((copy = arena_copy(x->arena, bytes_span(&out))).at == NULL)
+        out_of_memory(x);
     bytes_deinit(&out);
     msgpack_renderer_deinit(&renderer);
     return copy;
@@ -181,11 +186,6 @@ static void add_item(struct api_exchange *x, struct span dataset, struct span bo
 static uint64_t event_bytes_max(const struct api_exchange *x)
 {
     return x->settings == NULL ? honeycomb_api.limits.event_bytes : x->settings->limits.event_bytes;
-}
-
-static void out_of_memory(struct api_exchange *x)
-{
-    answer_error(x, shape_error, 413, "too_large", "request body is too large");
 }
 
 /* Room for as many items as there may be: an event takes 12 bytes at least. */

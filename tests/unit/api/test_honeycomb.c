@@ -244,6 +244,8 @@ Test(honeycomb, msgpack_becomes_json)
     for (size_t len = 0; len < sizeof body; len++)
         cr_expect_eq(fixture_request("POST", "/1/batch/web", headers, body, len, COND_STORED), 400, "%zu",
                      len);
+    cr_expect_eq(fixture_request("POST", "/1/batch/web", headers, "\x90\x01", 2, COND_STORED), 400);
+    EXPECT_SPAN(fix.answer.body, "{\"error\":\"Request body is malformed and cannot be read. Something follows the value.\"}");
 }
 
 Test(honeycomb, conditions_that_libhoney_survives)
