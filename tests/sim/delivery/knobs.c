@@ -2,6 +2,9 @@
  * always the plainest. */
 #include "tests/sim/delivery/world.h"
 
+/* Of eight seeds, those that try more: see draw_wide(). */
+enum { KIND_WIDE = 1, KIND_ROTS = 5, KIND_TALKS = 7 };
+
 static uint32_t one_of(struct world *w, const uint32_t *from, uint32_t count)
 {
     return from[decide(&w->luck, count)];
@@ -32,8 +35,12 @@ static void draw_api(struct world *w)
 {
     static const char *const names[] = {"http", "honeycomb", "langfuse",    "launchdarkly",
                                         "monk", "segops",    "cloudevents", "otlp"};
+    static const char *const talkative[] = {"langfuse", "langfuse",    "monk",
+                                            "segops",   "cloudevents", "honeycomb"};
     struct knobs *k = &w->knobs;
-    const struct api *api = api_find(span_str(names[decide(&w->luck, 8)]));
+    bool talks = w->seed % 8 == KIND_TALKS && w->script == NULL;
+    const struct api *api =
+        api_find(span_str(talks ? talkative[decide(&w->luck, 6)] : names[decide(&w->luck, 8)]));
     struct output_config *c = &k->output;
     struct span key = SPAN("key");
     c->api = (struct api_settings){.api = api,
@@ -144,12 +151,18 @@ static void draw_wide(struct world *w)
     k->one_in_skip = ONE_OF(w, 0, 20, 4);
     k->one_in_mismatch = ONE_OF(w, 0, 20, 4);
     k->one_in_extra = ONE_OF(w, 0, 20, 4);
-    k->one_in_short = ONE_OF(w, k->one_in_short, 20, 4);
+    k->one_in_short = ONE_OF(w, k->one_in_short, 4, 20, 4);
     k->one_in_gone = ONE_OF(w, 0, 0, 2000, 500);
     k->one_in_turned_away = ONE_OF(w, 0, 0, 2000, 500);
-    k->one_in_rot = ONE_OF(w, 0, 0, 0, 2000, 500);
+    k->one_in_rot = w->seed % 8 == KIND_ROTS ? ONE_OF(w, 500, 200, 2000) : ONE_OF(w, 0, 0, 0, 2000, 500);
     if (k->spool.durability != SPOOL_FSYNC || k->faults)
-        k->one_in_rot = 0; /* one excuse at a time */
+        k->one_in_rot = 0;        /* one excuse at a time */
+    if (w->seed % 8 == KIND_ROTS) /* damage needs open batches that wait */
+        k->one_in_outage = ONE_OF(w, 500, 200, 2000);
+    if (w->seed % 8 == KIND_TALKS) {
+        k->one_in_short = ONE_OF(w, 3, 6, 20);
+        k->one_in_extra = ONE_OF(w, 3, 6, 20);
+    }
     k->webhook = span_is(span_str(s->api->name), "cloudevents") && decide(&w->luck, 4) != 1;
     k->one_in_no_consent = ONE_OF(w, 0, 2000, 500);
     k->consent_per_minute = ONE_OF(w, 0, 60, 200);
@@ -170,7 +183,7 @@ void knobs_draw(struct world *w)
     draw_traffic(w);
     draw_upstream(w);
     unsigned kind = w->seed % 8;
-    if (w->script == NULL && (kind == 1 || kind == 5 || kind == 7))
+    if (w->script == NULL && (kind == KIND_WIDE || kind == KIND_ROTS || kind == KIND_TALKS))
         draw_wide(w);
     struct knobs *k = &w->knobs;
     /* With a store of letters that blocks when it is full, somebody has to look after it. */

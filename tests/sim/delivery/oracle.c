@@ -396,6 +396,8 @@ void oracle_opened(struct world *w)
  */
 static void excuse_latest(struct world *w)
 {
+    if (!w->opened) /* a start that did not come to its end: what was the latest before it still is */
+        return;
     w->latest = 0;
     for (unsigned k = w->event_count; k > 0 && w->events[k].life == w->life; k--)
         if (w->events[k].acked && w->events[k].acked_us + COMMIT_MAX_US > w->now_us)

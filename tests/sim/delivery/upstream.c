@@ -281,7 +281,8 @@ static void answer_langfuse(struct world *w, struct flight *f, const struct know
                               : 500);
         }
     }
-    if (decide_rarely(&w->luck, w->knobs.one_in_extra)) {
+    bool unsaid = count_fates(k, 'u') + count_fates(k, 'U') > 1;
+    if (decide_rarely(&w->luck, unsaid && w->knobs.one_in_extra > 2 ? 2 : w->knobs.one_in_extra)) {
         world_met(MET_EXTRA);
         say("],\"errors\":[{\"id\":\"%s\",\"status\":400,\"message\":\"m\"}",
             decide(&w->luck, 2) == 0 ? "unknown" : "nobody's");
