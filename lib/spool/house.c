@@ -66,7 +66,8 @@ int house_create(const struct spool_vfs *vfs, const char *name, uint64_t bytes, 
  * blocks are written already, so that syncs over them need no journal commit of the file system. In this
  * order a crash leaves either the old name, whose segment was released, or a header under another name, which
  * counts as nothing. */
-static int recycle(const struct spool_vfs *vfs, uint64_t old_id, const char *name, uint64_t bytes)
+static int recycle(const struct spool_vfs *vfs, uint64_t old_id, const char *name, uint64_t bytes,
+                   uint64_t zeroed)
 {
     char old_name[SEGMENT_NAME_MAX];
     segment_name(old_id, old_name);
@@ -76,13 +77,17 @@ static int recycle(const struct spool_vfs *vfs, uint64_t old_id, const char *nam
     int fd = vfs->open(vfs->ctx, name, VFS_RDWR);
     if (fd < 0)
         return fd;
-    err = fill_with_zeros(vfs, fd, bytes);
+    err = fill_with_zeros(vfs, fd, zeroed);
     if (err >= 0)
         err = -sync_fully(vfs, fd);
     if (err >= 0)
         err = vfs->fsync_dir(vfs->ctx, ".");
-    if (err >= 0)
+    if (err >= 0) {
+        /* Nobody reads what it holds, and a small write into one of the large pieces of it that a kernel caches costs
+         * more than one beside them. Only advice. */
+        (void)vfs->dont_need(vfs->ctx, fd, 0, bytes);
         return fd;
+    }
     (void)vfs->close(vfs->ctx, fd); /* The file is thrown away. */
     (void)vfs->unlink(vfs->ctx, name);
     return err;
@@ -95,7 +100,8 @@ static void run_prepare(struct house_job *h, const struct spool_vfs *vfs)
     h->recycled = false;
     h->prepare_fd = -1;
     if (h->recycle_id != 0) {
-        h->prepare_fd = recycle(vfs, h->recycle_id, name, h->wipe ? h->prepare_bytes : SEGMENT_HEADER_AREA);
+        h->prepare_fd = recycle(vfs, h->recycle_id, name, h->prepare_bytes,
+                                h->wipe ? h->prepare_bytes : SEGMENT_HEADER_AREA);
         h->recycled = h->prepare_fd >= 0;
     }
     if (h->prepare_fd < 0)
