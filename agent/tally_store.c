@@ -172,14 +172,13 @@ static void count_events(struct tally_store *s, const struct intake_offer *o, ui
     struct tally_turn turn;
     tally_begin(&s->tally, now_s, &turn);
     for (unsigned p = 0; p < o->part_count; p++) {
-        const struct intake_part *part = &o->parts[p];
-        unsigned k = 0;
-        for (unsigned i = 0; i < part->count; i++) {
-            while (k < x->event_count && x->events[k].index != part->items[i].index)
-                k++;
-            if (k == x->event_count)
+        const struct api_item *item = o->parts[p].items, *items_end = item + o->parts[p].count;
+        struct event *e = x->events, *events_end = e + x->event_count;
+        for (; item < items_end; item++, e++) {
+            while (e < events_end && e->index != item->index)
+                e++;
+            if (e == events_end)
                 break;
-            struct event *e = &x->events[k++];
             if (e->tallied)
                 continue;
             e->tallied = true;
