@@ -546,3 +546,46 @@ Test(spool_odd, names_of_partitions_and_versions_part_frames_where_they_must)
     cr_assert_eq(item.seq, 10);
     tail_deinit(&t);
 }
+
+/* --- groups of appends ------------------------------------------------------------------------------------------
+ */
+
+static enum err append_group(uint64_t *reserved, size_t len)
+{
+    static char body[600000];
+    uint64_t seq;
+    struct spool_record r = {.partition = SPAN("p"), .body = span_of(body, len), .wall_ns = b.wall_ns};
+    return spool_append_reserved(b.spool, &r, 1, reserved, &seq);
+}
+
+Test(spool_odd, what_was_reserved_is_not_taken_by_a_spool_that_ends)
+{
+    uint64_t reserved, none;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(spool_reserve(b.spool, 1, 64 * BENCH_MIB, &none), ERR_TOO_BIG, "more than the whole spool");
+    cr_assert_eq(none, 0);
+    cr_assert_eq(spool_reserve(b.spool, 10, 10000, &reserved), OK);
+    cr_assert_eq(append_group(&reserved, 600000), ERR_TOO_BIG, "one event is too large, room or not");
+    cr_assert_eq(append_group(&reserved, 1000), OK);
+    spool_close(b.spool);
+    cr_assert_eq(spool_room_reserved(b.spool), ERR_CLOSED);
+    cr_assert_eq(append_group(&reserved, 1000), ERR_CLOSED);
+    cr_assert_eq(spool_reserve(b.spool, 1, 100, &none), ERR_CLOSED);
+    spool_unreserve(b.spool, reserved);
+    bench_sleep(&b, 2 * SECOND_US);
+    cr_assert_eq(b.notes[NOTE_CLOSED], 1);
+    spool_free(b.spool);
+    b.spool = NULL;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(bench_ledger(&b).pending, 1, "what was taken before it is there");
+    cr_assert_eq(spool_reserve(b.spool, 10, 10000, &reserved), OK);
+    fail_from_now(MEMFS_PWRITEV, EROFS);
+    (void)bench_append(&b, 1);
+    bench_sleep(&b, SECOND_US);
+    cr_assert_eq(spool_state(b.spool), SPOOL_FAILED);
+    cr_assert_eq(spool_room_reserved(b.spool), ERR_CLOSED);
+    cr_assert_eq(append_group(&reserved, 1000), ERR_CLOSED);
+    cr_assert_eq(spool_reserve(b.spool, 1, 100, &none), ERR_CLOSED);
+    cr_assert_eq(spool_room(b.spool, 1, 100), ERR_CLOSED);
+    spool_unreserve(b.spool, reserved);
+}
