@@ -77,7 +77,7 @@ Test(spool_options, files_are_used_again_when_their_ids_are_forgotten)
         cr_assert_eq(bench_drain(&b), 30);
         bench_sleep(&b, SECOND_US);
     }
-    cr_assert_gt(b.fs.calls[MEMFS_RENAME], 20, "%u", b.fs.calls[MEMFS_RENAME]);
+    cr_assert_gt(b.fs.calls[MEMFS_RENAME], 20, "%ld", b.fs.calls[MEMFS_RENAME]);
     cr_assert_leq(bench_ledger(&b).segments, 6, "%llu", (unsigned long long)bench_ledger(&b).segments);
     bench_sleep(&b, 30 * SECOND_US);
     bench_fill(&b, 1, 100);
