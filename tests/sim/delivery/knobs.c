@@ -162,6 +162,8 @@ static void draw_wide(struct world *w)
     if (w->seed % 8 == KIND_TALKS) {
         k->one_in_short = ONE_OF(w, 3, 6, 20);
         k->one_in_extra = ONE_OF(w, 3, 6, 20);
+        k->append_max = 16; /* batches of several events */
+        k->output.batch_events_max = 10;
     }
     k->webhook = span_is(span_str(s->api->name), "cloudevents") && decide(&w->luck, 4) != 1;
     k->one_in_no_consent = ONE_OF(w, 0, 2000, 500);
