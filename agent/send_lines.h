@@ -8,7 +8,7 @@
 #include "lib/codec/json.h"
 #include "lib/codec/uuid7.h"
 
-enum { SEND_BATCH_EVENTS = 1000, SEND_BATCH_BYTES = 1 << 20, SEND_LINE_BYTES_MAX = 10 << 20 };
+enum { SEND_BATCH_EVENTS = 1000, SEND_BATCH_BYTES = 256 << 10, SEND_LINE_BYTES_MAX = 10 << 20 };
 
 struct send_line {
     const char *file;
