@@ -8,6 +8,7 @@
 #include "agent/input_hold.h"
 #include "agent/input_http.h"
 #include "agent/input_stream.h"
+#include "agent/output_host.h"
 #include "lib/config/bounds.h"
 
 #include <getopt.h>
@@ -18,20 +19,22 @@
 
 /* What the parts of the agent allocate at most; each figure is the bound that its own code keeps. */
 static const struct bounds_costs costs = {
-    .process_bytes = 8 * MIB,
+    .process_bytes = 8 * MIB + 512 * KIB,
     .thread_bytes = 64 * KIB,
     .connection_bytes = 2 * KIB,
     .tls_bytes = 40 * KIB,
     .stream_bytes = 2 * KIB,
     .datagram_bytes = 20 * 64 * KIB,
     .backlog_bytes = HTTP_HELD_BYTES,
-    .request_bytes = HTTP_SMALL_BYTES + HTTP_WORKING_BYTES + HTTP_ARENA_BYTES,
+    .request_bytes = HTTP_SMALL_BYTES + HTTP_WORKING_BYTES + HTTP_ARENA_BYTES + 2 * MIB /* the piece at hand */,
     .large_bytes = HTTP_LARGE_BYTES,
     .underway_bytes = STREAM_UNDERWAY_BYTES,
     .held_bytes = HOLD_BYTES + HOLD_PARKED,
     .inflated_bytes = STREAM_INFLATED_BYTES,
-    .spool_bytes = 6 * MIB,
-    .payload_bytes = 4 * MIB,
+    .spool_bytes = 5 * MIB / 2,
+    .output_bytes = 8 * MIB,
+    .outputs_bytes = OUTPUTS_CACHE_BYTES + OUTPUTS_PAYLOAD_BYTES,
+    .batch_bytes = MIB,
     .upstream_bytes = 64 * KIB,
     .threads = 8,
     .descriptors = 32,
@@ -50,7 +53,7 @@ static void print_memory(const struct config *c, const struct bounds *b)
                      bounds_text(bounds_input_memory(&c->inputs[i], &costs), text, sizeof text));
     for (unsigned i = 0; i < c->output_count; i++)
         (void)printf("  output %-25s %10s\n", c->outputs[i].name,
-                     bounds_text(bounds_output_memory(&c->outputs[i], &costs), text, sizeof text));
+                     bounds_text(bounds_output_memory(c, &c->outputs[i], &costs), text, sizeof text));
     if (b->kernel_bytes > 0)
         (void)printf("  besides, receive buffers asked of the kernel: %s\n",
                      bounds_text(b->kernel_bytes, text, sizeof text));

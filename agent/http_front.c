@@ -11,7 +11,7 @@
 #define SWEEP_MS 250
 #define LINGER_US (2 * US_PER_S)
 #define BACKLOG 512
-#define CAREFUL_READ_BYTES (8 * 1024)
+#define CAREFUL_READ_BYTES (4 * 1024)
 
 static void conn_pump(struct http_conn *c);
 static void conn_flush(struct flusher *flusher);

@@ -14,12 +14,12 @@
 #include "agent/http_front.h"
 #include "agent/input.h"
 
-#define HTTP_SMALL_BYTES (4 * 1024 * 1024)
-#define HTTP_LARGE_BYTES (12 * 1024 * 1024) /* one that alone needs more is served alone */
-#define HTTP_WORKING_BYTES (4 * 1024 * 1024)
-#define HTTP_ARENA_BYTES (2 * 1024 * 1024)  /* what a small request is made into at most */
+#define HTTP_SMALL_BYTES (1536 * 1024)
+#define HTTP_LARGE_BYTES (8 * 1024 * 1024)  /* one that alone needs more is served alone */
+#define HTTP_WORKING_BYTES (1536 * 1024)
+#define HTTP_ARENA_BYTES (1536 * 1024)      /* what a small request is made into at most */
 #define HTTP_KEEP_BYTES (6 * 1024 * 1024)   /* what is kept of a large one: its head, its rejections, its answer */
-#define HTTP_HELD_BYTES (4 * 1024 * 1024)   /* heads in pieces, and what was read of requests that wait, of an input */
+#define HTTP_HELD_BYTES (3 * 1024 * 1024)   /* heads in pieces, and what was read of requests that wait, of an input */
 
 struct http_exchange;
 

@@ -15,9 +15,6 @@
 #include <stdlib.h>
 
 #define CHANGES_MAX 30
-#define CACHES_BYTES (8u << 20)
-#define CACHE_BYTES_MIN (1u << 20)
-
 #define LEAVE_US (2 * US_PER_S) /* what is in flight when a reload puts an output away has so long to end */
 
 /* --- the core's wishes ---------------------------------------------------------------------------------- */
@@ -288,14 +285,19 @@ enum err output_host_reserve(struct output_host *h, unsigned count, uint64_t byt
     return err;
 }
 
-/* Many outputs share what two would have for their tail caches: memory is bounded for the process, not for each. */
+/* Many outputs share what two would have for their tail caches and payloads: memory is bounded for the process, not for
+ * each. */
+static uint64_t share_of(uint64_t bytes, unsigned outputs)
+{
+    return bytes / outputs < OUTPUT_SHARE_BYTES_MIN ? OUTPUT_SHARE_BYTES_MIN : bytes / outputs;
+}
+
 static void spool_settings(const struct config *all, const struct config_output *c, uint64_t min_free,
                            struct spool_config *ret)
 {
     output_config_spool(c, min_free, ret);
     if (all->output_count > 2)
-        ret->cache_bytes = CACHES_BYTES / all->output_count < CACHE_BYTES_MIN ? CACHE_BYTES_MIN
-                                                                               : CACHES_BYTES / all->output_count;
+        ret->cache_bytes = share_of(OUTPUTS_CACHE_BYTES, all->output_count);
 }
 
 /* --- life ----------------------------------------------------------------------------------------------- */
@@ -332,6 +334,8 @@ enum err output_host_new(struct agent *a, struct config_edition *edition, const 
     h->spool = spool_new(&spool_config, &vfs, &host);
     h->disk.spool = h->spool;
     output_config_core(config, a->name, &h->core_config);
+    if (edition->config->output_count > 2)
+        h->core_config.payload_budget_bytes = share_of(OUTPUTS_PAYLOAD_BYTES, edition->config->output_count);
     h->core = output_new(&h->core_config, h->spool, &a->clock, rng_next(&a->rng));
     h->settings = output_api_settings(h->core);
     h->upstream = upstream_new(h);

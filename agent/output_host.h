@@ -19,6 +19,11 @@ struct config_edition;
 struct config_output;
 struct dead_ask;
 
+/* One or two outputs have 4 MiB each for their tail cache, and for their payloads; more of them share these. */
+#define OUTPUTS_CACHE_BYTES (2u << 20)
+#define OUTPUTS_PAYLOAD_BYTES (6u << 20)
+#define OUTPUT_SHARE_BYTES_MIN (512u << 10)
+
 /* LEAVING: a reload put it away; what is in flight may still end, nothing new is sent. */
 enum output_host_phase { HOST_OPENING, HOST_OPEN, HOST_FAILED, HOST_LEAVING, HOST_CLOSING, HOST_CLOSED };
 

@@ -37,9 +37,10 @@ static uint64_t shared_intake(const struct config *c, const struct bounds_costs 
     return requests + held;
 }
 
-uint64_t bounds_output_memory(const struct config_output *out, const struct bounds_costs *costs)
+uint64_t bounds_output_memory(const struct config *c, const struct config_output *out, const struct bounds_costs *costs)
 {
-    return costs->spool_bytes + costs->payload_bytes + out->concurrency * costs->upstream_bytes;
+    uint64_t own = c->output_count > 2 ? costs->outputs_bytes / c->output_count : costs->output_bytes;
+    return costs->spool_bytes + own + costs->batch_bytes + out->concurrency * costs->upstream_bytes;
 }
 
 uint64_t bounds_output_disk(const struct config_output *out)
@@ -64,7 +65,7 @@ struct bounds bounds_of(const struct config *c, const struct bounds_costs *costs
     }
     for (unsigned i = 0; i < c->output_count; i++) {
         const struct config_output *out = &c->outputs[i];
-        b.memory_bytes += bounds_output_memory(out, costs);
+        b.memory_bytes += bounds_output_memory(c, out, costs);
         b.disk_bytes += bounds_output_disk(out);
         b.descriptors += costs->spool_descriptors + out->concurrency;
     }

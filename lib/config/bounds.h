@@ -21,8 +21,10 @@ struct bounds_costs {
     uint64_t underway_bytes;   /* events of one unix input that wait to be durable */
     uint64_t held_bytes;       /* lines and messages that are not used up, all unix inputs together */
     uint64_t inflated_bytes;   /* what one compressed message may become */
-    uint64_t spool_bytes;      /* fill buffer, indices and tail cache of a spool */
-    uint64_t payload_bytes;    /* payloads of an output's open batches */
+    uint64_t spool_bytes;      /* fill buffer, commit under way and indices of a spool */
+    uint64_t output_bytes;     /* tail cache and payloads of an output, where there are one or two */
+    uint64_t outputs_bytes;    /* of all of them, where there are more */
+    uint64_t batch_bytes;      /* the batch with which an output's payloads pass their bound */
     uint64_t upstream_bytes;   /* one connection to an upstream, with TLS */
     unsigned threads;
     unsigned descriptors;       /* of the process besides inputs and outputs */
@@ -39,7 +41,7 @@ struct bounds {
 };
 
 uint64_t bounds_input_memory(const struct config_input *in, const struct bounds_costs *costs);
-uint64_t bounds_output_memory(const struct config_output *out, const struct bounds_costs *costs);
+uint64_t bounds_output_memory(const struct config *c, const struct config_output *out, const struct bounds_costs *costs);
 uint64_t bounds_output_disk(const struct config_output *out);
 struct bounds bounds_of(const struct config *c, const struct bounds_costs *costs);
 

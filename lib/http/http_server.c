@@ -179,9 +179,14 @@ static void on_gate(struct budget_claim *c)
     s->shared->go_on(s);
 }
 
-/* Where memory is short a request is not begun, so that what has begun gets done. */
+/* Where memory is short a request is not begun, so that what has begun gets done; unless even what was read of it would
+ * be too much to keep. */
 static bool gate_is_shut(struct http_server *s)
 {
+    if (!s->in_backlog && s->shared->held_bytes + s->in.len > s->shared->limits.held_bytes_max) {
+        budget_release(&s->gate);
+        return false;
+    }
     if (s->gate.budget != NULL && s->gate.waiting)
         return true;
     if (s->gate.budget != NULL) /* its turn has come */
@@ -370,8 +375,12 @@ static bool body_admitted(struct http_server *s, uint64_t bytes)
 
 static enum http_server_event body_waits(struct http_server *s)
 {
-    if (s->in.len == 0)
-        return in_used_up(s) == HTTP_SERVER_MORE ? HTTP_SERVER_PAUSED : HTTP_SERVER_DONE;
+    if (s->in.len == 0) {
+        in_drop(s);
+        return HTTP_SERVER_PAUSED;
+    }
+    if (!s->in_backlog && s->shared->held_bytes + s->in.len > s->shared->limits.held_bytes_max)
+        return refuse_busy(s);
     return in_keep(s);
 }
 

@@ -225,7 +225,9 @@ Test(bounds, are_the_sums_of_what_is_configured)
                                               .held_bytes = 8000,
                                               .inflated_bytes = 900,
                                               .spool_bytes = 100000,
-                                              .payload_bytes = 200000,
+                                              .output_bytes = 150000,
+                                              .outputs_bytes = 77,
+                                              .batch_bytes = 50000,
                                               .upstream_bytes = 1000000,
                                               .descriptors = 10,
                                               .spool_descriptors = 3};
