@@ -1,5 +1,6 @@
 """Fixtures of the end-to-end tests. See harness.py."""
 import pathlib
+import resource
 import shutil
 import sys
 import tempfile
@@ -8,6 +9,11 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import harness  # noqa: E402
+
+
+# Some tests hold a thousand connections, more descriptors than a login shell may have open by default.
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY and hard < 65536 else 65536, hard))
 
 
 @pytest.hookimpl(tryfirst=True, hookwrapper=True)
