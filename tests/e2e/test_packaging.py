@@ -152,3 +152,40 @@ def test_the_quickstart_delivers_and_leaves_nothing(world):
     assert quickstart.wait(60) == 0, quickstart.err()
     assert not list(world.dir.glob("penstock-quickstart.*"))
     assert all(is_free(port) for port in (4380, 4390, 4400))
+
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_readme_names_only_what_there_is():
+    named = set(re.findall(r"(?<![\w/.-])((?:conf|packaging|systemd|tests)/[\w./-]*\w)", README))
+    assert len(named) > 12
+    assert sorted(path for path in named if not (ROOT / path).exists()) == []
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```yaml\n(.*?)^```$", README, re.M | re.S))
+def test_configurations_in_readme_are_good(block, etc, tmp_path):
+    path = tmp_path / "penstock.yaml"
+    path.write_text(re.sub(r"\$\{file:[^}]*\}", "${file:%s}" % (etc / "honeycomb-key"), block))
+    done = judge(path, etc)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_commands_in_readme_have_these_options():
+    """tests/machine runs them; here each option is one that the command knows."""
+    lines = re.findall(r"^```sh\n(.*?)^```$", README, re.M | re.S) + re.findall(r"`(penstock [^`]+)`", README)
+    seen = 0
+    for name, rest in re.findall(r"\bpenstock ([a-z]+)([^|&;\n#]*)", "\n".join(lines)):
+        done = run([PENSTOCK, name, "--help"])
+        assert done.returncode == 0, name
+        for option in re.findall(r"(?<!\S)\[?(--?[a-z][\w-]*)", rest):
+            assert re.search(rf"(^|[ ,|\[]){option}\b", done.stdout, re.M), (name, option)
+            seen += 1
+    assert seen > 5
+
+
+@pytest.mark.parametrize("heading", ["Two commands", "A first configuration", "A systemd service", "A sidecar", "A relay"])
+def test_blocks_that_are_run_elsewhere_are_shell(heading):
+    done = run([str(ROOT / "tests/tools/readme_block"), heading])
+    assert done.returncode == 0, done.stderr
+    assert run(["bash", "-n"], input=done.stdout).returncode == 0
