@@ -109,9 +109,9 @@ static int describe(struct maker *m, mbedtls_x509write_cert *cert, bool is_ca)
     return rc;
 }
 
-static enum err write_file(const char *path, const char *text, struct fault *why)
+static enum err write_file(const char *path, mode_t mode, const char *text, struct fault *why)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
     if (fd < 0)
         return fault_sys(why, errno, "create %s", path);
     size_t len = strlen(text);
@@ -130,7 +130,7 @@ static enum err make_cert(struct maker *m, bool is_ca, const char *path, struct 
     if (rc == 0)
         rc = mbedtls_x509write_crt_pem(&cert, (unsigned char *)pem, sizeof pem, mbedtls_ctr_drbg_random, &m->rng);
     mbedtls_x509write_crt_free(&cert);
-    return rc != 0 ? refused(why, "make a certificate", rc) : write_file(path, pem, why);
+    return rc != 0 ? refused(why, "make a certificate", rc) : write_file(path, 0644, pem, why); /* an agent that runs as somebody else reads it */
 }
 
 static enum err make_all(struct maker *m, const struct sink_cert *paths, struct fault *why)
@@ -149,7 +149,7 @@ static enum err make_all(struct maker *m, const struct sink_cert *paths, struct 
     if (err == OK)
         err = make_cert(m, false, paths->cert, why);
     /* The key comes last: three files that are all there are a whole set. */
-    return err != OK ? err : write_file(paths->key, pem, why);
+    return err != OK ? err : write_file(paths->key, 0600, pem, why);
 }
 
 static void set_validity(struct maker *m)
