@@ -53,6 +53,32 @@ def test_the_configuration_in_a_manifest_is_good(path, etc, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda p: p.name)
+def test_a_manifest_is_whole(path):
+    """What it mounts and selects is there; and it fits Kubernetes' own schemas, where something here has those."""
+    yaml = pytest.importorskip("yaml", reason="not run: python3-yaml is not installed")
+    documents = list(yaml.safe_load_all(path.read_text()))
+    assert all({"apiVersion", "kind", "metadata"} <= set(d) and d["metadata"]["name"] for d in documents)
+    maps = {d["metadata"]["name"] for d in documents if d["kind"] == "ConfigMap"}
+    pods = [d["spec"] for d in documents if "template" in d.get("spec", {})]
+    assert pods
+    for spec in pods:
+        pod, labels = spec["template"]["spec"], spec["template"]["metadata"]["labels"]
+        assert spec["selector"]["matchLabels"].items() <= labels.items()
+        volumes = {v["name"] for v in pod["volumes"]} | {c["metadata"]["name"] for c in spec.get("volumeClaimTemplates", [])}
+        containers = pod["containers"] + pod.get("initContainers", [])
+        mounted = {m["name"] for c in containers for m in c["volumeMounts"]}
+        assert mounted == volumes
+        assert {v["configMap"]["name"] for v in pod["volumes"] if "configMap" in v} <= maps
+        penstock = next(c for c in containers if c["name"] == "penstock")
+        assert penstock["securityContext"]["runAsNonRoot"] and penstock["securityContext"]["readOnlyRootFilesystem"]
+        assert any(m["mountPath"] == "/var/lib/penstock" for m in penstock["volumeMounts"])
+    for judge_it in (["kubeconform", "-strict"], ["kubernetes-validate", "--strict"]):
+        if shutil.which(judge_it[0]):
+            done = run([*judge_it, str(path)])
+            assert done.returncode == 0, done
+
+
 @pytest.fixture
 def series(world):
     """Names of /metrics with the labels that each has, from an agent with every kind of input."""
