@@ -120,25 +120,6 @@ enum err append_room(struct spool *s, unsigned count, uint64_t bytes)
     return check_room(s, count, bytes);
 }
 
-/* FULL ends well below the limit, so that a spool at its limit does not flap. */
-static bool has_room_again(const struct spool *s)
-{
-    return !s->commit_retry && !s->prepared.no_space && !s->disk_low &&
-           spool_quota_used(s) <= s->config.max_bytes / 10 * 9 && append_space(s) > s->capacity / 2;
-}
-
-void append_check_room(struct spool *s)
-{
-    if (s->state == SPOOL_FULL && has_room_again(s))
-        spool_set_state(s, SPOOL_OK, NULL);
-    if (s->room_wanted && s->state == SPOOL_OK && !s->stalled && !s->disk_low &&
-        s->tail.fill_bytes < FILL_BYTES_MAX / 2 &&
-        (quota_is_far(s, 0) || append_space(s) > s->tail.fill_bytes + s->reserved + s->capacity / 4)) {
-        s->room_wanted = false;
-        s->note_room = true;
-    }
-}
-
 /* Each record for itself can be kept. *ret_bytes: of all of them. */
 static bool records_fit(const struct spool *s, const struct spool_record *records, unsigned count, uint64_t *ret_bytes)
 {
@@ -189,24 +170,24 @@ enum err spool_append(struct spool *s, const struct spool_record *records, unsig
     return OK;
 }
 
-/* --- groups of appends ------------------------------------------------------------------------------------
- */
+/* --- groups of appends ---------------------------------------------------------------------------------- */
 
-/* What a group takes in frames at most: its appends share commits with others or have some of their own, each of which
- * begins at a block. */
+/* What a group takes in frames at most. A frame ends when it has 32 KiB or sixteen partitions; its appends share commits
+ * with others or have some of their own, each of which ends a frame and begins at a block. */
 static uint64_t group_bound(const struct spool *s, unsigned count, uint64_t bytes)
 {
-    uint64_t need = tail_bound(count, bytes);
-    return need + (need / (64 * 1024) + 4) * s->commit_align;
+    uint64_t content = bytes + (uint64_t)count * EVENT_OVERHEAD;
+    uint64_t commits = content / (64 * 1024) + count / 256 + 4;
+    uint64_t frames = 2 * content / FRAME_CLOSE_BYTES + count / FRAME_PARTITIONS + commits;
+    return content + frames * (FRAME_HEADER_BYTES + DATA_HEAD_BYTES + FRAME_ALIGN) + commits * s->commit_align;
 }
 
-/* Bytes of frames that a group may take: it may go on into as many segments as the quota allows, one of them left as the
- * reserve, and at the end of each as much may stay empty as was waiting just then. What could be appended at once can
- * always be so. */
-static uint64_t group_space(const struct spool *s)
+/* Bytes of frames that a group may take, where `at_once` could be appended now and `used` bytes of the quota are gone: it
+ * may go on into as many segments as the quota allows, one of them left as the reserve, and at the end of each as much
+ * may stay empty as was waiting just then. What could be appended at once can always be so. */
+static uint64_t group_space(const struct spool *s, uint64_t at_once, uint64_t used)
 {
-    uint64_t at_once = append_space(s), space = at_once, used = spool_quota_used(s) + (s->prepared.fd >= 0 && !s->flight_rotates ? 0 : s->capacity);
-    uint64_t left = s->capacity / 2 < FILL_BYTES_MAX ? s->capacity / 2 : FILL_BYTES_MAX;
+    uint64_t space = at_once, left = s->capacity / 2 < FILL_BYTES_MAX ? s->capacity / 2 : FILL_BYTES_MAX;
     if (at_once == 0 || s->capacity <= overhead_bytes(s) + left)
         return at_once;
     uint64_t segments = used < s->config.max_bytes ? (s->config.max_bytes - used) / s->capacity : 0;
@@ -215,13 +196,62 @@ static uint64_t group_space(const struct spool *s)
     return space > at_once + left ? space - left : at_once;
 }
 
+static uint64_t group_space_now(const struct spool *s)
+{
+    bool prepared = s->prepared.fd >= 0 && !s->flight_rotates;
+    return group_space(s, append_space(s), spool_quota_used(s) + (prepared ? 0 : s->capacity));
+}
+
+/* The same of a spool in which nothing waits, in a segment that has just begun. */
+static uint64_t group_space_empty(const struct spool *s)
+{
+    uint64_t begun = SEGMENT_HEADER_AREA + ctrl_max(s) + s->commit_align + reserve_bytes(s);
+    uint64_t at_once = s->capacity > begun ? s->capacity - begun : 0;
+    if (3 * s->capacity <= s->config.max_bytes && s->capacity > overhead_bytes(s))
+        at_once += s->capacity - overhead_bytes(s);
+    uint64_t space = group_space(s, at_once, 2 * s->capacity);
+    uint64_t far = s->config.max_bytes > 3 * s->capacity ? s->config.max_bytes - 3 * s->capacity : 0;
+    return space > far ? space : far;
+}
+
+/* FULL ends well below the limit, so that a spool at its limit does not flap. */
+static bool has_room_again(const struct spool *s)
+{
+    return !s->commit_retry && !s->prepared.no_space && !s->disk_low &&
+           spool_quota_used(s) <= s->config.max_bytes / 10 * 9 && append_space(s) > s->capacity / 2;
+}
+
+void append_check_room(struct spool *s)
+{
+    if (s->state == SPOOL_FULL && has_room_again(s))
+        spool_set_state(s, SPOOL_OK, NULL);
+    if (s->group_wanted > 0 && check_space(s, s->group_wanted, group_space_now(s)) == OK) {
+        s->group_wanted = 0;
+        s->note_room = true;
+    }
+    if (s->room_wanted && s->state == SPOOL_OK && !s->stalled && !s->disk_low &&
+        s->tail.fill_bytes < FILL_BYTES_MAX / 2 &&
+        (quota_is_far(s, 0) || append_space(s) > s->tail.fill_bytes + s->reserved + s->capacity / 4)) {
+        s->room_wanted = false;
+        s->note_room = true;
+    }
+}
+
+/* Nothing waits, and yet the rest of the active segment is too little: the next one, which takes its place, is not. */
+static void begin_anew(struct spool *s)
+{
+    if (s->accounts.low_water + 1 == s->accounts.next_seq && s->tail.fill_events == 0 &&
+        s->active.end > SEGMENT_HEADER_AREA + ctrl_max(s))
+        s->rotate_wanted = true;
+}
+
 enum err spool_reserve(struct spool *s, unsigned count, uint64_t bytes, uint64_t *ret_reserved)
 {
     uint64_t need = group_bound(s, count, bytes);
     *ret_reserved = 0;
-    if (running(s) && !s->closing && need > s->config.max_bytes)
+    if (running(s) && !s->closing && need > group_space_empty(s))
         return ERR_TOO_BIG;
-    enum err err = check_space(s, need, group_space(s));
+    enum err err = check_space(s, need, group_space_now(s));
     if (err == ERR_FULL && s->config.when_full == SPOOL_DROP_NEWEST)
         return OK;
     if (err != OK) {
@@ -229,6 +259,10 @@ enum err spool_reserve(struct spool *s, unsigned count, uint64_t bytes, uint64_t
         s->room_wanted |= err == ERR_FULL || err == ERR_AGAIN;
         if (err == ERR_FULL && check_space(s, tail_bound(1, 1024), append_space(s)) == ERR_FULL)
             enter_full(s);
+        if (err != ERR_CLOSED) {
+            s->group_wanted = need;
+            begin_anew(s);
+        }
         spool_pump(s);
         return err;
     }

@@ -170,14 +170,14 @@ static bool kept_as_recent(const struct spool *s, const struct segment *seg, uin
         return false;
     return seg->sealed_us != 0 && seg->sealed_us + s->config.recent_us > now &&
            spool_quota_used(s) <= plenty && spool_quota_used(s) <= s->config.max_bytes / 2 &&
-           !s->room_wanted && s->state == SPOOL_OK;
+           !s->room_wanted && s->group_wanted == 0 && s->state == SPOOL_OK;
 }
 
 /* One finished file waits to be used again, unless room is short. */
 static bool kept_for_recycling(const struct spool *s, const struct segment *seg)
 {
     return seg->sound && seg->header.capacity == s->capacity && seg->allocated >= s->capacity &&
-           s->state == SPOOL_OK && spool_quota_used(s) <= s->config.max_bytes / 2;
+           s->group_wanted == 0 && s->state == SPOOL_OK && spool_quota_used(s) <= s->config.max_bytes / 2;
 }
 
 /* The active segment must have a durable STATE, else those before it are still needed. */

@@ -242,6 +242,7 @@ struct spool {
     uint64_t read_retry_at_us;
 
     struct deadbox dead;
+    uint64_t group_wanted; /* bytes of frames that a group found no room for; 0: none */
     bool room_wanted, read_wanted;
     uint64_t reserved; /* bytes of frames put aside for appends that are still to come */
 

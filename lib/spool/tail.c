@@ -8,7 +8,6 @@
 
 #define CHUNK_BYTES (128 * 1024)
 #define SPARE_MAX 2
-#define EVENT_OVERHEAD 24 /* varints of one event: 4 + 10 + 1 + 2, and some */
 
 void tail_init(struct tail *t)
 {

@@ -56,6 +56,8 @@ struct tail {
 void tail_init(struct tail *t);
 void tail_deinit(struct tail *t);
 
+#define EVENT_OVERHEAD 24 /* varints of one event: 4 + 10 + 1 + 2, and some */
+
 /* Bytes that these records can take in frames at most. */
 uint64_t tail_bound(unsigned count, uint64_t bytes);
 void tail_append(struct tail *t, const struct spool_record *r, uint16_t api_version, uint64_t seq);

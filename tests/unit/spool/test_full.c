@@ -454,6 +454,32 @@ Test(spool_full, a_group_with_its_room_is_never_refused)
     }
 }
 
+/* What is settled must not be in the way: neither the rest of the active segment nor files that are kept for a while. */
+Test(spool_full, an_empty_spool_takes_what_it_once_took)
+{
+    enum { COUNT = 8000, LEN = 400 };
+    b.config.segment_bytes = BENCH_MIB;
+    b.config.recent_us = 300 * UINT64_C(1000000);
+    b.config.recent_max = 1000;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    for (unsigned round = 0; round < 8; round++) {
+        uint64_t reserved = 0;
+        enum err err = ERR_FULL;
+        for (unsigned again = 0; again < 50 && err != OK; again++) {
+            err = spool_reserve(b.spool, COUNT, COUNT * (LEN + 40), &reserved);
+            bench_sleep(&b, 100000);
+        }
+        cr_assert_eq(err, OK, "round %u", round);
+        (void)append_group(COUNT, LEN, &reserved, false);
+        spool_unreserve(b.spool, reserved);
+        bench_fill(&b, 100 * round, 1000);
+        cr_assert_eq(bench_drain(&b), COUNT + 100 * round);
+    }
+    uint64_t none;
+    cr_assert_eq(spool_reserve(b.spool, 2 * COUNT, 2 * COUNT * (LEN + 40), &none), ERR_TOO_BIG, "not even then");
+    cr_assert_leq(b.fs.allocated_max, 9 * BENCH_MIB);
+}
+
 Test(spool_full, what_is_reserved_is_not_for_others)
 {
     enum err err = OK;
