@@ -11,6 +11,7 @@ TITLES = {
     "unix-1-20k/s": "Unix stream, 1 event a write, 20,000/s",
     "unix-64k": "Unix stream, 64 KiB writes",
     "forward-100": "forward protocol, packed, 100 a message",
+    "drain": "delivery alone, from the log",
 }
 INSTRUCTIONS = {"http-1": 33_000, "http-100": 14_000, "forward-100": 14_000, "unix-1": 15_500, "unix-64k": 12_500,
                 "udp": 14_700}
@@ -47,12 +48,15 @@ def goals(rows, small):
         if "instructions" in by.get(name, {}):
             yield f"instructions, {TITLES[name]}", most, by[name]["instructions"]
     for r in rows:
-        yield f"times the limit, {TITLES[r['row']]}", 1.3, r["cpu_us"] / r["limit_us"]
+        yield f"times the limit, {TITLES[r['row']]}", 1.4 if r["row"] == "drain" else 1.3, r["cpu_us"] / r["limit_us"]
         if r["peers"]:
             yield f"of the best peer's CPU, {TITLES[r['row']]}", 1 / 3, r["cpu_us"] / min(p["cpu_us"] for p in r["peers"])
     for slow, fast in (("udp-20k/s", "udp"), ("unix-1-20k/s", "unix-1")):
         if slow in by and fast in by:
             yield f"times full speed, {TITLES[slow]}", 2, by[slow]["cpu_us"] / by[fast]["cpu_us"]
+    if "drain" in by:
+        yield "instructions of delivery, times its parts'", 1.4, (by["drain"]["instructions"]
+                                                                  / sum(by["drain"]["limit_instructions"].values()))
     if "http-1-20k/s" in by:
         r = by["http-1-20k/s"]
         yield f"p99 ms, {TITLES[r['row']]}, the sync's own being {r['sync_p99_ms']:.2f}", 2 + r["sync_p99_ms"], r["p99_ms"]

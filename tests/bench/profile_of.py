@@ -15,6 +15,14 @@ def control(what, pid):
         sys.exit(f"callgrind_control {what}: {done.stdout}{done.stderr}")
 
 
+def inclusive(path):
+    """{function: instructions, with those of what it calls}; the most of each, where inlined code splits it by file."""
+    listing = subprocess.run(["callgrind_annotate", "--inclusive=yes", "--threshold=100", "--auto=no", str(path)],
+                             capture_output=True, text=True, check=True).stdout
+    found = [match.groups() for match in map(LINE.match, listing.splitlines()) if match]
+    return {name: int(count.replace(",", "")) for count, _, name, _ in reversed(found)}
+
+
 def dump(path):
     """The total, and [(instructions, function)], most expensive first. The functions of a library without symbols
     count as the library; code that was inlined counts for the function that it became part of."""
