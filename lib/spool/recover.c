@@ -312,6 +312,7 @@ void recovery_run(struct spool_job *job, const struct spool_vfs *vfs)
     if (err == OK) {
         recovery_recent(r);
         recovery_quarantine(r);
+        recovery_cut_ends(r);
     }
     r->fault.err = err;
     if (err != OK && r->fresh_fd >= 0) {

@@ -3,8 +3,8 @@
  * It reads headers, takes the newest segment that begins with a good STATE, replays the ops from there on,
  * tells torn from corrupt, and settles: what is found but not proven durable is written again, with a STATE
  * that has all ops folded in, into a fresh segment of a new epoch, which comes into force only when that is
- * on disk. Old files are never appended to or cut. Total: any bytes lead to a served spool or to a refusal
- * with a reason. */
+ * on disk. Old files are never appended to; what stands behind their ends is given back after that. Total: any bytes
+ * lead to a served spool or to a refusal with a reason. */
 #ifndef PENSTOCK_SPOOL_RECOVER_H
 #define PENSTOCK_SPOOL_RECOVER_H
 
@@ -109,6 +109,7 @@ void recovery_quarantine(struct recovery *r);
 /* slack.c: a full disk gives back what holds nothing. */
 void recovery_give_back(struct recovery *r);
 void recovery_cut_zeros(const struct recovery *r, struct found *f); /* at the end of one file */
+void recovery_cut_ends(const struct recovery *r);                   /* once the new segment is in force */
 /* fresh.c: step 8. */
 MUST_USE enum err recovery_settle(struct recovery *r);
 void recovery_warn(struct recovery *r, const char *format, ...) PRINTF_LIKE(2, 3);

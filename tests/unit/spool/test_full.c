@@ -205,6 +205,20 @@ Test(spool_full, starts_leave_min_free_alone)
     cr_assert_gt(bench_drain(&b), 0);
 }
 
+Test(spool_full, starts_do_not_use_up_the_quota)
+{
+    for (unsigned round = 0; round < 40; round++) {
+        b.config.durability = round % 2 == 0 ? SPOOL_FSYNC : SPOOL_INTERVAL;
+        cr_assert_eq(bench_open(&b), SPOOL_OK);
+        cr_assert_neq(bench_append(&b, 1), 0, "round %u", round);
+        bench_settle(&b);
+        bench_crash(&b, false);
+    }
+    cr_assert_leq(memfs_allocated(&b.fs), 4 * BENCH_MIB);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(bench_drain(&b), 40);
+}
+
 Test(spool_full, a_full_disk_is_left_without_restart)
 {
     b.fs.free_bytes = 4 * BENCH_MIB + 4096;

@@ -135,8 +135,10 @@ Test(spool_golden, what_is_written_today_is_version_1_byte_for_byte)
         FILE *f = fopen(path, "rb");
         cr_assert_not_null(f, "%s", path);
         memset(content, 0, sizeof content);
-        cr_assert_leq(fread(content, 1, sizeof content, f), size);
+        size_t golden = fread(content, 1, sizeof content, f);
         (void)fclose(f); /* Nothing was written. */
+        /* Behind the end of the first segment, as the second one states it, there may be anything, or nothing. */
+        cr_assert(size >= golden || i == 1, "%s", files[i]);
         cr_assert_eq(memcmp(at, content, size), 0, "%s", files[i]);
     }
     check();
