@@ -123,18 +123,12 @@ static void batch_release(struct dgram_batch *b)
     d->spare_count++;
 }
 
-/* Nobody hears of a refusal: it is counted. */
 static void on_done(struct intake_offer *offer, enum api_condition condition, const char *text)
 {
     struct dgram_batch *b = offer->ctx;
     struct input_dgram *d = b->input;
-    const struct api_exchange *x = &b->events.x;
-    uint64_t left = x->offered - x->rejection_count;
+    (void)condition; /* nobody hears of a refusal */
     (void)text;
-    if (condition == COND_TOO_LARGE)
-        d->input.counters.rejected[REJECT_TOO_LARGE] += left;
-    else if (condition != COND_STORED)
-        d->input.counters.rejected[REJECT_FULL] += left;
     batch_release(b);
     if (d->wait == WAIT_DISK && d->waiting == NULL && d->underway_bytes < UNDERWAY_BYTES / 2)
         go_on(d);

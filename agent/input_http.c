@@ -195,8 +195,6 @@ static void on_offer_done(struct intake_offer *offer, enum api_condition conditi
     struct http_exchange *e = offer->ctx;
     if (offer->in_pieces && offered_in_vain(e))
         return;
-    if (condition != COND_STORED)
-        e->input->input.counters.rejected[REJECT_FULL] += condition == COND_FULL ? e->x.offered : 0;
     finish(e, condition, text);
 }
 

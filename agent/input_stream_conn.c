@@ -334,10 +334,6 @@ static void conn_flush(struct flusher *flusher)
 /* What the batch's protocol answers now that it is done. False: it failed, and so does the connection. */
 static bool batch_answer(struct stream_conn *c, struct stream_batch *b)
 {
-    struct input_stream *in = c->input;
-    const struct api_exchange *x = &b->events.x;
-    if (b->dead)
-        in->input.counters.rejected[REJECT_TOO_LARGE] += x->offered - x->rejection_count;
     if (c->protocol == STREAM_LINES)
         lines_done(c, b);
     else

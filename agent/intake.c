@@ -46,6 +46,17 @@ void intake_answer_later(struct intake *in, struct intake_offer *o, enum api_con
     list_append(&in->answers, &o->node);
 }
 
+/* What was not rejected by itself shares the fate of the whole. Failing storage and the end of the agent are not
+ * counted where the sender hears of them and comes again; nobody sends a datagram twice. */
+static void count_refused_whole(const struct intake_offer *o)
+{
+    uint64_t left = o->x->offered - o->x->rejection_count - o->sampled;
+    if (o->condition == COND_TOO_LARGE)
+        o->counters->rejected[REJECT_TOO_LARGE] += left;
+    else if (o->condition == COND_FULL || (o->condition != COND_STORED && o->wait == INTAKE_WAIT_DISK))
+        o->counters->rejected[REJECT_FULL] += left;
+}
+
 void intake_turn(struct intake *in)
 {
     struct list *node;
@@ -53,6 +64,7 @@ void intake_turn(struct intake *in)
         struct intake_offer *o = CONTAINER_OF(node, struct intake_offer, node);
         list_remove(node);
         o->state = OFFER_DONE;
+        count_refused_whole(o);
         o->done(o, o->condition, o->text);
     }
 }
@@ -182,7 +194,7 @@ bool intake_try(struct intake *in, struct intake_offer *o)
         intake_pieces_look(in, o);
         return true;
     }
-    enum err err = o->in_pieces ? intake_pieces_reserve(in, o, &text) : room_everywhere(o, &text);
+    enum err err = o->in_pieces ? intake_pieces_reserve(o, &text) : room_everywhere(o, &text);
     switch (err) {
     case OK:
         if (o->in_pieces) {
@@ -227,62 +239,60 @@ static void on_room_timer(uv_timer_t *timer)
     intake_arm_room_timer(in);
 }
 
-/* What is said of it before anything is placed. */
-static void count_offered(struct intake_offer *o)
+static void count_rejections(struct input_counters *n, const struct api_exchange *x)
 {
-    const struct api_exchange *x = o->x;
-    o->counters->received += x->offered;
     for (unsigned i = 0; i < x->rejection_count; i++)
-        o->counters->rejected[x->rejections[i].reason]++;
+        n->rejected[x->rejections[i].reason]++;
 }
 
-/* The arena is too small: as if it had never been offered. */
-static bool take_back(struct intake_offer *o, const struct input_counters *before, unsigned rejections)
+static void count_offered(struct intake_offer *o)
 {
-    *o->counters = *before;
-    o->x->rejection_count = rejections;
-    o->state = OFFER_DONE;
-    return false;
+    o->counters->received += o->x->offered;
+    o->counters->sampled += o->sampled;
+    count_rejections(o->counters, o->x);
+}
+
+void intake_placed(struct intake *in, struct intake_offer *o)
+{
+    count_offered(o);
+    if (o->too_large)
+        intake_answer_later(in, o, COND_TOO_LARGE, "the request is too large to be rendered");
+    else if (o->homeless)
+        intake_answer_later(in, o, COND_NO_OUTPUT, "no output of this type is configured");
+    else if (o->conflict)
+        intake_answer_later(in, o, COND_CONFLICT, "this id was used for other content");
+    else
+        (void)intake_try(in, o);
 }
 
 bool intake_offer(struct intake *in, struct intake_offer *o)
 {
     struct api_exchange *x = o->x;
-    struct input_counters before = *o->counters;
     unsigned rejections = x->rejection_count;
     ensure(o->state == OFFER_NEW);
     list_init(&o->node);
-    o->accepted = 0;
-    o->part_count = 0;
-    o->parts_waiting = 0;
-    o->parts = arena_alloc(api_keep(x), in->agent->output_count * sizeof *o->parts);
     if (in->agent->phase == AGENT_STOPPING) {
         count_offered(o);
         intake_answer_later(in, o, COND_STOPPING, "the agent is stopping");
         return true;
     }
-    if (o->in_pieces && o->parts != NULL) {
+    o->parts = arena_alloc(api_keep(x), in->agent->output_count * sizeof *o->parts);
+    o->too_large = o->parts == NULL;
+    if (o->in_pieces && !o->too_large) {
         intake_pieces_look(in, o);
         return true;
     }
-    count_offered(o);
-    bool any = true;
-    if (o->parts == NULL)
-        o->too_large = true;
-    else if (x->events != NULL)
+    if (!o->too_large && x->events != NULL)
         intake_place_events(in, o);
-    else if (x->item_count > 0)
-        any = intake_place_items(in, o, x->items, x->item_count);
-    if (o->too_large && o->may_retry)
-        return take_back(o, &before, rejections);
-    if (o->too_large)
-        intake_answer_later(in, o, COND_TOO_LARGE, "the request is too large to be rendered");
-    else if (!any)
-        intake_answer_later(in, o, COND_NO_OUTPUT, "no output of this type is configured");
-    else if (x->api->repeat == REPEAT_REFUSE && intake_conflicts(in, o))
-        intake_answer_later(in, o, COND_CONFLICT, "this id was used for other content");
-    else
-        (void)intake_try(in, o);
+    else if (!o->too_large && x->item_count > 0)
+        o->homeless = !intake_place_items(in, o, x->items, x->item_count);
+    if (o->too_large && o->may_retry) {
+        x->rejection_count = rejections;
+        o->state = OFFER_DONE;
+        return false;
+    }
+    o->conflict = x->api->repeat == REPEAT_REFUSE && intake_conflicts(in, o);
+    intake_placed(in, o);
     return true;
 }
 
@@ -300,8 +310,7 @@ bool intake_tight(const struct intake *in, uint64_t bytes)
 void intake_count_refused(struct input_counters *n, const struct api_exchange *x)
 {
     n->received += x->offered;
-    for (unsigned i = 0; i < x->rejection_count; i++)
-        n->rejected[x->rejections[i].reason]++;
+    count_rejections(n, x);
     if (x->rejection_count < x->offered)
         n->rejected[x->answer.status == 413 ? REJECT_TOO_LARGE : REJECT_MALFORMED] += x->offered - x->rejection_count;
 }

@@ -108,19 +108,9 @@ static void answered_by_api(struct intake_offer *o)
 
 static void looked_through(struct intake *in, struct intake_offer *o)
 {
-    const struct api_exchange *x = o->x;
-    o->counters->received += x->offered;
-    o->counters->sampled += o->sampled;
-    for (unsigned i = 0; i < x->rejection_count; i++)
-        o->counters->rejected[x->rejections[i].reason]++;
     clear_parts(o);
     list_remove(&o->node);
-    if (o->homeless)
-        intake_answer_later(in, o, COND_NO_OUTPUT, "no output of this type is configured");
-    else if (o->conflict)
-        intake_answer_later(in, o, COND_CONFLICT, "this id was used for other content");
-    else
-        (void)intake_try(in, o);
+    intake_placed(in, o);
 }
 
 static void look_step(struct intake *in, struct intake_offer *o)
@@ -143,9 +133,7 @@ static void look_step(struct intake *in, struct intake_offer *o)
         if (x->arena != &in->scratch)
             arena_reset(&in->scratch);
     }
-    if (o->too_large)
-        intake_answer_later(in, o, COND_TOO_LARGE, "the request is too large to be rendered");
-    else if (!x->more)
+    if (o->too_large || !x->more)
         looked_through(in, o);
 }
 
@@ -158,9 +146,8 @@ static void unreserve(struct intake_part *p)
     p->reserved = 0;
 }
 
-enum err intake_pieces_reserve(struct intake *in, struct intake_offer *o, const char **ret_text)
+enum err intake_pieces_reserve(struct intake_offer *o, const char **ret_text)
 {
-    (void)in;
     for (unsigned i = 0; i < o->part_count; i++) {
         struct intake_part *p = &o->parts[i];
         if (p->whole_count == 0)
@@ -282,11 +269,7 @@ static void take_step(struct intake *in, struct intake_offer *o)
 void intake_step(struct intake *in)
 {
     struct list todo, *node;
-    list_init(&todo);
-    while ((node = list_first(&in->large)) != NULL) {
-        list_remove(node);
-        list_append(&todo, node);
-    }
+    list_take_all(&in->large, &todo);
     while ((node = list_first(&todo)) != NULL) {
         struct intake_offer *o = CONTAINER_OF(node, struct intake_offer, node);
         list_remove(node);

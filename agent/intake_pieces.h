@@ -24,7 +24,7 @@ void intake_pieces_look(struct intake *in, struct intake_offer *o); /* it begins
 /* The configuration has changed since: it is to be looked at anew. */
 bool intake_pieces_stale(const struct intake *in, const struct intake_offer *o);
 /* As spool_reserve(), in every output or in none. */
-MUST_USE enum err intake_pieces_reserve(struct intake *in, struct intake_offer *o, const char **ret_text);
+MUST_USE enum err intake_pieces_reserve(struct intake_offer *o, const char **ret_text);
 void intake_pieces_take(struct intake *in, struct intake_offer *o); /* it has its room */
 /* Some output's fill buffer has room again. */
 void intake_pieces_unblock(struct intake *in);
@@ -37,6 +37,8 @@ void intake_pieces_fail(struct intake *in, struct output_host *h, enum api_condi
 
 void intake_answer_later(struct intake *in, struct intake_offer *o, enum api_condition condition, const char *text);
 void intake_await_part(struct intake_part *p);
+/* It is known what its events are and where they go. */
+void intake_placed(struct intake *in, struct intake_offer *o);
 bool intake_try(struct intake *in, struct intake_offer *o);
 void intake_arm_room_timer(struct intake *in);
 

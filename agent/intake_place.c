@@ -16,7 +16,6 @@
 
 static void refuse(struct intake_offer *o, unsigned index, enum api_reject reason, const char *text)
 {
-    o->counters->rejected[reason] += !o->in_pieces; /* else when all of it was looked at */
     o->too_large |= !api_reject(o->x, index, reason, text);
 }
 
@@ -101,10 +100,7 @@ static const struct route *route_of(struct agent *a, struct intake_offer *o, str
         return route_again(a, o, e);
     switch (route_event(&a->routes.table, e, span_str(o->input_name), &route)) {
     case ROUTE_SAMPLED:
-        if (o->in_pieces)
-            o->sampled++;
-        else
-            o->counters->sampled++;
+        o->sampled++;
         o->accepted++;
         set_fate(o, e->index, FATE_SAMPLED);
         return NULL;
