@@ -305,10 +305,7 @@ static void wrong_method(struct http_conn *c, const struct http_request *r, bool
                                               "\"message\":\"this path takes another method\"}}\n"),
                                  .fields = &allow,
                                  .field_count = 1};
-    if (http_server_respond(&c->server, r->handle, &answer) != OK)
-        http_conn_close(c);
-    else
-        http_conn_flush_soon(c);
+    http_conn_answer(c, r->handle, &answer);
 }
 
 static bool is_dead_path(struct span verb)

@@ -6,10 +6,7 @@
 void admin_respond(struct http_conn *c, uint64_t handle, unsigned status, struct span type, struct span body)
 {
     struct http_answer answer = {.status = status, .content_type = type, .body = body};
-    if (http_server_respond(&c->server, handle, &answer) != OK)
-        http_conn_close(c);
-    else
-        http_conn_flush_soon(c);
+    http_conn_answer(c, handle, &answer);
 }
 
 void admin_respond_text(struct http_conn *c, uint64_t handle, unsigned status, const char *text)

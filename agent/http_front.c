@@ -396,6 +396,14 @@ void http_conn_flush_soon(struct http_conn *c)
         flush_soon(c->front->flushes, &c->flusher);
 }
 
+void http_conn_answer(struct http_conn *c, uint64_t handle, const struct http_answer *answer)
+{
+    if (http_server_respond(&c->server, handle, answer) != OK)
+        http_conn_close(c);
+    else
+        http_conn_flush_soon(c);
+}
+
 /* --- accepting ------------------------------------------------------------------------------------------ */
 
 static struct http_conn *longest_idle(struct http_front *f)

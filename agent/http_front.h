@@ -28,7 +28,7 @@ struct tls_session;
 
 struct http_front_use {
     /* A request is here (HTTP_SERVER_REQUEST), wants to be told whether to go on (EXPECT), or cannot be taken
-     * (REFUSED). Answer by http_server_respond(&c->server, …) now, or later and then http_conn_flush_soon(c). */
+     * (REFUSED). Answer by http_conn_answer(), now or later. */
     void (*request)(struct http_conn *c, enum http_server_event event, const struct http_request *r);
     /* The connection is gone: forget what waits for an answer on it. Its memory goes after this call. */
     void (*gone)(struct http_conn *c);
@@ -100,6 +100,9 @@ void http_front_stop(struct http_front *f);
 void http_front_close(struct http_front *f);
 void http_front_deinit(struct http_front *f); /* after closed() */
 
+/* The answer leaves at the end of the turn. One that is too large to be held, or for a connection that has ended,
+ * closes the connection instead, and use->gone() was called when this returns. */
+void http_conn_answer(struct http_conn *c, uint64_t handle, const struct http_answer *answer);
 void http_conn_flush_soon(struct http_conn *c);
 void http_conn_close(struct http_conn *c);
 /* "192.0.2.7:51234"; "unix" on a socket of a path. Asks the kernel. */

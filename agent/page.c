@@ -60,10 +60,7 @@ void page_get(struct agent *a, struct bytes *scratch, struct http_conn *c, const
                                  .body = bytes_span(scratch),
                                  .fields = fields,
                                  .field_count = sizeof fields / sizeof fields[0]};
-    if (http_server_respond(&c->server, r->handle, &answer) != OK)
-        http_conn_close(c);
-    else
-        http_conn_flush_soon(c);
+    http_conn_answer(c, r->handle, &answer);
 }
 
 /* --- GET /page.json ------------------------------------------------------------------------------------- */
