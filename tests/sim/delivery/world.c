@@ -257,12 +257,23 @@ static bool drained(struct world *w)
     return l.pending == 0;
 }
 
+/* The bounds count from the end of what an upstream asked for. Until then a spool with a max_age looks once a second. */
+static void drain_bounds(struct world *w)
+{
+    if (w->asked_until_us <= w->phase_from_us)
+        return;
+    w->phase_deadline_us += w->asked_until_us - w->phase_from_us;
+    w->phase_steps_end += 2 * (w->asked_until_us - w->phase_from_us) / US_PER_S;
+    w->phase_from_us = w->asked_until_us;
+}
+
 static void drain_begin(struct world *w)
 {
-    w->phase_from_us = w->asked_until_us > w->now_us ? w->asked_until_us : w->now_us;
-    w->phase_deadline_us = w->phase_from_us + UINT64_C(4) * 3600 * US_PER_S;
+    w->phase_from_us = w->now_us;
+    w->phase_deadline_us = w->now_us + UINT64_C(4) * 3600 * US_PER_S;
     w->phase_steps_end = w->steps + 400000;
     w->phase_turn = 1;
+    drain_bounds(w);
 }
 
 static void drain_turn(struct world *w)
@@ -275,10 +286,7 @@ static void drain_turn(struct world *w)
         oracle_resumed(w);
         w->dirty = true;
     }
-    if (w->asked_until_us > w->phase_from_us) { /* an answer that was still on its way */
-        w->phase_from_us = w->asked_until_us;
-        w->phase_deadline_us = w->phase_from_us + UINT64_C(4) * 3600 * US_PER_S;
-    }
+    drain_bounds(w); /* an answer may have been on its way still */
     w->phase_turn++;
     if (w->now_us <= w->phase_deadline_us && w->steps <= w->phase_steps_end)
         return;
