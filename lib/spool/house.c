@@ -161,16 +161,21 @@ static bool released(const struct spool *s, size_t i, bool oldest)
     return seg->next_seq == seg->header.first_seq && s->segments[i + 1]->header.prev_id != seg->header.id;
 }
 
+/* What the files take once the next one is there, too: at this figure a file that is to go is used again for it. */
+static uint64_t used_next(const struct spool *s)
+{
+    return spool_quota_used(s) + (s->prepared.fd < 0 ? s->capacity : 0);
+}
+
 /* Memory of ids (spool_recent_next) reaches into segments that are finished: they stay while young, as long
- * as there is plenty of room. */
-static bool kept_as_recent(const struct spool *s, const struct segment *seg, uint64_t now)
+ * as there is plenty of room with `used` bytes. */
+static bool kept_as_recent(const struct spool *s, const struct segment *seg, uint64_t used, uint64_t now)
 {
     uint64_t plenty = s->config.max_bytes / 8 > 4 * s->capacity ? s->config.max_bytes / 8 : 4 * s->capacity;
     if (s->config.recent_us == 0 || s->config.recent_max == 0 || seg->next_seq == seg->header.first_seq)
         return false;
-    return seg->sealed_us != 0 && seg->sealed_us + s->config.recent_us > now &&
-           spool_quota_used(s) <= plenty && spool_quota_used(s) <= s->config.max_bytes / 2 &&
-           !s->room_wanted && s->group_wanted == 0 && s->state == SPOOL_OK;
+    return seg->sealed_us != 0 && seg->sealed_us + s->config.recent_us > now && used <= plenty &&
+           used <= s->config.max_bytes / 2 && !s->room_wanted && s->group_wanted == 0 && s->state == SPOOL_OK;
 }
 
 /* One finished file waits to be used again, unless room is short. */
@@ -187,15 +192,16 @@ static bool may_release(const struct spool *s)
 }
 
 /* Those behind the oldest are still needed, as memory of ids or otherwise: so it is the one that waits. */
-static bool next_stays(const struct spool *s, size_t i, uint64_t now)
+static bool next_stays(const struct spool *s, size_t i, uint64_t used, uint64_t now)
 {
     return i + 2 == s->segment_count || !released(s, i + 1, true) ||
-           kept_as_recent(s, s->segments[i + 1], now);
+           kept_as_recent(s, s->segments[i + 1], used - s->segments[i]->allocated, now);
 }
 
 static unsigned find_released(struct spool *s, uint64_t now, uint64_t ret[RELEASE_MAX])
 {
     unsigned count = 0;
+    uint64_t used = used_next(s);
     bool oldest = true;
     while (s->unlink_count > 0 && count < RELEASE_MAX)
         ret[count++] = s->unlink_ids[--s->unlink_count];
@@ -203,12 +209,13 @@ static unsigned find_released(struct spool *s, uint64_t now, uint64_t ret[RELEAS
         return count;
     for (size_t i = 0; i + 1 < s->segment_count && count < RELEASE_MAX; i++) {
         const struct segment *seg = s->segments[i];
-        if (!released(s, i, oldest) || (oldest && kept_as_recent(s, seg, now))) {
+        if (!released(s, i, oldest) || (oldest && kept_as_recent(s, seg, used, now))) {
             oldest = false;
-        } else if (oldest && next_stays(s, i, now) && kept_for_recycling(s, seg)) {
+        } else if (oldest && next_stays(s, i, used, now) && kept_for_recycling(s, seg)) {
             oldest = false;
         } else {
             ret[count++] = seg->header.id;
+            used -= seg->allocated;
         }
     }
     return count;
@@ -219,7 +226,7 @@ static uint64_t find_recyclable(const struct spool *s, uint64_t now)
 {
     const struct segment *seg = s->segments[0];
     if (s->segment_count < 2 || !seg->sound || !may_release(s) || !released(s, 0, true) ||
-        kept_as_recent(s, seg, now) || seg->header.capacity != s->capacity || seg->allocated < s->capacity)
+        kept_as_recent(s, seg, used_next(s), now) || seg->header.capacity != s->capacity || seg->allocated < s->capacity)
         return 0;
     /* A file whose sync failed is never synced again, under no name. */
     if ((s->segments[1]->header.prev_flags & SEGMENT_PREV_IO_ERROR) != 0)

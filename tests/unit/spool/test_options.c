@@ -86,6 +86,26 @@ Test(spool_options, files_are_used_again_when_their_ids_are_forgotten)
     cr_assert_leq(bench_ledger(&b).segments, 3, "%llu", (unsigned long long)bench_ledger(&b).segments);
 }
 
+/* So, too, when files go because the memory of ids has had its share of the quota. */
+Test(spool_options, files_are_used_again_when_memory_of_ids_has_its_share)
+{
+    b.config.recent_us = HOUR_US;
+    b.config.max_bytes = 64 * BENCH_MIB;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    long unlinked = 0;
+    for (unsigned round = 0; round < 120; round++) {
+        if (round == 40)
+            unlinked = b.fs.calls[MEMFS_UNLINK];
+        bench_fill(&b, 30, 10000);
+        cr_assert_eq(bench_drain(&b), 30);
+        bench_sleep(&b, SECOND_US);
+    }
+    cr_assert_gt(b.fs.calls[MEMFS_RENAME], 20, "%ld", b.fs.calls[MEMFS_RENAME]);
+    cr_assert_eq(b.fs.calls[MEMFS_UNLINK], unlinked, "none is deleted");
+    uint64_t segments = bench_ledger(&b).segments;
+    cr_assert(segments >= 6 && segments <= 8, "%llu of 1 MiB, of 8", (unsigned long long)segments);
+}
+
 /* --- strict_identity ------------------------------------------------------------------------------------ */
 
 /* The number of open batches that a power failure leaves, right after one was said to be ready to be sent. */
