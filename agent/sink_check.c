@@ -6,6 +6,7 @@
 #include "agent/sink_check.h"
 
 #include "lib/base/ensure.h"
+#include "lib/base/hex.h"
 #include "lib/base/http_date.h"
 #include "lib/codec/compress.h"
 #include "lib/codec/uuid7.h"
@@ -72,11 +73,6 @@ bool sink_credential(const struct sink_exchange *x, struct span value, const cha
     return x->settings->accept_key.at == NULL || span_equal(secret, x->settings->accept_key);
 }
 
-static int hex(uint8_t c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 struct span sink_percent_decoded(struct sink_exchange *x, struct span text)
 {
     struct span copy = arena_copy(x->arena, text);
@@ -85,12 +81,9 @@ struct span sink_percent_decoded(struct sink_exchange *x, struct span text)
     if (to == NULL)
         return text;
     for (size_t i = 0; i < text.len; i++, n++) {
-        if (text.at[i] == '%' && i + 2 < text.len && hex(text.at[i + 1]) >= 0 && hex(text.at[i + 2]) >= 0) {
-            to[n] = (uint8_t)(hex(text.at[i + 1]) << 4 | hex(text.at[i + 2]));
-            i += 2;
-        } else {
-            to[n] = text.at[i];
-        }
+        int escaped = hex_escaped(text, i);
+        to[n] = escaped < 0 ? text.at[i] : (uint8_t)escaped;
+        i += escaped < 0 ? 0 : 2;
     }
     return span_of(to, n);
 }

@@ -2,6 +2,7 @@
 #include "lib/api/common.h"
 
 #include "lib/base/hash.h"
+#include "lib/base/hex.h"
 #include "lib/codec/utf8.h"
 
 #include <stdarg.h>
@@ -222,14 +223,6 @@ bool body_is_json(const struct api_request *r)
     return span_equal_nocase(type, SPAN("application/json")) || span_equal_nocase(type, SPAN("text/json"));
 }
 
-static int hex_value(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool path_decode(struct arena *arena, struct span raw, struct span *ret)
 {
     uint8_t *text = arena_alloc(arena, raw.len + 1);
@@ -239,11 +232,10 @@ bool path_decode(struct arena *arena, struct span raw, struct span *ret)
     for (size_t i = 0; i < raw.len; i++) {
         uint8_t c = raw.at[i];
         if (c == '%') {
-            int high = i + 2 < raw.len ? hex_value(raw.at[i + 1]) : -1;
-            int low = high < 0 ? -1 : hex_value(raw.at[i + 2]);
-            if (low < 0)
+            int escaped = hex_escaped(raw, i);
+            if (escaped < 0)
                 return false;
-            c = (uint8_t)(high << 4 | low);
+            c = (uint8_t)escaped;
             i += 2;
         }
         if (c < 0x20 || c == 0x7f)

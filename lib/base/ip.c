@@ -1,6 +1,8 @@
 /* ip: see ip.h. */
 #include "lib/base/ip.h"
 
+#include "lib/base/hex.h"
+
 static size_t parse_v4(struct span text, uint8_t ret[4])
 {
     size_t at = 0;
@@ -18,21 +20,13 @@ static size_t parse_v4(struct span text, uint8_t ret[4])
     return at == text.len ? 4 : 0;
 }
 
-static int hex_value(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* One group of up to four hexadecimal digits; the number of digits read. */
 static size_t parse_group(struct span rest, uint8_t ret[2])
 {
     unsigned value = 0;
     size_t n = 0;
-    while (n < rest.len && n < 4 && hex_value(rest.at[n]) >= 0)
-        value = value << 4 | (unsigned)hex_value(rest.at[n++]);
+    while (n < rest.len && n < 4 && hex_digit(rest.at[n]) >= 0)
+        value = value << 4 | (unsigned)hex_digit(rest.at[n++]);
     ret[0] = (uint8_t)(value >> 8);
     ret[1] = (uint8_t)value;
     return n;

@@ -8,6 +8,7 @@
  * one loop with an explicit stack of opening brackets, never recursion. */
 #include "lib/codec/json.h"
 
+#include "lib/base/hex.h"
 #include "lib/codec/json_run.h"
 #include "lib/codec/utf8.h"
 
@@ -59,14 +60,6 @@ static ALWAYS_INLINE const uint8_t *skip_space(struct json_reader *r, const uint
     if (__builtin_expect(at<r->end && * at> ' ', 1))
         return at;
     return skip_spaces(r, at);
-}
-
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* The four digits at `at`, or -1. */

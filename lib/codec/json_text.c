@@ -1,6 +1,7 @@
 /* json_text: strings, keys and numbers inside a text that json.c has checked. See json.h. Nothing here
  * reports a syntax error: what was checked has none, and ensure() says so. */
 #include "lib/base/ensure.h"
+#include "lib/base/hex.h"
 #include "lib/codec/json.h"
 #include "lib/codec/utf8.h"
 
@@ -10,10 +11,8 @@
 static uint32_t hex4(const uint8_t *at)
 {
     uint32_t code = 0;
-    for (int i = 0; i < 4; i++) {
-        uint8_t c = at[i];
-        code = code << 4 | (uint32_t)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
-    }
+    for (int i = 0; i < 4; i++)
+        code = code << 4 | (uint32_t)hex_digit(at[i]);
     return code;
 }
 

@@ -2,6 +2,7 @@
 #include "lib/codec/uuid7.h"
 
 #include "lib/base/ensure.h"
+#include "lib/base/hex.h"
 #include "lib/codec/sha1.h"
 
 enum { CLOCK_STEP_BACK_MS_MAX = 60000, COUNTER_BITS = 42 };
@@ -108,14 +109,6 @@ void uuid_format(const struct uuid *u, char ret[UUID_TEXT + 1])
     }
     *out = '\0';
     ensure(out == ret + UUID_TEXT);
-}
-
-static int hex_digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 bool uuid_parse(struct span text, struct uuid *ret)

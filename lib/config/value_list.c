@@ -3,6 +3,7 @@
 #include "lib/config/value.h"
 
 #include "lib/base/ensure.h"
+#include "lib/base/hex.h"
 
 #include <stdio.h>
 
@@ -81,14 +82,6 @@ static void read_secret(struct judge *j, const struct yaml_node *node, struct co
         judge_fault(j, node->pos, "%s", why.text);
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* As in every URL: what could not stand in its user's part is written %XX there (%40 for @). References are left as they
  * are: what they bring in is no part of a URL. */
 static enum err decode_login(struct span written, struct bytes *into)
@@ -97,10 +90,10 @@ static enum err decode_login(struct span written, struct bytes *into)
     enum err err = OK;
     for (size_t i = 0; i < written.len && err == OK; i++) {
         const char *c = (const char *)written.at + i;
-        int high = i + 2 < written.len ? hex_digit(c[1]) : -1, low = high >= 0 ? hex_digit(c[2]) : -1;
+        int escape = hex_escaped(written, i);
         reference = reference ? *c != '}' : *c == '$' && i + 1 < written.len && c[1] == '{';
-        bool escaped = !reference && *c == '%' && low >= 0 && high * 16 + low != 0;
-        err = bytes_append_byte(into, escaped ? (uint8_t)(high * 16 + low) : (uint8_t)*c);
+        bool escaped = !reference && escape > 0;
+        err = bytes_append_byte(into, escaped ? (uint8_t)escape : (uint8_t)*c);
         i += escaped ? 2 : 0;
     }
     return err;

@@ -1,6 +1,7 @@
 /* attribute: see attribute.h. */
 #include "lib/event/attribute.h"
 
+#include "lib/base/hex.h"
 #include "lib/codec/json.h"
 #include "lib/codec/rfc3339.h"
 
@@ -87,11 +88,6 @@ const char *attribute_text_fault(struct span text)
     return NULL;
 }
 
-static bool hex(uint8_t c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
 static bool alpha(uint8_t c)
 {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
@@ -134,7 +130,7 @@ const char *attribute_uri_fault(struct span text, bool absolute)
             continue;
         if (c != '%')
             return "not a URI (it has a space or another character that no URI may hold)";
-        if (text.len - i < 3 || !hex(text.at[i + 1]) || !hex(text.at[i + 2]))
+        if (hex_escaped(text, i) < 0)
             return "not a URI (% without two hexadecimal digits)";
     }
     if (absolute && !has_scheme(text))

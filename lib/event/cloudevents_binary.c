@@ -7,6 +7,7 @@
  * Header values have no type, so the attributes that are numbers or booleans are known by name. */
 #include "lib/base/ensure.h"
 #include "lib/base/hash.h"
+#include "lib/base/hex.h"
 #include "lib/codec/base64.h"
 #include "lib/codec/json.h"
 #include "lib/codec/utf8.h"
@@ -34,15 +35,6 @@ static enum err arena_full(struct fault *why)
     return fault_set(why, ERR_TOO_BIG, "the event needs more memory than a request may have");
 }
 
-static int hex_value(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* Steps 1 and 2 of the binding's rule. A % without two digits stands for itself. */
 static size_t unwrap(struct span raw, uint8_t *into)
 {
@@ -57,14 +49,9 @@ static size_t unwrap(struct span raw, uint8_t *into)
     }
     size_t decoded = 0;
     for (size_t i = 0; i < n; i++) {
-        int high = into[i] == '%' && i + 2 < n ? hex_value(into[i + 1]) : -1;
-        int low = high < 0 ? -1 : hex_value(into[i + 2]);
-        if (low < 0) {
-            into[decoded++] = into[i];
-            continue;
-        }
-        into[decoded++] = (uint8_t)(high << 4 | low);
-        i += 2;
+        int escaped = hex_escaped(span_of(into, n), i);
+        into[decoded++] = escaped < 0 ? into[i] : (uint8_t)escaped;
+        i += escaped < 0 ? 0 : 2;
     }
     return decoded;
 }

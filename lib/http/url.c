@@ -1,6 +1,7 @@
 /* url: see url.h. */
 #include "lib/http/url.h"
 
+#include "lib/base/hex.h"
 #include "lib/base/ip.h"
 
 static struct span tail(struct span s, size_t from)
@@ -174,14 +175,6 @@ enum err url_encode_segment(struct bytes *b, struct span segment)
     return OK;
 }
 
-static int hex_value(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 enum err url_decode(struct bytes *b, struct span encoded)
 {
     size_t start = b->len;
@@ -189,13 +182,12 @@ enum err url_decode(struct bytes *b, struct span encoded)
     for (size_t i = 0; i < encoded.len && err == OK; i++) {
         uint8_t c = encoded.at[i];
         if (c == '%') {
-            int high = encoded.len - i > 2 ? hex_value(encoded.at[i + 1]) : -1;
-            int low = encoded.len - i > 2 ? hex_value(encoded.at[i + 2]) : -1;
-            if (high < 0 || low < 0) {
+            int escaped = hex_escaped(encoded, i);
+            if (escaped < 0) {
                 err = ERR_MALFORMED;
                 break;
             }
-            c = (uint8_t)(high << 4 | low);
+            c = (uint8_t)escaped;
             i += 2;
         }
         err = bytes_append_byte(b, c);
