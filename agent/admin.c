@@ -479,13 +479,6 @@ static void on_closed(struct http_front *f)
 
 static const struct http_front_use use = {.request = on_request, .gone = on_gone, .closed = on_closed};
 
-static void on_reread(struct reread *r, bool secrets_changed, const struct tls_files *tls)
-{
-    (void)tls;
-    if (secrets_changed)
-        log_info(r->subject, "the token changed and is asked for from now on");
-}
-
 enum err admin_bind(struct agent *a, struct admin **ret, struct fault *why)
 {
     const struct config_admin *config = &a->config->admin;
@@ -506,7 +499,7 @@ enum err admin_bind(struct agent *a, struct admin **ret, struct fault *why)
                                     .connections_max = 64,
                                     .idle_timeout_us = 60 * US_PER_S,
                                     .request_timeout_us = 30 * US_PER_S};
-    reread_init(&ad->reread, "admin", on_reread);
+    reread_init(&ad->reread, "admin", NULL);
     struct http_limits limits = http_limits_default;
     limits.body_bytes_max = BODY_MAX;
     limits.out_bytes_max = PAGE_MAX;

@@ -65,7 +65,7 @@ void input_reread(struct input *in, void (*done)(struct reread *r, bool secrets_
     struct reread_what what = {.edition = in->edition, .secrets = in->config->secrets, .tls = tls != NULL, .looks = looks};
     if (tls != NULL)
         what.paths = tls_server_paths(tls);
-    if (in->reread.done == NULL)
+    if (in->reread.subject == NULL)
         reread_init(&in->reread, in->subject, done);
     if (tls != NULL || config_secrets_refer(what.secrets))
         reread_start(&in->reread, in->agent->loop, &what);

@@ -334,8 +334,7 @@ static void on_reread(struct reread *r, bool secrets_changed, const struct tls_f
     struct input *in = &h->input;
     struct tls_context *fresh;
     struct fault why;
-    if (secrets_changed)
-        log_info(in->subject, "a secret changed and is used from now on");
+    (void)secrets_changed;
     if (tls == NULL)
         return;
     if (tls_server_make(&in->config->tls, tls, &fresh, &why) != OK) {

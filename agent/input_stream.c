@@ -275,16 +275,9 @@ static void second_stream(struct input *input)
     for_each_conn(of(input), stream_conn_second);
 }
 
-static void on_reread(struct reread *r, bool secrets_changed, const struct tls_files *tls)
-{
-    (void)tls;
-    if (secrets_changed)
-        log_info(r->subject, "a secret changed and is used from now on");
-}
-
 static void reread_stream(struct input *input)
 {
-    input_reread(input, on_reread, NULL, 0);
+    input_reread(input, NULL, NULL, 0);
 }
 
 static struct listener *listener_stream(struct input *input)

@@ -143,10 +143,8 @@ static void on_reread(struct reread *r, bool secrets_changed, const struct tls_f
 {
     struct output_host *h = CONTAINER_OF(r, struct output_host, reread);
     struct fault why;
-    if (secrets_changed) {
-        log_info(h->subject, "a secret changed and is used from now on");
+    if (secrets_changed)
         output_config_credentials(h->config, output_api_settings(h->core));
-    }
     bool first = h->upstream->tls == NULL;
     if (tls != NULL && upstream_use_tls(h->upstream, tls, &why) != OK)
         log_every(&r->tls_limit, clock_mono_us(&h->agent->clock), 60 * US_PER_S, LOG_WARN, h->subject, "%s%s", why.text,

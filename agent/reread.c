@@ -30,7 +30,7 @@ static void on_read(uv_work_t *req)
     j->files_read = true;
 }
 
-/* Puts the secrets in place; what fails keeps its old value and is said. */
+/* Puts the secrets in place, and says so; what fails keeps its old value. */
 static bool adopt(struct reread *r, struct reread_job *j, uint64_t now_us)
 {
     struct fault why;
@@ -40,6 +40,8 @@ static bool adopt(struct reread *r, struct reread_job *j, uint64_t now_us)
     if (err != OK)
         log_every(&r->secret_limit, now_us, LOG_US, LOG_WARN, r->subject,
                   "cannot read a secret again: %s; the old one stays", why.text);
+    if (changed)
+        log_info(r->subject, "a secret changed and is used from now on");
     return changed;
 }
 
@@ -51,7 +53,8 @@ static void on_done(uv_work_t *req, int status)
     if (r != NULL) {
         r->job = NULL;
         bool changed = adopt(r, j, uv_hrtime() / 1000);
-        r->done(r, changed, j->files_read ? &j->files : NULL);
+        if (r->done != NULL)
+            r->done(r, changed, j->files_read ? &j->files : NULL);
     }
     config_secrets_forget(j->fresh);
     if (j->files_read)

@@ -29,7 +29,8 @@ struct reread {
     struct reread_job *job; /* NULL: none is under way */
     const char *subject;
     struct log_limit secret_limit, tls_limit;
-    /* tls NULL: the files look as before. Called on the loop, never from within reread_start(). */
+    /* The secrets are in place. tls NULL: the files look as before. Called on the loop, never from within reread_start().
+     * NULL: nothing else is to be done. */
     void (*done)(struct reread *r, bool secrets_changed, const struct tls_files *tls);
 };
 
