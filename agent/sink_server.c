@@ -2,7 +2,8 @@
  *
  * A connection does one thing at a time: read until a request is whole, have it served (sink_check.h), send the answer,
  * read on. The answer is made at once, as bytes, so that everything a rule can ask of it afterwards (wait, drip, cut,
- * drop, reset) is done to bytes and needs no knowledge of HTTP. */
+ * drop, reset) is done to bytes and needs no knowledge of HTTP. That is why it does not stand on http_front, which exists
+ * to write well-formed answers as few and as soon as it can. */
 #include "agent/sink_server.h"
 
 #include "lib/base/ensure.h"
