@@ -398,3 +398,8 @@ unsigned events_max(const struct api_exchange *x)
 {
     return x->events_max == 0 ? EVENTS_MAX_DEFAULT : x->events_max;
 }
+
+uint64_t event_bytes_max(const struct api_exchange *x)
+{
+    return x->settings == NULL ? x->api->limits.event_bytes : x->settings->limits.event_bytes;
+}

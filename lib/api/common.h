@@ -94,7 +94,8 @@ struct api_item *items_new(struct api_exchange *x, unsigned count);
 bool option_on(const struct api_settings *s, const char *name);
 bool option_is(const struct api_settings *s, const char *name, const char *value);
 
-unsigned events_max(const struct api_exchange *x);
+unsigned events_max(const struct api_exchange *x);      /* in a request */
+uint64_t event_bytes_max(const struct api_exchange *x);
 
 /* --- upstream ----------------------------------------------------------------------------------- */
 

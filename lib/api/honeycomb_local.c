@@ -183,11 +183,6 @@ static void add_item(struct api_exchange *x, struct span dataset, struct span bo
         .body = body, .partition = dataset, .content_hash = content, .weight = 1, .index = index};
 }
 
-static uint64_t event_bytes_max(const struct api_exchange *x)
-{
-    return x->settings == NULL ? honeycomb_api.limits.event_bytes : x->settings->limits.event_bytes;
-}
-
 /* Room for as many items as there may be: an event takes 12 bytes at least. */
 static bool batch_room(struct api_exchange *x, size_t bytes)
 {

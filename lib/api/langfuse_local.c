@@ -50,11 +50,6 @@ struct seen {
     bool silent;    /* sdk-log: in neither list */
 };
 
-static uint64_t event_bytes_max(const struct api_exchange *x)
-{
-    return x->settings == NULL ? langfuse_api.limits.event_bytes : x->settings->limits.event_bytes;
-}
-
 /* The event with a body.id, made by us and put in front of the body's own members. */
 static struct span with_body_id(struct api_exchange *x, const struct langfuse_event *e)
 {

@@ -129,11 +129,6 @@ struct state {
     struct span payload_id;
 };
 
-static uint64_t event_bytes_max(const struct api_exchange *x)
-{
-    return x->settings == NULL ? launchdarkly_api.limits.event_bytes : x->settings->limits.event_bytes;
-}
-
 static bool read_partition(struct api_exchange *x, struct span *ret)
 {
     struct span project, environment;

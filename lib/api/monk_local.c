@@ -156,7 +156,6 @@ static struct span make_key(struct api_exchange *x)
 /* The event with key and time, in front of what the sender wrote. */
 static struct span completed(struct api_exchange *x, const struct monk_event *e, struct span key)
 {
-    static const char *const none[] = {NULL};
     struct writer w;
     if (e->key.at != NULL && e->has_time)
         return e->text;
@@ -168,19 +167,8 @@ static struct span completed(struct api_exchange *x, const struct monk_event *e,
         write_key(&w, SPAN("timestamp"));
         write_now_ms(&w, x->request->wall_ns);
     }
-    if (e->has_null) {
-        write_members(&w, e->text, none, true);
-        write_text(&w, "}");
-    } else {
-        write_text(&w, ",");
-        write_raw(&w, span_of(e->text.at + 1, e->text.len - 1)); /* has eventName at least */
-    }
+    write_behind(&w, e->text, e->has_null);
     return writer_finish(&w);
-}
-
-static uint64_t event_bytes_max(const struct api_exchange *x)
-{
-    return x->settings == NULL ? monk_api.limits.event_bytes : x->settings->limits.event_bytes;
 }
 
 /* OK, ERR_FULL when it is over an event's limit, ERR_TOO_BIG when the arena is full. */

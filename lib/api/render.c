@@ -191,6 +191,18 @@ void write_members(struct writer *w, struct span object, const char *const *exce
     }
 }
 
+void write_behind(struct writer *w, struct span object, bool drop_null)
+{
+    static const char *const none[] = {NULL};
+    if (drop_null) {
+        write_members(w, object, none, true);
+        write_text(w, "}");
+        return;
+    }
+    write_text(w, ",");
+    write_raw(w, span_of(object.at + 1, object.len - 1));
+}
+
 enum err render_check(const struct event *e, struct fault *why)
 {
     if (e->data_kind == EVENT_DATA_BASE64)

@@ -42,6 +42,9 @@ struct span data_inside(struct span object);
 /* Writes the object's members byte for byte but for those named (ended by NULL), and, with drop_null, those
  * that are null. */
 void write_members(struct writer *w, struct span object, const char *const *except, bool drop_null);
+/* Ends the object that is being written, and has members, with the members of this one, which has some as well: as they
+ * stand, or, with drop_null, without those that are null. */
+void write_behind(struct writer *w, struct span object, bool drop_null);
 
 /* Refuses what no vendor can carry: data_base64. */
 MUST_USE enum err render_check(const struct event *e, struct fault *why);

@@ -102,38 +102,17 @@ enum err segops_read_event(struct json_reader *r, struct segops_event *ret, stru
 /* The event with the time of its receipt, where it brought none. */
 static struct span with_time(struct api_exchange *x, const struct segops_event *e)
 {
-    static const char *const none[] = {NULL};
     struct writer w;
     if (e->has_time)
         return e->text;
     writer_init(&w, x->arena, e->text.len + 64);
     write_text(&w, "{\"occurred_at\":");
     write_now_ms(&w, x->request->wall_ns);
-    if (e->has_null) {
-        write_members(&w, e->text, none, true);
-        write_text(&w, "}");
-    } else {
-        write_text(&w, ",");
-        write_raw(&w, span_of(e->text.at + 1, e->text.len - 1)); /* has user_id at least */
-    }
+    write_behind(&w, e->text, e->has_null);
     return writer_finish(&w);
 }
 
 /* --- requests ----------------------------------------------------------------------------------- */
-
-static uint64_t event_bytes_max(const struct api_exchange *x)
-{
-    return x->settings == NULL ? segops_api.limits.event_bytes : x->settings->limits.event_bytes;
-}
-
-static unsigned local_max(const struct api_exchange *x)
-{
-    unsigned most = events_max(x);
-    if (x->settings != NULL && x->settings->limits.local_events > 0 &&
-        x->settings->limits.local_events < most)
-        most = (unsigned)x->settings->limits.local_events;
-    return most;
-}
 
 static void refuse_field(struct api_exchange *x, unsigned status, const char *field, const char *text)
 {
@@ -178,12 +157,12 @@ static void read_batch(struct api_exchange *x)
     json_reader_init(&r, x->request->body);
     json_forgive(&r);
     enum err err = wrapper_open(&r, "events", NULL, &why);
-    if (err == OK && items_new(x, most > local_max(x) ? local_max(x) : (unsigned)most) == NULL)
+    if (err == OK && items_new(x, most > events_max(x) ? events_max(x) : (unsigned)most) == NULL)
         err = ERR_TOO_BIG;
     while (err == OK && (err = json_next_element(&r)) == OK) {
         struct segops_event e;
         struct segops_fault fault;
-        if (x->offered == local_max(x)) {
+        if (x->offered == events_max(x)) {
             err = ERR_TOO_BIG;
             break;
         }
@@ -206,7 +185,7 @@ static void read_batch(struct api_exchange *x)
                                                                     : why.text);
     else if (err != OK)
         answer_error(x, shape_detail, 413, "too_large", "more events than one request may have (%u)",
-                     local_max(x));
+                     events_max(x));
 }
 
 static void read_single(struct api_exchange *x)
