@@ -5,6 +5,14 @@
  * free for control ops, so that acks, drops and deletion make progress when the spool is full: a prepared
  * segment (or the right to one) and a part of the active one.
  *
+ * What makes the reserve last: while FULL, plain results gather for a second and commits keep to sectors (commit.c), and
+ * a segment of nothing but ops is deleted as soon as the next one has taken its place, so that at the quota the reserve
+ * renews itself, however small the batches are. Nothing is asked of a batch's size: nothing comes in to make a small one
+ * larger, so to wait for that would be to wait for ever. Nor is anybody preferred who needs the oldest segment: a spool
+ * has one reader, who always does. Only where the file system has no room for another segment is the reserve all there
+ * is: batches of less than a sector or two may then use it up before the oldest segment can go. They wait for room on
+ * the disk, and nothing is lost.
+ *
  * A group of appends that is too large for the fill buffer reserves its room first (spool_reserve()). What is reserved
  * counts as used for everybody else, and so the group never finds the spool full half way. */
 #include "lib/spool/internal.h"

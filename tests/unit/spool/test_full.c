@@ -236,6 +236,65 @@ Test(spool_full, a_full_disk_is_left_without_restart)
     cr_assert_eq(bench_open(&b), SPOOL_OK, "%s", b.last_fault.text);
 }
 
+/* Small events until it is full; then batches of one event each, while the first of them is not answered, until they
+ * stay unwritten. */
+static void fill_up_for_small_batches(uint64_t *ret_stuck, unsigned *ret_small)
+{
+    enum err err = OK;
+    uint64_t seq = 0;
+    for (uint64_t waits = 0; err == OK || (err == ERR_AGAIN && waits < 10000); waits += err != OK) {
+        err = bench_append_body(&b, body, 100, &seq);
+        if (err != OK || seq % 64 == 0)
+            bench_sleep(&b, 1000);
+    }
+    cr_assert_eq(err, ERR_FULL);
+    *ret_stuck = bench_assign(&b, 1);
+    for (*ret_small = 0; *ret_small < 5000; (*ret_small)++) {
+        unsigned before = b.notes[NOTE_BATCH];
+        uint64_t no = bench_assign(&b, 1);
+        if (b.notes[NOTE_BATCH] == before)
+            return;
+        bench_deliver(&b, no);
+    }
+}
+
+Test(spool_full, at_the_quota_small_batches_never_use_up_the_reserve)
+{
+    uint64_t stuck;
+    unsigned small;
+    b.config.max_bytes = 4 * BENCH_MIB;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    fill_up_for_small_batches(&stuck, &small);
+    cr_assert_eq(small, 5000, "which take more than two segments");
+    bench_deliver(&b, stuck);
+    uint64_t pending = bench_ledger(&b).pending;
+    cr_assert_gt(pending, 5000);
+    cr_assert_eq(bench_drain(&b), pending);
+    bench_sleep(&b, 2000000);
+    cr_assert_eq(spool_state(b.spool), SPOOL_OK);
+    cr_assert_leq(b.fs.allocated_max, 5 * BENCH_MIB + 4096);
+}
+
+Test(spool_full, a_disk_too_full_for_small_batches_only_delays_them)
+{
+    uint64_t stuck;
+    unsigned small;
+    b.fs.free_bytes = 4 * BENCH_MIB + 4096;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    fill_up_for_small_batches(&stuck, &small);
+    cr_assert_gt(small, 500, "half a segment is left for them");
+    bench_deliver(&b, stuck);
+    bench_sleep(&b, 2000000);
+    cr_assert_eq(spool_state(b.spool), SPOOL_FULL);
+    b.fs.free_bytes += 2 * BENCH_MIB;
+    bench_sleep(&b, 2000000);
+    uint64_t pending = bench_ledger(&b).pending;
+    cr_assert_gt(pending, 5000);
+    cr_assert_eq(bench_drain(&b), pending);
+    bench_sleep(&b, 2000000);
+    cr_assert_eq(spool_state(b.spool), SPOOL_OK);
+}
+
 Test(spool_full, old_segments_expire_when_their_successors_are_old_too)
 {
     b.config.max_age_us = 60 * UINT64_C(1000000);
