@@ -8,6 +8,7 @@
 #include "lib/spool/internal.h"
 #include "lib/spool/scan.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* --- reading letters --------------------------------------------------------------------------------------
@@ -39,35 +40,43 @@ static void collect(struct dead_job *j, struct scan *scan)
     j->read_to = j->end;
 }
 
-void dead_run_read(struct dead_job *j, const struct spool_vfs *vfs)
+/* All that can be read from j->want on, in an open file; returns how many blocks of it cannot. */
+static unsigned read_letters(struct dead_job *j, const struct spool_vfs *vfs, int fd, uint64_t size)
 {
-    uint8_t *area = must_alloc(SEGMENT_HEADER_AREA);
-    char name[SEGMENT_NAME_MAX];
+    uint8_t area[SEGMENT_HEADER_AREA];
     struct segment_header header;
-    struct spool_stat st;
     struct fault why;
     unsigned unreadable = 0;
+    size_t n = scan_pread(vfs, fd, area, sizeof area, 0, &unreadable);
+    if (segment_header_decode(span_of(area, n), &header, &why) != SEGMENT_VALID) {
+        j->read_to = j->end;
+        return unreadable;
+    }
+    struct scan scan;
+    scan_init(&scan, vfs, fd, &header, size);
+    collect(j, &scan);
+    unreadable += scan.unreadable;
+    scan_deinit(&scan);
+    return unreadable;
+}
+
+void dead_run_read(struct dead_job *j, const struct spool_vfs *vfs)
+{
+    char name[SEGMENT_NAME_MAX];
+    struct spool_stat st;
     dead_name(j->file_id, name);
     j->chunk = NULL;
     j->read_to = j->want;
     int fd = vfs->open(vfs->ctx, name, VFS_RDONLY);
     int err = fd < 0 ? fd : vfs->stat(vfs->ctx, name, &st);
-    if (err < 0) {
-        j->err = -err;
-    } else {
-        size_t n = scan_pread(vfs, fd, area, SEGMENT_HEADER_AREA, 0, &unreadable);
-        if (segment_header_decode(span_of(area, n), &header, &why) == SEGMENT_VALID) {
-            struct scan scan;
-            scan_init(&scan, vfs, fd, &header, st.size);
-            collect(j, &scan);
-            scan_deinit(&scan);
-        } else {
-            j->read_to = j->end;
-        }
+    if (err >= 0 && read_letters(j, vfs, fd, st.size) > 0 && !scan_answers(vfs, fd, st.size)) {
+        free(j->chunk);
+        j->chunk = NULL;
+        err = -EIO;
     }
     if (fd >= 0)
         (void)vfs->close(vfs->ctx, fd); /* Nothing was written. */
-    free(area);
+    j->err = err < 0 ? -err : 0;
 }
 
 /* Letters that should have stood in [first, end) and did not: damage took them. */

@@ -135,7 +135,6 @@ struct read_job {
     struct chunk *chunk;
     uint64_t lost_first, lost_count, damage_at, damage_bytes;
     uint64_t next_offset;
-    unsigned unreadable;
 };
 
 /* How many bytes were handed out beyond low_water, to a grain of 1/16 of the window. */

@@ -220,7 +220,7 @@ static void apply_marks(struct letters *l, struct span ops)
  * about which letters count. Returns whether that is all: when the marks that it began with are torn, its
  * elders' are needed as well. */
 static bool scan_content(struct scan_state *s, int fd, const struct segment_header *header, uint64_t size,
-                         struct dead_file *f)
+                         struct dead_file *f, unsigned *unreadable)
 {
     struct scan scan;
     struct frame frame;
@@ -240,45 +240,42 @@ static bool scan_content(struct scan_state *s, int fd, const struct segment_head
         else if (frame.type == FRAME_CTRL)
             apply_marks(s->l, span_of(payload, frame.payload_len));
     }
+    *unreadable += scan.unreadable;
     scan_deinit(&scan);
     return whole;
 }
 
-/* Header, size, and for the newest ones the content. *ret_good is false when the file cannot be used. */
+/* Header, size, and for the newest ones the content. *ret_good is false when the file cannot be used. One that cannot be
+ * read at all fails the start: its letters would count as lost. */
 static enum err scan_file(struct scan_state *s, struct dead_file *f, bool *ret_good, bool *ret_empty)
 {
-    uint8_t *area = must_alloc(SEGMENT_HEADER_AREA);
+    uint8_t area[SEGMENT_HEADER_AREA];
     char name[SEGMENT_NAME_MAX];
     struct segment_header header;
     struct spool_stat st = {0};
+    enum segment_kind kind = SEGMENT_DAMAGED;
     unsigned unreadable = 0;
     dead_name(f->id, name);
-    *ret_good = false;
     int fd = s->vfs->open(s->vfs->ctx, name, VFS_RDONLY);
-    if (fd < 0) {
-        free(area);
-        return fault_sys(s->why, fd, "open %s", name);
+    int err = fd < 0 ? fd : s->vfs->stat(s->vfs->ctx, name, &st);
+    if (err >= 0) {
+        size_t n = scan_pread(s->vfs, fd, area, sizeof area, 0, &unreadable);
+        kind = segment_header_decode(span_of(area, n), &header, s->why);
     }
-    int err = s->vfs->stat(s->vfs->ctx, name, &st);
-    if (err < 0) {
-        (void)s->vfs->close(s->vfs->ctx, fd); /* Nothing was written. */
-        free(area);
-        return fault_sys(s->why, err, "stat %s",
-                         name); /* Not as if it were empty: its letters would count as lost. */
-    }
-    size_t n = scan_pread(s->vfs, fd, area, SEGMENT_HEADER_AREA, 0, &unreadable);
-    enum segment_kind kind = segment_header_decode(span_of(area, n), &header, s->why);
-    free(area);
     *ret_empty = kind == SEGMENT_PREPARED && unreadable == 0;
-    if (kind == SEGMENT_VALID && memcmp(header.uuid, s->uuid, sizeof header.uuid) == 0 &&
-        header.id == f->id) {
+    *ret_good = kind == SEGMENT_VALID && memcmp(header.uuid, s->uuid, sizeof header.uuid) == 0 && header.id == f->id;
+    if (*ret_good) {
         f->first = f->next = header.first_seq;
         f->allocated = st.allocated;
-        *ret_good = true;
         if (!s->marks_whole)
-            s->marks_whole = scan_content(s, fd, &header, st.size, f);
+            s->marks_whole = scan_content(s, fd, &header, st.size, f, &unreadable);
     }
-    (void)s->vfs->close(s->vfs->ctx, fd); /* Nothing was written. */
+    if (unreadable > 0 && !scan_answers(s->vfs, fd, st.size))
+        err = -EIO;
+    if (fd >= 0)
+        (void)s->vfs->close(s->vfs->ctx, fd); /* Nothing was written. */
+    if (err < 0)
+        return fault_sys(s->why, err, "read %s", name);
     return kind == SEGMENT_UNSUPPORTED ? fault_context(s->why, "%s", name) : OK;
 }
 

@@ -129,7 +129,11 @@ static void run_read(struct spool_job *job, const struct spool_vfs *vfs)
     if (r->offset > SEGMENT_HEADER_AREA)
         scan_seek(&scan, r->offset);
     read_frames(r, &scan);
-    r->unreadable = scan.unreadable;
+    if (scan.unreadable > 0 && !scan_answers(vfs, fd, r->end)) {
+        r->err = EIO;
+        r->lost_count = r->damage_bytes = 0;
+        r->next_offset = r->chunk == NULL ? r->offset : r->next_offset;
+    }
     advise(r, vfs, fd);
     quarantine_range(vfs, fd, r->header.id, r->damage_at, r->damage_bytes);
     scan_deinit(&scan);
@@ -256,7 +260,7 @@ void read_done(struct spool *s)
     }
     if (r->err != 0) {
         s->read_retry_at_us = now_us(s) + RETRY_US;
-        spool_warn(s, "cannot open segment %llu for reading (error %d); trying again every second",
+        spool_warn(s, "cannot read segment %llu (error %d); trying again every second",
                    (unsigned long long)r->header.id, r->err);
     }
     if (same && r->lost_count > 0)

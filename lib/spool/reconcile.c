@@ -58,10 +58,10 @@ enum err recovery_letters(struct recovery *r)
         r->fault = why;
         return err;
     }
-    if (l->damaged > 0)
+    if (l->damaged > 0) {
         REACHED(LETTERS_UNUSABLE_FILE);
-    if (l->damaged > 0)
         recovery_warn(r, "%u files of dead letters cannot be used: %s", l->damaged, why.text);
+    }
     for (size_t i = 0; i < a->marks.len; i++)
         (void)intervals_add(&l->gone, a->marks.at[i].first, a->marks.at[i].last); /* Counted by file. */
     if (!r->accounts_were_reset)
@@ -113,19 +113,12 @@ static void remember(struct recovery *r, const struct spool_item *item)
  * remembered, their repetition would be answered for and never stored. */
 static void remember_segment(struct recovery *r, const struct found *f, uint64_t end, uint64_t next_seq)
 {
-    char name[SEGMENT_NAME_MAX];
     struct scan scan;
     struct frame frame;
     const uint8_t *payload;
-    segment_name(f->id, name);
-    int fd = r->vfs.open(r->vfs.ctx, name, VFS_RDONLY);
+    int fd = recovery_open(r, f);
     if (fd < 0)
-        fd = r->vfs.open(r->vfs.ctx, name, VFS_RDONLY); /* Once more, as for any read. */
-    if (fd < 0) {
-        recovery_warn(r, "cannot open segment %llu again: ids in it are forgotten",
-                      (unsigned long long)f->id);
         return;
-    }
     scan_init(&scan, &r->vfs, fd, &f->header, end);
     for (;;) {
         struct frame_events events;
@@ -141,16 +134,15 @@ static void remember_segment(struct recovery *r, const struct found *f, uint64_t
             if (item.seq < next_seq)
                 remember(r, &item);
     }
-    scan_deinit(&scan);
-    (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
+    recovery_scanned(r, f, fd, &scan);
 }
 
-void recovery_recent(struct recovery *r)
+enum err recovery_recent(struct recovery *r)
 {
     uint64_t bytes = 0;
     size_t from = r->valid_count;
     if (r->recent_max == 0 || r->recent_ns == 0)
-        return;
+        return OK;
     bytes_init(&r->recent, 2 * RECENT_BYTES_MAX + 4 * (10 + UINT16_MAX));
     while (from > 0 && bytes < RECENT_SCAN_BYTES) {
         /* What a segment holds is no younger than its successor's beginning. */
@@ -159,11 +151,12 @@ void recovery_recent(struct recovery *r)
         from--;
         bytes += r->valid[from]->end;
     }
-    for (; from < r->valid_count; from++) {
+    for (; from < r->valid_count && r->fault.err == OK; from++) {
         const struct found *f = r->valid[from];
         bool newest = from + 1 == r->valid_count;
         remember_segment(r, f, newest ? f->size : f->end, newest ? r->accounts.next_seq : f->next_seq);
     }
+    return r->fault.err;
 }
 
 /* --- damage -----------------------------------------------------------------------------------------------

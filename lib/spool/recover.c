@@ -116,35 +116,41 @@ static int note_name(void *arg, const char *name)
     return 0;
 }
 
+static void judge_header(struct found *f, struct span area, bool all_read)
+{
+    f->kind = segment_header_decode(area, &f->header, &f->why);
+    f->zero_header = f->kind == SEGMENT_PREPARED && all_read;
+    if (f->kind == SEGMENT_PREPARED && !all_read)
+        f->kind = SEGMENT_DAMAGED;
+    if (f->kind == SEGMENT_PREPARED)
+        REACHED(FILE_PREPARED);
+    if (f->kind == SEGMENT_VALID && f->header.id != f->id) {
+        REACHED(RECYCLE_CUT);
+        f->kind = SEGMENT_PREPARED;
+    }
+}
+
 static enum err read_header(struct recovery *r, struct found *f)
 {
-    uint8_t *area = must_alloc(SEGMENT_HEADER_AREA);
+    uint8_t area[SEGMENT_HEADER_AREA];
     char name[SEGMENT_NAME_MAX];
     struct spool_stat st = {0};
     unsigned unreadable = 0;
     segment_name(f->id, name);
     int fd = r->vfs.open(r->vfs.ctx, name, VFS_RDONLY);
     int err = fd < 0 ? fd : r->vfs.stat(r->vfs.ctx, name, &st);
-    size_t n = fd < 0 ? 0 : scan_pread(&r->vfs, fd, area, SEGMENT_HEADER_AREA, 0, &unreadable);
-    if (fd >= 0)
-        (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
     if (err >= 0) {
         f->size = st.size;
         f->allocated = st.allocated;
-        f->kind = segment_header_decode(span_of(area, n), &f->header, &f->why);
-        f->zero_header = f->kind == SEGMENT_PREPARED && unreadable == 0;
-        if (f->kind == SEGMENT_PREPARED && unreadable > 0)
-            f->kind = SEGMENT_DAMAGED;
-        if (f->kind == SEGMENT_PREPARED)
-            REACHED(FILE_PREPARED);
-        if (f->kind == SEGMENT_VALID && f->header.id != f->id) {
-            REACHED(RECYCLE_CUT);
-            f->kind = SEGMENT_PREPARED;
-        }
+        size_t n = scan_pread(&r->vfs, fd, area, sizeof area, 0, &unreadable);
+        judge_header(f, span_of(area, n), unreadable == 0);
+        if (unreadable > 0 && !scan_answers(&r->vfs, fd, f->size))
+            err = -EIO;
     }
-    free(area);
+    if (fd >= 0)
+        (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
     if (err < 0)
-        return fault_sys(&r->fault, err, "open %s", name);
+        return fault_sys(&r->fault, err, "read %s", name);
     if (f->kind == SEGMENT_UNSUPPORTED) {
         r->fault = f->why;
         return fault_context(&r->fault, "%s", name);
@@ -305,12 +311,13 @@ void recovery_run(struct spool_job *job, const struct spool_vfs *vfs)
     enum err err = check_place(r);
     if (err == OK)
         err = recovery_read(r);
+    if (err == OK)
+        err = recovery_recent(r);
     if (err != OK)
         REACHED(START_REFUSED);
     if (err == OK)
         err = recovery_settle(r);
     if (err == OK) {
-        recovery_recent(r);
         recovery_quarantine(r);
         recovery_cut_ends(r);
     }

@@ -96,6 +96,11 @@ void recovery_free(struct recovery *r);
 MUST_USE enum err recovery_read(struct recovery *r);
 void recovery_run(struct spool_job *job, const struct spool_vfs *vfs);
 
+/* A file that was there a moment ago and cannot be opened, or not be read, holds events that were answered for: the
+ * start fails (r->fault), to be tried again, rather than go on as if it were empty. But single places that cannot be
+ * read are damage. recovery_scanned() ends the scan and closes the file. */
+int recovery_open(struct recovery *r, const struct found *f);
+void recovery_scanned(struct recovery *r, const struct found *f, int fd, struct scan *scan);
 /* replay.c: steps 6 and 7, from r->valid to r->accounts, r->kept and r->attested. */
 MUST_USE enum err recovery_replay(struct recovery *r);
 /* Reads a frame that must be written again, and checks it again; false when it is not what it was. `into` takes its
@@ -104,7 +109,7 @@ bool recovery_read_kept(const struct recovery *r, int fd, const struct segment_h
                         const struct kept_frame *k, uint8_t *into, struct frame *ret);
 /* reconcile.c: dead letters; ids of the last minutes; damaged bytes into quarantine. */
 MUST_USE enum err recovery_letters(struct recovery *r);
-void recovery_recent(struct recovery *r);
+MUST_USE enum err recovery_recent(struct recovery *r);
 void recovery_quarantine(struct recovery *r);
 /* slack.c: a full disk gives back what holds nothing. */
 void recovery_give_back(struct recovery *r);

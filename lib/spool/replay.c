@@ -9,18 +9,27 @@
 #include "lib/spool/bugs.h"
 #include "lib/spool/recover.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
-/* A file that was there a moment ago and cannot be opened holds events that were answered for: the start
- * fails, to be tried again, rather than go on as if it were empty. */
-static int open_segment(struct recovery *r, const struct found *f)
+int recovery_open(struct recovery *r, const struct found *f)
 {
     char name[SEGMENT_NAME_MAX];
     segment_name(f->id, name);
     int fd = r->vfs.open(r->vfs.ctx, name, VFS_RDONLY);
     if (fd < 0)
-        (void)fault_sys(&r->fault, fd, "open %s", name); /* Looked at by recovery_replay(). */
+        (void)fault_sys(&r->fault, fd, "open %s", name); /* The caller looks at it, as at the next one. */
     return fd;
+}
+
+void recovery_scanned(struct recovery *r, const struct found *f, int fd, struct scan *scan)
+{
+    char name[SEGMENT_NAME_MAX];
+    segment_name(f->id, name);
+    if (scan->unreadable > 0 && !scan_answers(&r->vfs, fd, f->size))
+        (void)fault_sys(&r->fault, EIO, "read %s", name);
+    scan_deinit(scan);
+    (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
 }
 
 static bool is_state(const struct frame *f, const uint8_t *payload)
@@ -36,7 +45,7 @@ static bool begins_with_state(struct recovery *r, const struct found *found)
     struct frame f;
     const uint8_t *payload;
     bool good = false, first_bad = false;
-    int fd = open_segment(r, found);
+    int fd = recovery_open(r, found);
     if (fd < 0)
         return false;
     scan_init(&scan, &r->vfs, fd, &found->header, found->end);
@@ -57,8 +66,7 @@ static bool begins_with_state(struct recovery *r, const struct found *found)
         if (good || f.type == FRAME_DATA)
             break;
     }
-    scan_deinit(&scan);
-    (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
+    recovery_scanned(r, found, fd, &scan);
     if (good && first_bad)
         REACHED(STATE_SECOND);
     return good;
@@ -159,7 +167,7 @@ static void replay_sealed(struct recovery *r, struct found *found, const struct 
     struct scan scan;
     struct frame f;
     const uint8_t *payload;
-    int fd = open_segment(r, found);
+    int fd = recovery_open(r, found);
     r->expected = found->header.first_seq;
     if (fd >= 0) {
         scan_init(&scan, &r->vfs, fd, &found->header, found->end);
@@ -178,8 +186,7 @@ static void replay_sealed(struct recovery *r, struct found *found, const struct 
             if (!more)
                 break;
         }
-        scan_deinit(&scan);
-        (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
+        recovery_scanned(r, found, fd, &scan);
     }
     reach(r, next->header.first_seq);
 }
@@ -218,7 +225,7 @@ static void replay_newest(struct recovery *r, struct found *found)
     struct frame f;
     const uint8_t *payload;
     bool torn = false;
-    int fd = open_segment(r, found);
+    int fd = recovery_open(r, found);
     r->expected = found->header.first_seq;
     r->attested_next_seq = r->expected;
     r->attested_hcrc = found->header.hcrc;
@@ -268,8 +275,7 @@ static void replay_newest(struct recovery *r, struct found *found)
         if (!more)
             break;
     }
-    scan_deinit(&scan);
-    (void)r->vfs.close(r->vfs.ctx, fd); /* Nothing was written. */
+    recovery_scanned(r, found, fd, &scan);
 }
 
 /* From segment i on; false when the STATE that it began with a moment ago could not be read again. */
@@ -290,7 +296,10 @@ static bool replay_from(struct recovery *r, size_t i, bool need_state)
 static void replay_all(struct recovery *r)
 {
     for (size_t i = r->valid_count; i-- > 0;) {
-        if (!begins_with_state(r, r->valid[i]) || !replay_from(r, i, true))
+        bool good = begins_with_state(r, r->valid[i]) && replay_from(r, i, true);
+        if (r->fault.err != OK)
+            return;
+        if (!good)
             continue;
         if (i + 1 == r->valid_count)
             REACHED(STATE_NEWEST);
@@ -314,6 +323,8 @@ enum err recovery_replay(struct recovery *r)
     struct accounts *a = &r->accounts;
     size_t last = r->valid_count - 1;
     replay_all(r);
+    if (r->fault.err != OK)
+        return r->fault.err;
     /* STATE of a settled segment knows of events whose copies stood here. */
     reach(r, a->next_seq);
     a->torn_bytes += r->read_only ? 0 : r->torn_bytes;
@@ -344,5 +355,5 @@ enum err recovery_replay(struct recovery *r)
         REACHED(START_UNCLEAN);
     for (size_t i = 0; i < a->batch_count; i++)
         a->batches[i]->recovered = a->batches[i]->durable = true;
-    return r->fault.err;
+    return OK;
 }

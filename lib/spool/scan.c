@@ -10,6 +10,7 @@
 
 #define READ_RETRY_BYTES 4096
 #define DOUBTS_MAX 8
+#define PROBES 16
 
 static ssize_t pread_fully(const struct spool_vfs *vfs, int fd, uint8_t *into, size_t len, uint64_t offset)
 {
@@ -54,6 +55,15 @@ size_t scan_pread(const struct spool_vfs *vfs, int fd, void *into, size_t len, u
         done += part;
     }
     return done;
+}
+
+bool scan_answers(const struct spool_vfs *vfs, int fd, uint64_t size)
+{
+    uint8_t block[READ_RETRY_BYTES];
+    unsigned good = 0;
+    for (unsigned i = 0; i < PROBES; i++)
+        good += pread_fully(vfs, fd, block, sizeof block, size / PROBES * i) >= 0;
+    return good >= PROBES / 2;
 }
 
 void scan_init(struct scan *s, const struct spool_vfs *vfs, int fd, const struct segment_header *header,

@@ -100,4 +100,5 @@ void knobs_draw(struct world *w)
         w->knobs.spool.wipe_recycled = true;
     w->knobs.spool.require_local_fs = w->seed / 8 % 8 == 2;
     w->knobs.one_in_moved = w->seed / 8 % 8 == 2 || w->seed / 8 % 8 == 3 ? 3 : 0;
+    w->knobs.one_in_mute = w->seed / 8 % 8 == 4 ? 4 : 0;
 }

@@ -98,6 +98,10 @@ static int gate_enter(void *ctx, const struct disk_call *call)
         floor_sync_begins(w, call);
     if (call->op == DISK_FDATASYNC && w->knobs.lying)
         world_met(w, MET_LYING);
+    if (w->mute_from != 0 && w->calls > w->mute_from && !w->opened && call->op == DISK_PREAD) {
+        world_met(w, MET_MUTE);
+        return -EIO;
+    }
     if (w->quiet)
         return DISK_GO;
     if (decide_rarely(&w->luck, w->knobs.one_in_rest))
@@ -232,6 +236,8 @@ void process_start(struct world *w)
     w->start_wall_ns = host_wall(w);
     change_at_start(w);
     move(w);
+    bool mute = !w->quiet && decide_rarely(&w->luck, w->knobs.one_in_mute);
+    w->mute_from = mute ? w->calls + 1 + decide(&w->luck, 200) : 0;
     w->short_lives++;
     w->spool = spool_new(&w->knobs.spool, &vfs, &host);
     spool_open(w->spool);

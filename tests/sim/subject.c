@@ -52,6 +52,7 @@ static const struct met mets[MET_COUNT + DISK_OPS] = {
     {"moved", true},
     {"moved_refused", false},
     {"strict_kept", false},
+    {"mute", true},
     {"call open", false},
     {"call close", false},
     {"call pread", false},

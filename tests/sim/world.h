@@ -28,6 +28,7 @@ struct knobs {
         one_in_dead_request;
     uint32_t one_in_reconfigure, one_in_new_config, one_in_let_go;
     uint32_t one_in_moved; /* starts that find another file system in the place of theirs */
+    uint32_t one_in_mute;  /* starts whose disk stops to answer reads */
     uint32_t job_us, produce_us, latency_us;
     uint32_t body_max, append_max, big_one_in;
     uint32_t partitions, batch_events, batch_bytes, too_many, concurrency;
@@ -125,6 +126,7 @@ enum branch { /* what a run met: the coverage that a gate asks for */
               MET_MOVED,
               MET_MOVED_REFUSED,
               MET_STRICT_KEPT,
+              MET_MUTE,
               MET_COUNT
 };
 extern uint64_t branches_met[MET_COUNT + DISK_OPS]; /* and the disk's calls, behind them */
@@ -161,6 +163,7 @@ struct world {
     uint64_t start_wall_ns; /* when the process began to open the spool */
     bool spacious;          /* there has been plenty of room at all times */
     bool power_lost;        /* since it was last open */
+    uint64_t mute_from;     /* until the spool is open, no read is answered from this call on; 0: all are */
     bool moved;             /* the directory is on a file system of another machine, or says so */
     bool weak_life;  /* something may have been answered for in a mode weaker than fsync, and not synced */
     struct allowed { /* at any time so far */

@@ -3,6 +3,7 @@
 #include "tests/unit/spool/bench.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
 
 static struct bench b;
@@ -130,6 +131,26 @@ Test(spool_dead, a_listing_goes_on_where_the_last_one_ended)
             r.after_id = seen.ids[seen.letters - 1];
     }
     cr_assert_eq(total, 10);
+}
+
+Test(spool_dead, a_disk_that_does_not_answer_delays_a_listing)
+{
+    struct spool_dead_request r = {.kind = DEAD_LIST, .letter = on_letter, .done = on_done};
+    die(10, 4);
+    memset(&seen, 0, sizeof seen);
+    b.fs.fail_call = MEMFS_PREAD;
+    b.fs.fail_errno = EIO;
+    b.fs.fail_at = 1;
+    b.fs.fail_forever = true;
+    cr_assert_eq(spool_dead(b.spool, &r), OK);
+    bench_sleep(&b, 2500000);
+    cr_assert_eq(seen.done, 0);
+    cr_assert_eq(b.notes[NOTE_WARNING], 3, "%s", b.last_warning.text);
+    b.fs.fail_at = 0;
+    bench_sleep(&b, 1000000);
+    cr_assert_eq(seen.done, 1);
+    cr_assert_eq(seen.letters, 4);
+    cr_assert_eq(bench_ledger(&b).dead, 4);
 }
 
 Test(spool_dead, replay_brings_the_event_back_once)

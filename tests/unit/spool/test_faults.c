@@ -322,6 +322,37 @@ Test(spool_faults, a_write_without_space_is_repeated_when_there_is_some)
     cr_assert_eq(spool_state(b.spool), SPOOL_OK);
 }
 
+static void disk_answers(bool answers)
+{
+    b.fs.fail_call = MEMFS_PREAD;
+    b.fs.fail_errno = EIO;
+    b.fs.fail_at = answers ? 0 : 1;
+    b.fs.fail_forever = !answers;
+}
+
+Test(spool_faults, a_disk_that_does_not_answer_reads_loses_nothing)
+{
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 300, 10000);
+    bench_crash(&b, false);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    struct spool_item item;
+    for (unsigned i = 0; i < 30; i++)
+        cr_assert(bench_next(&b, &item));
+    disk_answers(false);
+    for (unsigned i = 0; i < 5; i++) {
+        while (bench_next(&b, &item))
+            ;
+        cr_assert_lt(item.seq, 300);
+        cr_assert_eq(b.notes[NOTE_WARNING], i + 1, "%s", b.last_warning.text);
+        bench_sleep(&b, 1000000);
+    }
+    disk_answers(true);
+    spool_rewind(b.spool);
+    cr_assert_eq(bench_drain(&b), 300);
+    cr_assert_eq(bench_ledger(&b).dropped[SPOOL_DROP_CORRUPT], 0);
+}
+
 Test(spool_faults, a_stuck_disk_is_told_and_refuses)
 {
     cr_assert_eq(bench_open(&b), SPOOL_OK);

@@ -90,9 +90,9 @@ static void is_as_known(const char *what, long n)
     cr_assert_eq(open.id.batch_no, known.batch_no, "%s %ld", what, n);
 }
 
-/* The n-th call of a kind fails while the spool is being opened, for every n that there is; then the process
- * dies, with the power or without. */
-static void start_matrix(enum memfs_call call, int error, const char *what)
+/* The n-th call of a kind fails while the spool is being opened (with `on`, so do all that follow), for every n that
+ * there is; then the process dies, with the power or without. */
+static void start_matrix(enum memfs_call call, int error, bool on, const char *what)
 {
     make_spool();
     learn();
@@ -103,8 +103,9 @@ static void start_matrix(enum memfs_call call, int error, const char *what)
         b.fs.fail_call = call;
         b.fs.fail_at = n;
         b.fs.fail_errno = error;
+        b.fs.fail_forever = on;
         bool failed = bench_open(&b) != SPOOL_OK;
-        bool reached = b.fs.fail_at == 0;
+        bool reached = b.fs.failed > 0;
         if (failed) {
             cr_assert_neq(b.last_fault.text[0], 0, "%s %ld: without a word", what, n);
             cr_assert_eq(b.notes[NOTE_FAILED], 1);
@@ -133,7 +134,7 @@ static void start_matrix(enum memfs_call call, int error, const char *what)
 #define START_MATRIX(name, call, error) \
     Test(spool_start, name) \
     { \
-        start_matrix(call, error, #name); \
+        start_matrix(call, error, false, #name); \
     }
 
 START_MATRIX(open_emfile, MEMFS_OPEN, EMFILE)
@@ -148,6 +149,43 @@ START_MATRIX(list_eio, MEMFS_LIST, EIO)
 START_MATRIX(stat_eio, MEMFS_STAT, EIO)
 START_MATRIX(pread_eio, MEMFS_PREAD, EIO)
 START_MATRIX(pread_eintr, MEMFS_PREAD, EINTR)
+
+/* A disk that does not answer is no damage, from whatever moment on. */
+Test(spool_start, pread_eio_from_then_on)
+{
+    start_matrix(MEMFS_PREAD, EIO, true, "pread");
+}
+
+Test(spool_start, a_disk_that_cannot_be_read_is_named_and_nothing_is_put_away)
+{
+    make_spool();
+    bench_crash(&b, false);
+    b.fs.fail_call = MEMFS_PREAD;
+    b.fs.fail_errno = EIO;
+    b.fs.fail_at = 1;
+    b.fs.fail_forever = true;
+    cr_assert_eq(bench_open(&b), SPOOL_FAILED);
+    cr_assert_eq(b.last_fault.err, ERR_IO);
+    cr_assert_str_eq(b.last_fault.text, "read seg-0000000000000001.wal: Input/output error");
+    cr_assert_eq(b.fs.calls[MEMFS_MKDIR], 1, "for the letters, and none for a quarantine");
+}
+
+/* What is damage, and may not keep a start from going on: only places of a file cannot be read. */
+Test(spool_start, places_that_cannot_be_read_are_damage)
+{
+    make_spool();
+    learn();
+    bench_crash(&b, false);
+    b.fs.fail_call = MEMFS_PREAD;
+    b.fs.fail_errno = EIO;
+    b.fs.fail_at = 1;
+    b.fs.fail_more = 3; /* the first header, once more, and each of its blocks */
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    struct spool_ledger l = bench_ledger(&b);
+    cr_assert_gt(l.dropped[SPOOL_DROP_CORRUPT], 50);
+    cr_assert_eq(l.accepted, known.accepted);
+    cr_assert_eq(l.pending + l.dropped[SPOOL_DROP_CORRUPT], known.pending);
+}
 
 /* --- what else lies in the directory -------------------------------------------------------------------- */
 
