@@ -12,8 +12,10 @@
 
 #include <stdlib.h>
 
-/* A record with 16 KiB of plaintext and whatever a cipher adds. */
-#define RECORD_BYTES_MAX (16 * 1024 + 1024)
+#define RECORD_PLAINTEXT_MAX (16 * 1024)
+/* Whatever a cipher adds to a record. */
+#define RECORD_OVERHEAD_MAX 1024
+#define RECORD_BYTES_MAX (RECORD_PLAINTEXT_MAX + RECORD_OVERHEAD_MAX)
 /* An emptied queue of at most this size stays. */
 #define QUEUE_KEPT_BYTES (4 * 1024)
 #define NAME_BYTES_MAX 253
@@ -343,12 +345,23 @@ enum err tls_session_read(struct tls_session *s, uint8_t *into, size_t size, siz
     return OK;
 }
 
+/* Room for all of it, as far as there may be: growing by the record, the queue would be copied each time. */
+static void make_room(struct tls_session *s, size_t plaintext)
+{
+    size_t want = plaintext + (plaintext / RECORD_PLAINTEXT_MAX + 1) * RECORD_OVERHEAD_MAX;
+    size_t left = s->out.max - s->out.len;
+    enum err err = bytes_reserve(&s->out, want < left ? want : left);
+    ensure(err == OK);
+}
+
 enum err tls_session_write(struct tls_session *s, struct span plaintext, size_t *ret_len, struct fault *why)
 {
     *ret_len = 0;
     if (s->state == SESSION_CLOSING)
         return fault_set(why, ERR_CLOSED, "the TLS session is closing");
     enum err err = tls_session_handshake(s, why);
+    if (err == OK)
+        make_room(s, plaintext.len);
     while (err == OK && *ret_len < plaintext.len) {
         if (s->out.max - s->out.len < RECORD_BYTES_MAX)
             return ERR_AGAIN;
