@@ -105,13 +105,13 @@ static const uint8_t *scan_unicode_escape(struct json_reader *r, const uint8_t *
 }
 
 /* What json_run() stopped at inside a string, other than the closing quote. */
-static NOINLINE const uint8_t *scan_special(struct json_reader *r, const uint8_t *at, bool *escaped)
+static NOINLINE const uint8_t *scan_special(struct json_reader *r, const uint8_t *at)
 {
     if (at >= r->end)
         return broken(r, at, "text ends inside a string");
-    if (*at >= 0x80) {
+    if (*at >= 0x7f) {
         /* Text in one script comes in runs: stay here while it lasts. */
-        while (at < r->end && *at >= 0x80) {
+        while (at < r->end && *at >= 0x7f) {
             size_t n = utf8_length(at, r->end);
             if (n == 0)
                 return broken(r, at, "invalid UTF-8");
@@ -121,7 +121,6 @@ static NOINLINE const uint8_t *scan_special(struct json_reader *r, const uint8_t
     }
     if (*at != '\\')
         return broken(r, at, "control character in a string");
-    *escaped = true;
     if (r->end - at < 2)
         return broken(r, r->end, "text ends inside a string");
     switch (at[1]) {
@@ -142,13 +141,14 @@ static NOINLINE const uint8_t *scan_special(struct json_reader *r, const uint8_t
 }
 
 /* `at` is behind the opening quote; returns the place behind the closing one. */
-static ALWAYS_INLINE const uint8_t *scan_string(struct json_reader *r, const uint8_t *at, bool *escaped)
+static ALWAYS_INLINE const uint8_t *scan_string(struct json_reader *r, const uint8_t *at, bool *odd)
 {
     for (;;) {
         at = json_run(at, r->end);
         if (__builtin_expect(at < r->end && *at == '"', 1))
             return at + 1;
-        at = scan_special(r, at, escaped);
+        *odd = true;
+        at = scan_special(r, at);
         if (at == NULL)
             return NULL;
     }
@@ -200,11 +200,11 @@ static const uint8_t *scan_literal(struct json_reader *r, const uint8_t *at, con
 }
 
 /* Everything but arrays and objects. */
-static ALWAYS_INLINE const uint8_t *scan_scalar(struct json_reader *r, const uint8_t *at, bool *escaped)
+static ALWAYS_INLINE const uint8_t *scan_scalar(struct json_reader *r, const uint8_t *at, bool *odd)
 {
     switch (*at) {
     case '"':
-        return scan_string(r, at + 1, escaped);
+        return scan_string(r, at + 1, odd);
     case 't':
         return scan_literal(r, at, "true", 4);
     case 'f':
@@ -228,17 +228,23 @@ static ALWAYS_INLINE const uint8_t *scan_scalar(struct json_reader *r, const uin
     }
 }
 
+static bool has_backslash(struct span text)
+{
+    return memchr(text.at, '\\', text.len) != NULL;
+}
+
 /* A member's name and the colon behind it, at a place that must have one; returns the value's place. */
 static ALWAYS_INLINE const uint8_t *scan_key(struct json_reader *r, const uint8_t *at, struct json_key *ret)
 {
     if (at >= r->end || *at != '"')
         return broken(r, at, at >= r->end ? "text ends inside an object" : "expected a member name");
-    ret->escaped = false;
+    bool odd = false;
     ret->text.at = at + 1;
-    at = scan_string(r, at + 1, &ret->escaped);
+    at = scan_string(r, at + 1, &odd);
     if (at == NULL)
         return NULL;
     ret->text.len = (size_t)(at - 1 - ret->text.at);
+    ret->escaped = odd && has_backslash(ret->text);
     at = skip_space(r, at);
     if (at >= r->end || *at != ':')
         return broken(r, at, "expected ':' behind a member name");
@@ -255,7 +261,7 @@ static const uint8_t *scan_container(struct json_reader *r, const uint8_t *at, u
     uint8_t open[JSON_DEPTH_READABLE];
     unsigned depth = 0;
     struct json_key key;
-    bool escaped;
+    bool odd; /* of no interest in here */
 
 enter:
     if (depth + above >= JSON_DEPTH_READABLE)
@@ -282,7 +288,7 @@ member:
 value:
     if (*at == '{' || *at == '[')
         goto enter;
-    at = scan_scalar(r, at, &escaped);
+    at = scan_scalar(r, at, &odd);
     if (at == NULL)
         return NULL;
 behind:
@@ -314,7 +320,7 @@ static ALWAYS_INLINE const uint8_t *scan_value(struct json_reader *r, const uint
                                                struct json_value *ret)
 {
     const uint8_t *from = at;
-    bool escaped = false;
+    bool odd = false;
     if (*at == '{' || *at == '[') {
         bool around = r->spaced;
         r->spaced = false;
@@ -322,14 +328,15 @@ static ALWAYS_INLINE const uint8_t *scan_value(struct json_reader *r, const uint
         ret->spaced = r->spaced;
         r->spaced |= around;
     } else {
-        at = scan_scalar(r, at, &escaped);
+        at = scan_scalar(r, at, &odd);
         ret->spaced = false;
     }
     if (at == NULL)
         return NULL;
     ret->text = span_of(from, (size_t)(at - from));
     ret->type = json_type_of(*from);
-    ret->escaped = escaped;
+    ret->odd = odd;
+    ret->escaped = odd && has_backslash(ret->text);
     return at;
 }
 

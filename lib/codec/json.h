@@ -57,6 +57,7 @@ struct json_value {
     struct span text; /* the whole value as it stands, strings with their quotes */
     enum json_type type;
     bool escaped; /* a string that contains a backslash */
+    bool odd;     /* a string that contains that, DEL, or anything beyond ASCII */
     bool spaced;  /* an array or object with white space between its tokens: see json_compact() */
 };
 

@@ -1,7 +1,7 @@
 /* json_run: how far does plain text go? The inner loop of everything that reads or writes JSON strings.
  *
- * Plain is a byte that stands for itself inside a JSON string and needs no second look: ASCII from space
- * up, except the quote and the backslash. With SSE2 sixteen bytes are judged at a time; elsewhere, and in
+ * Plain is a byte that stands for itself inside a JSON string and needs no second look, not even by those who refuse
+ * control characters: ASCII from space up, except the quote, the backslash and DEL. With SSE2 sixteen bytes are judged at a time; elsewhere, and in
  * the last bytes of a text, eight at a time in one 64-bit word. Neither reads a byte at or past `end`.
  * Private to lib/codec; both forms are visible so that a test can hold them against each other. */
 #ifndef PENSTOCK_CODEC_JSON_RUN_H
@@ -15,7 +15,7 @@
 
 static inline int json_plain(uint8_t c)
 {
-    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
 }
 
 /* The first byte in [at, end) that is not plain, or end. */
@@ -26,9 +26,10 @@ static inline const uint8_t *json_run_portable(const uint8_t *at, const uint8_t 
         uint64_t v;
         memcpy(&v, at, sizeof v);
         uint64_t quote = v ^ ones * '"', slash = v ^ ones * '\\';
-        /* (x - 1) & ~x has its high bit set in the lowest zero byte of x, and (x - 0x20) & ~x in the lowest
-         * byte below 0x20; bytes above those may be marked by a borrow, which only costs the slow loop. */
-        uint64_t odd = (v | ((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((v - ones * 0x20) & ~v));
+        /* (x - 1) & ~x has its high bit set in the lowest zero byte of x, (x - 0x20) & ~x in the lowest byte below
+         * 0x20, and x + 1 in the lowest that is DEL; bytes above those may be marked by a borrow or a carry, which
+         * only costs the slow loop. */
+        uint64_t odd = (v | (v + ones) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((v - ones * 0x20) & ~v));
         if ((odd & highs) != 0)
             break;
         at += 8;
@@ -42,11 +43,11 @@ static inline const uint8_t *json_run_portable(const uint8_t *at, const uint8_t 
 /* A bit for each of sixteen bytes that is not plain, the lowest for the first. */
 static inline __attribute__((always_inline)) unsigned json_odd_mask(__m128i v)
 {
-    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\'), low = _mm_set1_epi8(0x1f);
+    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
     __m128i odd = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash));
-    odd = _mm_or_si128(odd, _mm_cmpeq_epi8(_mm_min_epu8(v, low), v));
-    /* The high bit of v itself marks what is not ASCII. */
-    return (unsigned)_mm_movemask_epi8(_mm_or_si128(odd, v));
+    /* One more than each, as a signed byte: DEL and what is not ASCII are negative then, or 0. */
+    __m128i low = _mm_cmplt_epi8(_mm_add_epi8(v, _mm_set1_epi8(1)), _mm_set1_epi8(0x21));
+    return (unsigned)_mm_movemask_epi8(_mm_or_si128(odd, low));
 }
 
 /* The same for the quote and the backslash alone. */

@@ -49,13 +49,13 @@ static size_t escape_byte(uint8_t c, uint8_t *into)
 static enum err append_special(struct bytes *out, const uint8_t **at, const uint8_t *end, uint64_t *replaced)
 {
     uint8_t escape[8];
-    if (**at < 0x80) {
+    if (**at < 0x7f) {
         size_t n = escape_byte(**at, escape);
         *at += 1;
         return bytes_append(out, span_of(escape, n));
     }
     const uint8_t *from = *at;
-    while (*at < end && **at >= 0x80) {
+    while (*at < end && **at >= 0x7f) {
         size_t n = utf8_length(*at, end);
         if (n == 0)
             break;
@@ -192,7 +192,7 @@ static uint8_t *write_inside(uint8_t *to, const uint8_t **from, const uint8_t *s
             *to++ = *at;
         } else if (json_plain(*at)) {
             *to++ = *at;
-        } else if (*at < 0x80) {
+        } else if (*at < 0x7f) {
             to += escape_byte(*at, to);
         } else if ((n = utf8_length(at, end)) > 0) {
             memcpy(to, at, n);

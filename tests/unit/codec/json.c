@@ -539,6 +539,39 @@ static void expect_written(struct span text, const char *expected, uint64_t expe
     bytes_deinit(&out);
 }
 
+Test(json, strings_that_need_a_second_look_are_odd)
+{
+    static const struct {
+        const char *text;
+        bool odd, escaped;
+    } cases[] = {
+        {"\"\"", false, false},
+        {"\"a ~ plain text of more than sixteen bytes\"", false, false},
+        {"\"a\\n\"", true, true},
+        {"\"\x7f\"", true, false},
+        {"\"sixteen bytes and then \x7f\"", true, false},
+        {"\"\xc3\xa9\"", true, false},
+        {"\"\xc3\xa9\\u00e9\"", true, true},
+        {"{\"\\n\":1}", false, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct json_value v;
+        cr_assert_eq(json_check(span_str(cases[i].text), &v, NULL), OK);
+        cr_expect_eq(v.odd, cases[i].odd, "%s", cases[i].text);
+        cr_expect_eq(v.escaped, cases[i].escaped, "%s", cases[i].text);
+    }
+}
+
+Test(json, del_stands_for_itself)
+{
+    struct bytes out;
+    bytes_init(&out, 1000);
+    cr_assert_eq(json_append_string(&out, SPAN("a\x7f" "b, and more than sixteen bytes \x7f\n\x7f")), OK);
+    cr_expect(span_is(bytes_span(&out), "\"a\x7f" "b, and more than sixteen bytes \x7f\\n\x7f\""), "%.*s",
+              SPAN_FMT(bytes_span(&out)));
+    bytes_deinit(&out);
+}
+
 Test(json, strings_are_written_escaped)
 {
     expect_written(SPAN(""), "\"\"", 0);
