@@ -107,28 +107,20 @@ static bool has_scheme(struct span text)
     return false;
 }
 
-/* What no part of a URI may hold (RFC 3986 section 2), and the percent sign, which wants a second look: a bit
- * for each ASCII character, in two words. */
-static bool odd_in_uri(uint8_t c)
-{
-#define AT(character) (UINT64_C(1) << ((character)&63))
-    static const uint64_t odd[2] = {
-        UINT64_C(0x1ffffffff) | AT('"') | AT('<') | AT('>') | AT('%'),
-        AT('\\') | AT('^') | AT('`') | AT('{') | AT('|') | AT('}') | AT(0x7f),
-    };
-#undef AT
-    return c < 0x80 && (odd[c >> 6] >> (c & 63) & 1) != 0;
-}
+/* What no part of a URI may hold (RFC 3986 section 2), and the percent sign, which wants a second look. */
+static const bool odd_in_uri[256] = {
+    [0 ... ' '] = true, ['"'] = true, ['%'] = true, ['<'] = true, ['>'] = true, ['\\'] = true,
+    ['^'] = true,       ['`'] = true, ['{'] = true, ['|'] = true, ['}'] = true, [0x7f] = true,
+};
 
 const char *attribute_uri_fault(struct span text, bool absolute)
 {
     if (text.len == 0)
         return "must not be empty";
     for (size_t i = 0; i < text.len; i++) {
-        uint8_t c = text.at[i];
-        if (!odd_in_uri(c))
+        if (!odd_in_uri[text.at[i]])
             continue;
-        if (c != '%')
+        if (text.at[i] != '%')
             return "not a URI (it has a space or another character that no URI may hold)";
         if (hex_escaped(text, i) < 0)
             return "not a URI (% without two hexadecimal digits)";
