@@ -196,13 +196,10 @@ void intake_leave_out_repeats(struct intake *in, struct intake_part *p, bool cou
         const struct api_item *item = &p->items[i];
         if (i + FETCH_AHEAD < p->count)
             recent_fetch(memory, key_in(p->output, item + FETCH_AHEAD));
-        if (item->key_hash != 0) {
-            uint64_t key = key_in(p->output, item);
-            if (recent_look(memory, key, item->content_hash, now_us) == RECENT_SAME) {
-                p->offer->counters->duplicates += count;
-                continue;
-            }
-            recent_put(memory, key, item->content_hash, now_us, now_us);
+        if (item->key_hash != 0 &&
+            recent_put(memory, key_in(p->output, item), item->content_hash, now_us, now_us)) {
+            p->offer->counters->duplicates += count;
+            continue;
         }
         p->items[kept++] = *item;
     }

@@ -197,13 +197,15 @@ void recent_forget(struct recent *r, uint64_t key, uint64_t content)
     }
 }
 
-void recent_put(struct recent *r, uint64_t key, uint64_t content, uint64_t at_us, uint64_t now_us)
+bool recent_put(struct recent *r, uint64_t key, uint64_t content, uint64_t at_us, uint64_t now_us)
 {
     struct recent_entry entry = {.key = key, .content = content, .at_us = at_us};
     ensure(key != 0);
     drop_expired(r, now_us);
-    if (expired(r, &entry, now_us) || known_or_make_room(r, key, content, now_us))
-        return;
+    if (expired(r, &entry, now_us))
+        return false;
+    if (known_or_make_room(r, key, content, now_us))
+        return true;
     if (r->count == r->room) {
         if (r->room < r->entries_max)
             grow(r);
@@ -217,4 +219,5 @@ void recent_put(struct recent *r, uint64_t key, uint64_t content, uint64_t at_us
     r->ring[position] = entry;
     table_add(r, position);
     r->count++;
+    return false;
 }

@@ -55,9 +55,9 @@ enum recent_answer {
 /* `key` is not 0. `now_us` is monotonic. */
 enum recent_answer recent_look(const struct recent *r, uint64_t key, uint64_t content, uint64_t now_us);
 
-/* Remembers; a pair that is known already changes nothing. `at_us` is when it was accepted (monotonic; what
+/* Remembers; true when the pair is known already, which changes nothing. `at_us` is when it was accepted (monotonic; what
  * comes from before this process's clock began is given as 0). */
-void recent_put(struct recent *r, uint64_t key, uint64_t content, uint64_t at_us, uint64_t now_us);
+bool recent_put(struct recent *r, uint64_t key, uint64_t content, uint64_t at_us, uint64_t now_us);
 
 /* Forgets one pair: what was put for it turned out not to be stored. Unknown pairs are no mistake. */
 void recent_forget(struct recent *r, uint64_t key, uint64_t content);

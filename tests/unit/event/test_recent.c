@@ -14,7 +14,8 @@ Test(recent, same_different_new)
     struct recent r;
     recent_init(&r, 64, WINDOW);
     cr_expect_eq(recent_look(&r, 1, 10, 0), RECENT_NEW);
-    recent_put(&r, 1, 10, 5, 5);
+    cr_expect(!recent_put(&r, 1, 10, 5, 5));
+    cr_expect(recent_put(&r, 1, 10, 5, 5));
     cr_expect_eq(recent_look(&r, 1, 10, 5), RECENT_SAME);
     cr_expect_eq(recent_look(&r, 1, 11, 5), RECENT_DIFFERENT);
     cr_expect_eq(recent_look(&r, 2, 10, 5), RECENT_NEW);
