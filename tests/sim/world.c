@@ -144,8 +144,8 @@ static void check_space(struct world *w)
                    a->max_bytes);
 }
 
-/* With plenty of room finished segments stay for the ids in them: an eighth of the quota, or four segments.
- */
+/* With plenty of room finished segments stay for the ids in them: an eighth of the quota, or four segments. The segment
+ * that comes next counts as there, since a file that is to go becomes it; whether it is there already cannot be seen. */
 static void watch_room(struct world *w)
 {
     const struct spool_config *c = &w->knobs.spool;
@@ -155,7 +155,8 @@ static void watch_room(struct world *w)
     if (!w->spacious)
         return;
     spool_ledger(w->spool, &l);
-    if (spool_state(w->spool) != SPOOL_OK || l.allocated_bytes > plenty || l.allocated_bytes > quota / 2)
+    uint64_t used = l.allocated_bytes + w->allowed.segment_bytes;
+    if (spool_state(w->spool) != SPOOL_OK || used > plenty || used > quota / 2)
         w->spacious = false;
 }
 
