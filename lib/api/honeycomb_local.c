@@ -115,7 +115,7 @@ static struct span with_time(struct api_exchange *x, const struct honeycomb_even
         return e->text;
     writer_init(&w, x->arena, e->text.len + 96);
     write_text(&w, "{\"time\":");
-    write_now_ms(&w, x->request->wall_ns);
+    write_instant_ms(&w, instant_of_ns(x->request->wall_ns));
     if (!e->time_named) {
         write_text(&w, ",");
         write_raw(&w, span_of(e->text.at + 1, e->text.len - 1)); /* has data at least */
@@ -243,7 +243,7 @@ static void write_header_time(struct writer *w, const struct api_exchange *x)
         size_t len = rfc3339_format(at, text);
         write_string(w, span_of(text, len));
     } else {
-        write_now_ms(w, x->request->wall_ns);
+        write_instant_ms(w, instant_of_ns(x->request->wall_ns));
     }
 }
 

@@ -12,7 +12,9 @@ enum { MONK_KEY_MAX = 255 };
 struct monk_event {
     struct span text;
     struct span key; /* the sender's idempotencyKey, unescaped; .at NULL: none */
-    bool has_time;
+    bool has_time; /* in RFC 3339, which is what Monk is sent */
+    bool has_other_time; /* in ISO 8601 otherwise; in UTC if no offset says else */
+    struct instant time; /* either; else undefined */
     bool has_null; /* a member is null, which is the same as absent */
 };
 

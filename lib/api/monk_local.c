@@ -2,7 +2,8 @@
  *
  * The vendor documents no partial answer, so one bad event refuses the whole request, naming index and field.
  * What the sender left open is fixed here, before anything is answered: an idempotencyKey (UUIDv7) and a
- * timestamp, put in front of his own members, which stay byte for byte. Monk's clients resend 429 and 5xx
+ * timestamp, put in front of his own members, which stay byte for byte. Monk asks for ISO 8601 in UTC and is sent RFC 3339,
+ * so a time without an offset is written anew. Monk's clients resend 429 and 5xx
  * with the same keys and lose the batch on any other 4xx: 400 is only for what can never become valid. */
 #include "lib/api/monk.h"
 #include "lib/api/render.h"
@@ -48,13 +49,14 @@ static enum err refuse(struct scan *s, enum field field, const char *text)
     return fault_set(s->why, ERR_UNSUPPORTED, "%s: %s", field_names[field], text);
 }
 
-static enum err take_time(struct scan *s, const struct json_value *v)
+static enum err take_time(struct scan *s, const struct json_value *v, struct monk_event *e)
 {
-    struct instant at;
     bool local;
-    if (v->escaped || !iso8601_parse(json_raw_string(v), &at, &local))
+    e->has_time = !v->escaped && rfc3339_parse(json_raw_string(v), &e->time);
+    e->has_other_time = !e->has_time && !v->escaped && iso8601_parse(json_raw_string(v), &e->time, &local);
+    if (!e->has_time && !e->has_other_time)
         return refuse(s, TIMESTAMP, "not a date and time in ISO 8601");
-    if (at.sec > (int64_t)(s->wall_ns / NS_PER_S) + MONK_FUTURE_MAX_S)
+    if (e->time.sec > (int64_t)(s->wall_ns / NS_PER_S) + MONK_FUTURE_MAX_S)
         return refuse(s, TIMESTAMP, "more than 1 hour in the future");
     return OK;
 }
@@ -109,7 +111,7 @@ static enum err take_member(struct scan *s, const struct json_member *m, struct 
     if (m->value.text.len == 2)
         return refuse(s, f, "must not be empty");
     if (f == TIMESTAMP)
-        return take_time(s, &m->value);
+        return take_time(s, &m->value, e);
     return f == KEY ? take_key(s, &m->value, e) : OK;
 }
 
@@ -137,7 +139,6 @@ enum err monk_read_event(struct json_reader *r, struct arena *arena, uint64_t wa
     unsigned customers = s.seen & (BIT(CUSTOMER) | BIT(EXTERNAL_CUSTOMER));
     if (customers != BIT(CUSTOMER) && customers != BIT(EXTERNAL_CUSTOMER))
         return fault_set(why, ERR_UNSUPPORTED, "give exactly one of customerId and externalCustomerId");
-    ret->has_time = (s.seen & BIT(TIMESTAMP)) != 0;
     return OK;
 }
 
@@ -156,6 +157,7 @@ static struct span make_key(struct api_exchange *x)
 /* The event with key and time, in front of what the sender wrote. */
 static struct span completed(struct api_exchange *x, const struct monk_event *e, struct span key)
 {
+    static const char *const none[] = {NULL}, *const time[] = {"timestamp", NULL};
     struct writer w;
     if (e->key.at != NULL && e->has_time)
         return e->text;
@@ -165,9 +167,9 @@ static struct span completed(struct api_exchange *x, const struct monk_event *e,
         write_string_member(&w, "idempotencyKey", key);
     if (!e->has_time) {
         write_key(&w, SPAN("timestamp"));
-        write_now_ms(&w, x->request->wall_ns);
+        write_instant_ms(&w, e->has_other_time ? e->time : instant_of_ns(x->request->wall_ns));
     }
-    write_behind(&w, e->text, e->has_null);
+    write_behind(&w, e->text, e->has_other_time ? time : e->has_null ? none : NULL);
     return writer_finish(&w);
 }
 

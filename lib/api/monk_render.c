@@ -118,7 +118,7 @@ static enum err render_into(const struct api_settings *s, const struct event *e,
     write_text(w, ",\"idempotencyKey\":");
     write_string(w, key);
     write_text(w, ",\"timestamp\":");
-    write_time_ms(w, e);
+    write_instant_ms(w, e->time_at);
     enum err err = add_properties(w, s, e, why);
     write_text(w, "}");
     return err;

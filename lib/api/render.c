@@ -45,16 +45,10 @@ void write_time(struct writer *w, const struct event *e)
     write_quoted(w, text, rfc3339_format(e->time_at, text));
 }
 
-void write_time_ms(struct writer *w, const struct event *e)
+void write_instant_ms(struct writer *w, struct instant at)
 {
     char text[RFC3339_TEXT + 1];
-    write_quoted(w, text, rfc3339_format_ms(e->time_at, text));
-}
-
-void write_now_ms(struct writer *w, uint64_t wall_ns)
-{
-    char text[RFC3339_TEXT + 1];
-    write_quoted(w, text, rfc3339_format_ms(instant_of_ns(wall_ns), text));
+    write_quoted(w, text, rfc3339_format_ms(at, text));
 }
 
 const struct event_ext *event_severity(const struct event *e)
@@ -191,11 +185,10 @@ void write_members(struct writer *w, struct span object, const char *const *exce
     }
 }
 
-void write_behind(struct writer *w, struct span object, bool drop_null)
+void write_behind(struct writer *w, struct span object, const char *const *except)
 {
-    static const char *const none[] = {NULL};
-    if (drop_null) {
-        write_members(w, object, none, true);
+    if (except != NULL) {
+        write_members(w, object, except, true);
         write_text(w, "}");
         return;
     }

@@ -19,10 +19,9 @@ enum ext_use ext_use(struct span name);
 /* The extension's value as JSON. */
 void write_ext_value(struct writer *w, const struct event_ext *ext);
 
-/* The event's time in UTC, quoted: as many digits as it has, or always milliseconds. */
+/* A time in UTC, quoted: the event's with as many digits as it has, or any with milliseconds. */
 void write_time(struct writer *w, const struct event *e);
-void write_time_ms(struct writer *w, const struct event *e);
-void write_now_ms(struct writer *w, uint64_t wall_ns);
+void write_instant_ms(struct writer *w, struct instant at);
 
 /* The event's severity: a number wins over a text. .at NULL: neither. */
 const struct event_ext *event_severity(const struct event *e);
@@ -43,8 +42,8 @@ struct span data_inside(struct span object);
  * that are null. */
 void write_members(struct writer *w, struct span object, const char *const *except, bool drop_null);
 /* Ends the object that is being written, and has members, with the members of this one, which has some as well: as they
- * stand, or, with drop_null, without those that are null. */
-void write_behind(struct writer *w, struct span object, bool drop_null);
+ * stand, or, with `except`, as write_members() writes them without nulls. */
+void write_behind(struct writer *w, struct span object, const char *const *except);
 
 /* Refuses what no vendor can carry: data_base64. */
 MUST_USE enum err render_check(const struct event *e, struct fault *why);

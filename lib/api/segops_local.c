@@ -102,13 +102,14 @@ enum err segops_read_event(struct json_reader *r, struct segops_event *ret, stru
 /* The event with the time of its receipt, where it brought none. */
 static struct span with_time(struct api_exchange *x, const struct segops_event *e)
 {
+    static const char *const none[] = {NULL};
     struct writer w;
     if (e->has_time)
         return e->text;
     writer_init(&w, x->arena, e->text.len + 64);
     write_text(&w, "{\"occurred_at\":");
-    write_now_ms(&w, x->request->wall_ns);
-    write_behind(&w, e->text, e->has_null);
+    write_instant_ms(&w, instant_of_ns(x->request->wall_ns));
+    write_behind(&w, e->text, e->has_null ? none : NULL);
     return writer_finish(&w);
 }
 
@@ -353,7 +354,7 @@ enum err segops_render(const struct api_settings *s, const struct event *e, stru
     write_text(&w, ",\"event_type\":");
     write_string(&w, span_of(name, name_len));
     write_text(&w, ",\"occurred_at\":");
-    write_time_ms(&w, e);
+    write_instant_ms(&w, e->time_at);
     write_text(&w, ",\"payload\":{");
     add_extras(&w, s, e);
     add_data(&w, e);

@@ -135,6 +135,16 @@ Test(monk, events_stay_byte_for_byte)
                                      "\"externalCustomerId\":\"x\",\"idempotencyKey\":\"k\"}");
 }
 
+Test(monk, a_time_that_is_not_rfc_3339_is_written_anew)
+{
+    cr_expect_eq(fixture_post("/v1/events", NULL,
+                              "{\"eventName\":\"a\",\"timestamp\":\"2026-05-04 09:12:33\",\"customerId\":\"x\","
+                              "\"idempotencyKey\":\"k\"}"),
+                 202);
+    EXPECT_SPAN(fix.x.items[0].body, "{\"timestamp\":\"2026-05-04T09:12:33.000Z\",\"eventName\":\"a\","
+                                     "\"customerId\":\"x\",\"idempotencyKey\":\"k\"}");
+}
+
 Test(monk, keys_are_remembered_per_sender)
 {
     const char *event = "{\"eventName\":\"a\",\"customerId\":\"c\",\"idempotencyKey\":\"k\"}";
