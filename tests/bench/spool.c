@@ -1,9 +1,12 @@
 /* bench_spool: what the spool alone costs, on a real directory. Jobs run on the one thread, between appends,
  * so that the figures are those of one core with the disk's waiting in them.
  *
- *   bench_spool append  DIR EVENTS [BYTES]   appends with fdatasync, fifty at a time: events a second,
- * processor time, commits, bytes written per byte of event bench_spool recover DIR MIB              a backlog
- * of so many MiB, then the time from spool_open() to NOTE_OPENED, from a warm page cache, three times
+ *   bench_spool append  DIR EVENTS [BYTES]   appends with fdatasync, fifty at a time: events a second, processor time,
+ *                                            commits, bytes written per byte of event
+ *   bench_spool latency DIR EVENTS RATE      events of 300 bytes come one by one, RATE a second: the time from when each was
+ *                                            due until it is durable, and the disk's own syncs beside it
+ *   bench_spool recover DIR MIB              a backlog of so many MiB, then the time from spool_open() to NOTE_OPENED,
+ *                                            from a warm page cache, three times
  *   bench_spool backlog DIR GIB              a sparse backlog of so many GiB, opened under an address space
  * of 256 MiB; fails when that is not enough
  *
@@ -175,6 +178,86 @@ static int bench_append(uint64_t events, size_t bytes)
     return 0;
 }
 
+/* --- latency -------------------------------------------------------------------------------------------- */
+
+struct samples {
+    uint64_t *ns;
+    size_t count, room;
+};
+
+static struct samples syncs;
+static int (*real_fdatasync)(void *ctx, int fd);
+
+static void sample(struct samples *s, uint64_t ns)
+{
+    if (s->count < s->room)
+        s->ns[s->count++] = ns;
+}
+
+static int timed_fdatasync(void *ctx, int fd)
+{
+    uint64_t from = now_ns(CLOCK_MONOTONIC);
+    int r = real_fdatasync(ctx, fd);
+    sample(&syncs, now_ns(CLOCK_MONOTONIC) - from);
+    return r;
+}
+
+static int by_size(const void *left_at, const void *right_at)
+{
+    const uint64_t *left = left_at, *right = right_at;
+    return (*left > *right) - (*left < *right);
+}
+
+static double part_ms(struct samples *s, double part)
+{
+    qsort(s->ns, s->count, sizeof *s->ns, by_size);
+    return s->count == 0 ? 0 : (double)s->ns[(size_t)((double)(s->count - 1) * part)] / 1e6;
+}
+
+/* Those that are due by now. */
+static uint64_t append_due(uint64_t done, uint64_t due, uint64_t *seq)
+{
+    static char body[300];
+    while (done < due) {
+        struct spool_record record = {.id = SPAN("0190c3f2-0000-7000-8000-000000000000"),
+                                      .body = span_of(body, sizeof body),
+                                      .wall_ns = on_wall(NULL)};
+        if (spool_append(b.spool, &record, 1, seq) != OK)
+            break;
+        done++;
+    }
+    return done;
+}
+
+static int bench_latency(uint64_t events, uint64_t rate)
+{
+    struct samples waits = {must_alloc(events * sizeof(uint64_t)), 0, events};
+    syncs = (struct samples){must_alloc(events * sizeof(uint64_t)), 0, events};
+    (void)open_spool(SPOOL_FSYNC, 64 * 1024 * MIB);
+    real_fdatasync = b.vfs.fdatasync;
+    b.vfs.fdatasync = timed_fdatasync;
+    uint64_t step_ns = 1000000000 / rate, start = now_ns(CLOCK_MONOTONIC), done = 0, seq = 0, first_seq = 0;
+    while (waits.count < events) {
+        uint64_t now = now_ns(CLOCK_MONOTONIC), due = (now - start) / step_ns + 1;
+        uint64_t before = done;
+        done = append_due(done, due < events ? due : events, &seq);
+        if (before == 0 && done > 0)
+            first_seq = seq - done + 1;
+        (void)turn();
+        now = now_ns(CLOCK_MONOTONIC);
+        while (done > 0 && waits.count < events && first_seq + waits.count <= spool_acked(b.spool))
+            sample(&waits, now - start - waits.count * step_ns);
+    }
+    printf("{\"events\":%llu,\"rate\":%llu,\"wait_ms\":{\"p50\":%.2f,\"p99\":%.2f},\"sync_ms\":{\"p50\":%.2f,"
+           "\"p99\":%.2f},\"syncs\":%zu}\n",
+           (unsigned long long)events, (unsigned long long)rate, part_ms(&waits, 0.5), part_ms(&waits, 0.99),
+           part_ms(&syncs, 0.5), part_ms(&syncs, 0.99), syncs.count);
+    close_spool();
+    free(waits.ns);
+    free(syncs.ns);
+    return 0;
+}
+
 static int bench_recover(uint64_t mib)
 {
     (void)open_spool(SPOOL_NO_SYNC, 64 * 1024 * MIB);
@@ -294,6 +377,8 @@ int main(int argc, char **argv)
     uint64_t n = strtoull(argv[3], NULL, 10);
     if (strcmp(argv[1], "append") == 0)
         return bench_append(n, argc > 4 ? (size_t)strtoull(argv[4], NULL, 10) : 300);
+    if (strcmp(argv[1], "latency") == 0 && argc > 4)
+        return bench_latency(n, strtoull(argv[4], NULL, 10));
     if (strcmp(argv[1], "recover") == 0)
         return bench_recover(n);
     return strcmp(argv[1], "backlog") == 0 ? bench_backlog(n) : 64;
