@@ -115,3 +115,14 @@ char *driver_run(const struct http_limits *limits, struct span in, size_t step)
     driver_deinit(&d);
     return log;
 }
+
+unsigned driver_count(const struct bytes *b, const char *text)
+{
+    unsigned n = 0;
+    const uint8_t *at = b->at, *end = b->at + b->len;
+    while (at < end && (at = memmem(at, (size_t)(end - at), text, strlen(text))) != NULL) {
+        n++;
+        at += strlen(text);
+    }
+    return n;
+}

@@ -5,6 +5,8 @@
 
 #include "lib/http/http_server.h"
 
+#define HOST "Host: h\r\n"
+
 struct driver {
     struct http_server_shared shared;
     struct http_server server;
@@ -23,6 +25,9 @@ void driver_feed(struct driver *d, struct span in, size_t step);
 /* Handles events without new bytes. */
 void driver_pump(struct driver *d);
 void driver_answer(struct driver *d, uint64_t handle, unsigned status, const char *body);
+
+/* How often the text stands in it. */
+unsigned driver_count(const struct bytes *b, const char *text);
 
 /* The event log of these bytes read in steps, as a NUL-terminated text that the caller frees. */
 char *driver_run(const struct http_limits *limits, struct span in, size_t step);
