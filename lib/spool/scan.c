@@ -59,11 +59,11 @@ size_t scan_pread(const struct spool_vfs *vfs, int fd, void *into, size_t len, u
 
 bool scan_answers(const struct spool_vfs *vfs, int fd, uint64_t size)
 {
-    uint8_t block[READ_RETRY_BYTES];
-    unsigned good = 0;
+    uint8_t sector[512];
     for (unsigned i = 0; i < PROBES; i++)
-        good += pread_fully(vfs, fd, block, sizeof block, size / PROBES * i) >= 0;
-    return good >= PROBES / 2;
+        if (pread_fully(vfs, fd, sector, sizeof sector, size / PROBES * i) >= 0)
+            return true;
+    return false;
 }
 
 void scan_init(struct scan *s, const struct spool_vfs *vfs, int fd, const struct segment_header *header,

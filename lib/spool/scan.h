@@ -54,8 +54,9 @@ bool scan_resync(struct scan *s);
 size_t scan_pread(const struct spool_vfs *vfs, int fd, void *into, size_t len, uint64_t offset,
                   unsigned *unreadable);
 
-/* For a file some of which could not be read: are those places damage? Else most of what was looked at all over the file
- * fails as well, and so it is the disk that does not answer: whatever is there may be read another time. */
+/* For a file some of which could not be read: are those places damage? Else nothing that was looked at all over the file
+ * can be read either, and so it is the disk that does not answer: whatever is there may be read another time. In a small
+ * file a few bad sectors may be most of it, and must not refuse every start for ever. */
 bool scan_answers(const struct spool_vfs *vfs, int fd, uint64_t size);
 
 #endif
