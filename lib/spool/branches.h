@@ -26,7 +26,6 @@
     X(STATE_SECOND, "state: its second copy")                                                              \
     X(OPS_CONTRADICT, "ops: contradict each other")                                                        \
     X(GAP, "events: a hole, counted as lost")                                                              \
-    X(NUMBERS_AHEAD, "events: headers know more than STATE")                                               \
     X(DAMAGE_SEALED, "damage: in a sealed segment")                                                        \
     X(DAMAGE_PROVEN, "damage: in the newest, before proven")                                               \
     X(TAIL_EMPTY, "torn: nothing behind the last commit")                                                  \

@@ -123,7 +123,7 @@ static void apply_ctrl(struct recovery *r, const struct frame *f, const uint8_t 
     if (!r->state_seen && !is_state(f, payload))
         return; /* Ops mean nothing without what they change. */
     r->state_seen = true;
-    if (accounts_apply(&r->accounts, span_of(payload, f->payload_len)))
+    if (accounts_apply(&r->accounts, span_of(payload, f->payload_len)) && r->accounts.next_seq >= r->expected)
         return;
     REACHED(OPS_CONTRADICT);
     recovery_warn(r, "control records contradict each other: everything stored counts as undelivered again");
@@ -332,11 +332,6 @@ enum err recovery_replay(struct recovery *r)
     newest->end = r->attested;
     newest->next_seq = r->attested_next_seq;
     newest->sealed = true;
-    /* A STATE of an earlier life may know less than the headers do; numbers never go back. */
-    if (a->next_seq < r->attested_next_seq) {
-        REACHED(NUMBERS_AHEAD);
-        accounts_lost(a, a->next_seq, r->attested_next_seq - a->next_seq);
-    }
     /* Pending events of segments that are no longer there. */
     if (a->low_water + 1 < r->valid[0]->header.first_seq) {
         uint64_t first = a->low_water + 1, end = r->valid[0]->header.first_seq;

@@ -1,7 +1,10 @@
 /* bench: see bench.h. */
 #include "tests/unit/spool/bench.h"
 
+#include "lib/base/crc32c.h"
 #include "lib/base/ensure.h"
+#include "lib/base/le.h"
+#include "lib/spool/format.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -267,4 +270,101 @@ struct spool_ledger bench_ledger(struct bench *b)
         dropped += l.dropped[i];
     cr_assert_eq(l.accepted, l.pending + l.delivered + l.dead + dropped, "the ledger does not balance");
     return l;
+}
+
+void bench_backlog(struct bench *b)
+{
+    struct spool_item item;
+    b->config.cache_bytes = 1;
+    b->config.window_seqs = 16;
+    cr_assert_eq(bench_open(b), SPOOL_OK);
+    bench_fill(b, 300, 10000);
+    bench_crash(b, false);
+    cr_assert_eq(bench_open(b), SPOOL_OK);
+    cr_assert(bench_next(b, &item));
+}
+
+/* --- verification ----------------------------------------------------------------------------------------- */
+
+static void on_damage(void *ctx, const struct fault *what)
+{
+    struct bench *b = ctx;
+    b->verified.damages++;
+    (void)snprintf(b->verified.text, sizeof b->verified.text, "%s", what->text);
+}
+
+static void on_pending(void *ctx, const struct spool_item *item)
+{
+    struct bench *b = ctx;
+    cr_assert_gt(item->seq, b->verified.last_seq);
+    b->verified.last_seq = item->seq;
+    b->verified.pending++;
+}
+
+static void on_verified_letter(void *ctx, const struct spool_letter *letter)
+{
+    struct bench *b = ctx;
+    (void)letter;
+    b->verified.letters++;
+}
+
+static long writing_calls(const struct bench *b)
+{
+    return b->fs.calls[MEMFS_PWRITEV] + b->fs.calls[MEMFS_FDATASYNC] + b->fs.calls[MEMFS_RENAME] +
+           b->fs.calls[MEMFS_UNLINK];
+}
+
+struct spool_verdict bench_verify(struct bench *b)
+{
+    struct spool_verify v = {.ctx = b, .damage = on_damage, .pending = on_pending, .letter = on_verified_letter};
+    struct spool_verdict verdict;
+    struct fault why = {0};
+    long writes = writing_calls(b);
+    memset(&b->verified, 0, sizeof b->verified);
+    cr_assert_eq(spool_verify(&b->vfs, &v, &verdict, &why), OK, "%s", why.text);
+    cr_assert_eq(writing_calls(b), writes);
+    cr_assert_eq(verdict.damages, b->verified.damages);
+    cr_assert_eq(verdict.pending_found, b->verified.pending);
+    cr_assert_eq(verdict.letters_found, b->verified.letters);
+    return verdict;
+}
+
+/* --- frames that are changed ------------------------------------------------------------------------------ */
+
+unsigned char *bench_frame(struct bench *b, const char *name, uint8_t type, unsigned n, uint32_t *ret_tag)
+{
+    size_t size;
+    unsigned char *file = memfs_file(&b->fs, name, &size);
+    cr_assert_not_null(file);
+    *ret_tag = segment_tag(le64_get(file + 40));
+    for (size_t at = SEGMENT_HEADER_AREA; at + FRAME_HEADER_BYTES < size; at += FRAME_ALIGN) {
+        struct frame f;
+        if (frame_parse(file + at, at, *ret_tag, FRAME_PAYLOAD_MAX, &f) && f.type == type && n-- == 0)
+            return file + at;
+    }
+    cr_assert_fail("no such frame");
+    return NULL;
+}
+
+static void seal_header(unsigned char *frame, uint32_t tag)
+{
+    le32_put(frame + 44, crc32c(tag, frame, 44));
+}
+
+void bench_reseal(struct bench *b, const char *name, unsigned char *frame, uint32_t tag)
+{
+    size_t size;
+    unsigned char *file = memfs_file(&b->fs, name, &size);
+    uint32_t was = le32_get(frame + 44);
+    le32_put(frame + 40, crc32c(tag, frame + FRAME_HEADER_BYTES, frame_payload_len(frame)));
+    seal_header(frame, tag);
+    for (size_t at = (size_t)(frame - file) + FRAME_ALIGN; at + FRAME_HEADER_BYTES < size; at += FRAME_ALIGN) {
+        struct frame f;
+        if (!frame_parse(file + at, at, tag, FRAME_PAYLOAD_MAX, &f) || f.prev_hcrc != was)
+            continue;
+        was = f.hcrc;
+        le32_put(file + at + 32, le32_get(frame + 44));
+        frame = file + at;
+        seal_header(frame, tag);
+    }
 }

@@ -3,10 +3,13 @@
 #ifndef PENSTOCK_TESTS_SPOOL_BENCH_H
 #define PENSTOCK_TESTS_SPOOL_BENCH_H
 
+#include "lib/spool/frame.h"
 #include "lib/spool/spool.h"
+#include "lib/spool/verify.h"
 #include "tests/unit/spool/memfs.h"
 
 #define BENCH_MIB (UINT64_C(1) << 20)
+#define SECOND_US UINT64_C(1000000)
 
 struct bench {
     struct memfs fs;
@@ -22,7 +25,26 @@ struct bench {
     unsigned batch_notes;
     struct fault last_fault, last_warning;
     bool log_notes;
+    struct {
+        unsigned damages;
+        uint64_t pending, letters, last_seq;
+        char text[240]; /* of the last damage */
+    } verified; /* what bench_verify() was told */
 };
+
+/* A suite on a bench `b` of its own that forgets ids at once. */
+#define BENCH_SUITE(suite) \
+    static struct bench b; \
+    static void setup(void) \
+    { \
+        bench_init(&b); \
+        b.config.recent_us = 0; \
+    } \
+    static void teardown(void) \
+    { \
+        bench_deinit(&b); \
+    } \
+    TestSuite(suite, .init = setup, .fini = teardown, .timeout = 120)
 
 void bench_init(struct bench *b);
 void bench_deinit(struct bench *b);
@@ -51,6 +73,14 @@ uint64_t bench_assign(struct bench *b, unsigned n);
 void bench_deliver(struct bench *b, uint64_t batch_no);
 /* Delivers everything pending; returns how many events that were. */
 uint64_t bench_drain(struct bench *b);
+/* A backlog of three segments, 300 events, of which only the newest bytes are in memory; the reader has the first. */
+void bench_backlog(struct bench *b);
+/* Verification, which writes nothing and counts right. */
+struct spool_verdict bench_verify(struct bench *b);
+/* The n-th frame of such a type in a segment; *ret_tag: what seals it. bench_reseal() makes its checksums good again, and
+ * the chain behind it. */
+unsigned char *bench_frame(struct bench *b, const char *name, uint8_t type, unsigned n, uint32_t *ret_tag);
+void bench_reseal(struct bench *b, const char *name, unsigned char *frame, uint32_t tag);
 struct spool_ledger bench_ledger(struct bench *b); /* and checks that it balances */
 
 #endif

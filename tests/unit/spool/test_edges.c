@@ -12,23 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SECOND_US UINT64_C(1000000)
 #define DLQ "dead/dlq-0000000000000001.wal"
 
-static struct bench b;
-
-static void setup(void)
-{
-    bench_init(&b);
-    b.config.recent_us = 0;
-}
-
-static void teardown(void)
-{
-    bench_deinit(&b);
-}
-
-TestSuite(spool_edges, .init = setup, .fini = teardown, .timeout = 120);
+BENCH_SUITE(spool_edges);
 
 /* --- no allocation per event ---------------------------------------------------------------------------- */
 
@@ -271,45 +257,13 @@ Test(spool_edges, many_segments_are_found_again_in_order)
 
 /* --- damage where it is rare ---------------------------------------------------------------------------- */
 
-static struct {
-    unsigned damages;
-    uint64_t pending, letters;
-    char text[240];
-} seen;
-
-static void on_damage(void *ctx, const struct fault *what)
-{
-    (void)ctx;
-    seen.damages++;
-    (void)snprintf(seen.text, sizeof seen.text, "%s", what->text);
-}
-
-static void on_pending(void *ctx, const struct spool_item *item)
-{
-    (void)ctx;
-    (void)item;
-    seen.pending++;
-}
+static unsigned listed;
 
 static void on_letter(void *ctx, const struct spool_letter *letter)
 {
     (void)ctx;
     (void)letter;
-    seen.letters++;
-}
-
-static struct spool_verdict verify(void)
-{
-    struct spool_verify v = {.damage = on_damage, .pending = on_pending, .letter = on_letter}, silent = {0};
-    struct spool_verdict verdict, again;
-    struct fault why = {0};
-    memset(&seen, 0, sizeof seen);
-    cr_assert_eq(spool_verify(&b.vfs, &v, &verdict, &why), OK, "%s", why.text);
-    cr_assert_eq(spool_verify(&b.vfs, &silent, &again, &why), OK, "without anybody who listens");
-    cr_assert_eq(again.damages, verdict.damages);
-    cr_assert_eq(verdict.damages, seen.damages);
-    cr_assert_eq(verdict.letters_found, seen.letters);
-    return verdict;
+    listed++;
 }
 
 /* Twenty events dead, one letter each write, and ten pending. */
@@ -337,11 +291,11 @@ static uint64_t request(int kind)
     enum err err = ERR_AGAIN;
     struct spool_dead_request r = {.ctx = &err, .letter = on_letter, .done = on_request_done};
     r.kind = kind;
-    memset(&seen, 0, sizeof seen);
+    listed = 0;
     cr_assert_eq(spool_dead(b.spool, &r), OK);
     bench_sleep(&b, 20 * SECOND_US);
     cr_assert_eq(err, OK, "%s", err_name(err));
-    return seen.letters;
+    return listed;
 }
 
 /* Where the n-th letter's frame begins. */
@@ -381,14 +335,14 @@ Test(spool_edges, verify_misses_damaged_letters)
     size_t size;
     make_letters();
     bench_close(&b);
-    cr_assert_eq(verify().damages, 0);
-    cr_assert_eq(seen.letters, 20);
+    cr_assert_eq(bench_verify(&b).damages, 0);
+    cr_assert_eq(b.verified.letters, 20);
     memfs_file(&b.fs, DLQ, &size)[letter_at(3) + 70] ^= 1;
-    cr_assert_gt(verify().damages, 0);
-    cr_assert_eq(seen.letters, 19);
+    cr_assert_gt(bench_verify(&b).damages, 0);
+    cr_assert_eq(b.verified.letters, 19);
     memset(memfs_file(&b.fs, DLQ, &size), 0xEE, SEGMENT_HEADER_AREA);
-    cr_assert_gt(verify().damages, 0);
-    cr_assert_eq(seen.letters, 0);
+    cr_assert_gt(bench_verify(&b).damages, 0);
+    cr_assert_eq(b.verified.letters, 0);
 }
 
 Test(spool_edges, letters_whose_file_is_gone_are_counted)
@@ -528,18 +482,18 @@ Test(spool_edges, verify_says_what_it_cannot_read)
     cr_assert_eq(bench_open(&b), SPOOL_OK);
     bench_fill(&b, 300, 10000);
     bench_crash(&b, false);
-    struct spool_verdict v = verify();
-    cr_assert_eq(v.damages, 0, "%s", seen.text);
-    cr_assert_eq(seen.pending, 300);
+    struct spool_verdict v = bench_verify(&b);
+    cr_assert_eq(v.damages, 0, "%s", b.verified.text);
+    cr_assert_eq(b.verified.pending, 300);
     cr_assert_not(v.clean);
     /* A hole: a segment in the middle. */
     memfs_remove(&b.fs, "seg-0000000000000002.wal");
-    v = verify();
+    v = bench_verify(&b);
     cr_assert_gt(v.damages, 0);
-    cr_assert_lt(seen.pending, 300);
+    cr_assert_lt(b.verified.pending, 300);
     /* And a file that is there but cannot be opened, at each of its openings. */
     for (long n = 1; n < 12; n++) {
-        struct spool_verify all = {.damage = on_damage};
+        struct spool_verify all = {0};
         struct fault why = {0};
         b.fs.fail_call = MEMFS_OPEN;
         b.fs.fail_at = n;
@@ -578,26 +532,4 @@ Test(spool_edges, quarantine_is_bounded_and_best_effort)
     for (size_t i = 0; i < b.fs.cache_count; i++)
         kept += strncmp(b.fs.cache[i].name, "quarantine/", 11) == 0;
     cr_assert(kept > 10 && kept <= 64, "%u files", kept);
-}
-
-/* A later STATE never knows less than an earlier one; one that does was not written by us. */
-Test(spool_edges, verify_tells_of_states_that_contradict_each_other)
-{
-    size_t size;
-    cr_assert_eq(bench_open(&b), SPOOL_OK);
-    bench_fill(&b, 150, 10000);
-    bench_deliver(&b, bench_assign(&b, 30));
-    bench_fill(&b, 150, 10000);
-    bench_close(&b);
-    cr_assert_eq(verify().damages, 0, "%s", seen.text);
-    unsigned char *file = memfs_file(&b.fs, "seg-0000000000000003.wal", &size);
-    cr_assert_not_null(file);
-    uint64_t salt = le64_get(file + 40);
-    uint32_t tag = (uint32_t)salt ^ (uint32_t)(salt >> 32);
-    unsigned char *state = file + SEGMENT_HEADER_AREA;
-    le64_put(state + FRAME_HEADER_BYTES + 8 + 48, 0); /* low water */
-    le32_put(state + 40, crc32c(tag, state + FRAME_HEADER_BYTES, frame_payload_len(state)));
-    uint32_t hcrc = crc32c(tag, state, 44);
-    le32_put(state + 44, hcrc);
-    cr_assert_gt(verify().damages, 0);
 }

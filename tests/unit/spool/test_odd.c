@@ -14,22 +14,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define SECOND_US UINT64_C(1000000)
-
-static struct bench b;
-
-static void setup(void)
-{
-    bench_init(&b);
-    b.config.recent_us = 0;
-}
-
-static void teardown(void)
-{
-    bench_deinit(&b);
-}
-
-TestSuite(spool_odd, .init = setup, .fini = teardown, .timeout = 120);
+BENCH_SUITE(spool_odd);
 
 static void fail_from_now(enum memfs_call call, int error)
 {
@@ -278,14 +263,7 @@ Test(spool_odd, files_may_be_older_than_the_clock)
 Test(spool_odd, a_scrub_that_cannot_read_comes_again_and_loses_nothing)
 {
     b.config.scrub_bytes_s = BENCH_MIB;
-    b.config.cache_bytes = 1;
-    b.config.window_seqs = 16;
-    cr_assert_eq(bench_open(&b), SPOOL_OK);
-    bench_fill(&b, 300, 10000);
-    bench_crash(&b, false);
-    cr_assert_eq(bench_open(&b), SPOOL_OK);
-    struct spool_item item;
-    cr_assert(bench_next(&b, &item));
+    bench_backlog(&b);
     fail_from_now(MEMFS_OPEN, EMFILE);
     bench_sleep(&b, 30 * SECOND_US);
     cr_assert_gt(b.fs.failed, 0, "it never tried");

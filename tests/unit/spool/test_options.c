@@ -6,7 +6,6 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-#define SECOND_US UINT64_C(1000000)
 #define HOUR_US (3600 * SECOND_US)
 #define HOUR_NS (3600 * UINT64_C(1000000000))
 
@@ -212,19 +211,6 @@ Test(spool_options, an_unknown_file_system_is_no_reason_to_stop)
 
 /* --- scrub ---------------------------------------------------------------------------------------------- */
 
-/* A backlog of three segments, of which only the newest bytes are in memory. */
-static void backlog(void)
-{
-    b.config.cache_bytes = 1;
-    b.config.window_seqs = 16;
-    cr_assert_eq(bench_open(&b), SPOOL_OK);
-    bench_fill(&b, 300, 10000);
-    bench_crash(&b, false);
-    cr_assert_eq(bench_open(&b), SPOOL_OK);
-    struct spool_item item;
-    cr_assert(bench_next(&b, &item)); /* the one reader is far before the damage */
-}
-
 static void damage(const char *name, size_t at)
 {
     size_t size;
@@ -236,7 +222,7 @@ static void damage(const char *name, size_t at)
 Test(spool_options, scrub_finds_damage_before_anybody_reads_there)
 {
     b.config.scrub_bytes_s = BENCH_MIB;
-    backlog();
+    bench_backlog(&b); /* the one reader is far before the damage */
     damage("seg-0000000000000002.wal", 500000);
     bench_sleep(&b, 60 * SECOND_US);
     struct spool_ledger l = bench_ledger(&b);
@@ -255,7 +241,7 @@ Test(spool_options, scrub_finds_damage_before_anybody_reads_there)
 Test(spool_options, scrub_keeps_its_pace_and_rests)
 {
     b.config.scrub_bytes_s = BENCH_MIB;
-    backlog();
+    bench_backlog(&b);
     long reads = b.fs.calls[MEMFS_PREAD];
     bench_sleep(&b, 9 * SECOND_US);
     cr_assert_eq(b.fs.calls[MEMFS_PREAD], reads, "not right after the start");
@@ -281,7 +267,7 @@ Test(spool_options, scrub_keeps_its_pace_and_rests)
 Test(spool_options, scrub_tells_of_damage_that_costs_nothing)
 {
     b.config.scrub_bytes_s = BENCH_MIB;
-    backlog();
+    bench_backlog(&b);
     damage("seg-0000000000000002.wal", 8192 + 60); /* the first copy of its STATE */
     bench_sleep(&b, 60 * SECOND_US);
     cr_assert_eq(bench_ledger(&b).gaps, 0);
@@ -290,7 +276,7 @@ Test(spool_options, scrub_tells_of_damage_that_costs_nothing)
 
 Test(spool_options, nobody_scrubs_unasked)
 {
-    backlog();
+    bench_backlog(&b);
     damage("seg-0000000000000002.wal", 500000);
     long reads = b.fs.calls[MEMFS_PREAD];
     bench_sleep(&b, 2 * HOUR_US);

@@ -13,22 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SECOND_US UINT64_C(1000000)
-
-static struct bench b;
-
-static void setup(void)
-{
-    bench_init(&b);
-    b.config.recent_us = 0;
-}
-
-static void teardown(void)
-{
-    bench_deinit(&b);
-}
-
-TestSuite(spool_rare, .init = setup, .fini = teardown, .timeout = 120);
+BENCH_SUITE(spool_rare);
 
 static void reopen(void)
 {
@@ -308,13 +293,21 @@ Test(spool_rare, a_batch_that_the_quota_ended_while_its_letters_were_written_lea
 /* --- a quarantine that cannot take anything ----------------------------------------------------------------
  */
 
-Test(spool_rare, a_quarantine_that_cannot_be_listed_stops_nothing)
+#define FIRST "seg-0000000000000001.wal"
+
+static void spoil_first(void)
 {
     size_t size;
     cr_assert_eq(bench_open(&b), SPOOL_OK);
     bench_fill(&b, 200, 10000);
     bench_crash(&b, true);
-    memset(memfs_file(&b.fs, "seg-0000000000000001.wal", &size), 0xEE, SEGMENT_HEADER_AREA);
+    memset(memfs_file(&b.fs, FIRST, &size), 0xEE, SEGMENT_HEADER_AREA);
+}
+
+Test(spool_rare, a_quarantine_that_cannot_be_listed_stops_nothing)
+{
+    size_t size;
+    spoil_first();
     b.fs.fail_call = MEMFS_LIST;
     b.fs.fail_at = 3; /* behind the segments and the letters */
     b.fs.fail_errno = EIO;
@@ -333,10 +326,7 @@ Test(spool_rare, a_quarantine_that_cannot_be_listed_stops_nothing)
 Test(spool_rare, a_file_that_cannot_be_moved_to_quarantine_is_met_again)
 {
     size_t size;
-    cr_assert_eq(bench_open(&b), SPOOL_OK);
-    bench_fill(&b, 200, 10000);
-    bench_crash(&b, true);
-    memset(memfs_file(&b.fs, "seg-0000000000000001.wal", &size), 0xEE, SEGMENT_HEADER_AREA);
+    spoil_first();
     b.fs.fail_call = MEMFS_RENAME;
     b.fs.fail_at = 1;
     b.fs.fail_errno = EACCES;
@@ -352,33 +342,6 @@ Test(spool_rare, a_file_that_cannot_be_moved_to_quarantine_is_met_again)
 
 /* --- verification ----------------------------------------------------------------------------------------
  */
-
-static unsigned letters_seen;
-
-static void on_verified_letter(void *ctx, const struct spool_letter *letter)
-{
-    (void)ctx;
-    (void)letter;
-    letters_seen++;
-}
-
-static char damage_text[240];
-
-static void on_damage(void *ctx, const struct fault *what)
-{
-    (void)ctx;
-    (void)snprintf(damage_text, sizeof damage_text, "%s", what->text);
-}
-
-static struct spool_verdict verify(void)
-{
-    struct spool_verify v = {.letter = on_verified_letter, .damage = on_damage};
-    struct spool_verdict verdict;
-    struct fault why = {0};
-    letters_seen = 0;
-    cr_assert_eq(spool_verify(&b.vfs, &v, &verdict, &why), OK, "%s", why.text);
-    return verdict;
-}
 
 /* Two segments, settled events between pending ones, letters of which some are purged, and a commit that nothing attests. */
 static void make_spool(void)
@@ -401,12 +364,12 @@ static void make_spool(void)
 Test(spool_rare, verify_knows_what_is_settled_between_pending_events_and_which_letters_are_gone)
 {
     make_spool();
-    struct spool_verdict v = verify();
-    cr_assert_eq(v.damages, 0, "%s", damage_text);
+    struct spool_verdict v = bench_verify(&b);
+    cr_assert_eq(v.damages, 0, "%s", b.verified.text);
     cr_assert_eq(v.pending_found, 175);
     cr_assert_eq(v.ledger.pending, 175);
     cr_assert_eq(v.letters_found, 7);
-    cr_assert_eq(letters_seen, 7);
+    cr_assert_eq(b.verified.letters, 7);
     struct spool_verify brief = {.ledger_only = true};
     struct fault why;
     cr_assert_eq(spool_verify(&b.vfs, &brief, &v, &why), OK);
@@ -419,10 +382,10 @@ Test(spool_rare, verify_knows_what_is_settled_between_pending_events_and_which_l
 Test(spool_rare, verify_says_of_each_file_that_it_cannot_be_opened)
 {
     make_spool();
-    struct spool_verdict sound = verify();
+    struct spool_verdict sound = bench_verify(&b);
     bool all_met = false;
     for (long n = 1; n < 40 && !all_met; n++) {
-        struct spool_verify v = {.damage = on_damage};
+        struct spool_verify v = {0}; /* nobody listens */
         struct spool_verdict verdict;
         struct fault why = {0};
         b.fs.fail_call = MEMFS_OPEN;
@@ -447,12 +410,12 @@ Test(spool_rare, a_directory_with_but_one_file_of_a_spool_is_one)
     memfs_deinit(&b.fs);
     memfs_init(&b.fs);
     memfs_put(&b.fs, FORMAT_FILE, format, FORMAT_BYTES);
-    cr_assert_eq(verify().damages, 0);
+    cr_assert_eq(bench_verify(&b).damages, 0);
     memfs_deinit(&b.fs);
     memfs_init(&b.fs);
     memset(junk, 0xEE, sizeof junk);
     memfs_put(&b.fs, "seg-0000000000000001.wal", junk, sizeof junk);
-    cr_assert_gt(verify().damages, 0);
+    cr_assert_gt(bench_verify(&b).damages, 0);
     cr_assert_eq(bench_open(&b), SPOOL_OK, "%s", b.last_fault.text);
     cr_assert_geq(b.notes[NOTE_WARNING], 1);
 }
@@ -492,20 +455,20 @@ Test(spool_rare, a_start_copies_no_wrong_bit)
 Test(spool_rare, verify_reads_again_what_did_not_come_well)
 {
     make_spool();
-    struct spool_verdict sound = verify();
+    struct spool_verdict sound = bench_verify(&b);
     unsigned flipped = 0;
     for (long n = 1; n < 200; n++) {
         b.fs.fail_call = MEMFS_PREAD;
         b.fs.fail_at = n;
         b.fs.fail_errno = EIO;
-        struct spool_verdict v = verify();
+        struct spool_verdict v = bench_verify(&b);
         bool reached = b.fs.fail_at == 0;
         b.fs.fail_at = 0;
-        cr_assert_eq(v.damages, 0, "reading %ld: %s", n, damage_text);
+        cr_assert_eq(v.damages, 0, "reading %ld: %s", n, b.verified.text);
         cr_assert_eq(v.pending_found, sound.pending_found);
         cr_assert_eq(v.letters_found, sound.letters_found);
         b.fs.flip_read = n;
-        v = verify();
+        v = bench_verify(&b);
         b.fs.flip_read = 0;
         cr_assert_leq(v.pending_found, sound.pending_found, "reading %ld", n);
         cr_assert(v.damages > 0 || v.pending_found == sound.pending_found, "reading %ld: events are missed in silence", n);
@@ -514,99 +477,6 @@ Test(spool_rare, verify_reads_again_what_did_not_come_well)
             break;
     }
     cr_assert_lt(flipped, 10, "a reading is checked, and done again");
-}
-
-static void reseal(unsigned char *frame, uint32_t tag)
-{
-    le32_put(frame + 40, crc32c(tag, frame + FRAME_HEADER_BYTES, frame_payload_len(frame)));
-    le32_put(frame + 44, crc32c(tag, frame, 44));
-}
-
-/* The n-th frame of such a type in a segment; its tag. */
-static unsigned char *find_frame(const char *name, uint8_t type, unsigned n, uint32_t *ret_tag)
-{
-    size_t size;
-    unsigned char *file = memfs_file(&b.fs, name, &size);
-    uint32_t tag = segment_tag(le64_get(file + 40));
-    for (size_t at = SEGMENT_HEADER_AREA; at + FRAME_HEADER_BYTES < size; at += FRAME_ALIGN) {
-        struct frame f;
-        if (frame_parse(file + at, at, tag, FRAME_PAYLOAD_MAX, &f) && f.type == type && n-- == 0) {
-            *ret_tag = tag;
-            return file + at;
-        }
-    }
-    cr_assert_fail("no such frame");
-    return NULL;
-}
-
-Test(spool_rare, events_that_make_no_sense_under_a_good_checksum_are_missing)
-{
-    uint32_t tag;
-    make_spool();
-    unsigned char *frame = NULL;
-    uint64_t count = 0, next = 0;
-    for (unsigned n = 0; next <= 30; n++) { /* what comes behind it is settled, in part or all */
-        frame = find_frame("seg-0000000000000001.wal", FRAME_DATA, n, &tag);
-        count = le16_get(frame + 6);
-        next = le64_get(frame + 16) + count;
-    }
-    count -= next - 31; /* those are settled */
-    le16_put(frame + FRAME_HEADER_BYTES + 12, 0xFFFF); /* so many names of partitions cannot be */
-    reseal(frame, tag);
-    struct spool_verdict v = verify();
-    cr_assert_gt(v.damages, 0);
-    cr_assert_eq(v.pending_found, 175 - count, "%s", damage_text);
-    cr_assert_eq(bench_open(&b), SPOOL_OK);
-    struct spool_open_batch open;
-    uint64_t delivered = bench_drain(&b);
-    cr_assert_not(spool_open_batch_next(b.spool, 0, &open));
-    cr_assert_eq(delivered + bench_ledger(&b).dropped[SPOOL_DROP_CORRUPT], 175);
-}
-
-Test(spool_rare, a_control_record_that_makes_no_sense_under_a_good_checksum_is_passed_over)
-{
-    uint32_t tag;
-    make_spool();
-    unsigned char *frame = find_frame("seg-0000000000000001.wal", FRAME_CTRL, 1, &tag);
-    frame[FRAME_HEADER_BYTES] = 0x7E; /* no op of ours, and none that may be ignored */
-    reseal(frame, tag);
-    struct spool_verdict v = verify();
-    cr_assert_eq(v.pending_found, 175, "the first copy of the state says all");
-    cr_assert_eq(bench_open(&b), SPOOL_OK);
-    cr_assert_eq(bench_ledger(&b).pending, 175);
-}
-
-/* Each number of a later STATE that went back. */
-Test(spool_rare, verify_tells_of_every_number_that_went_back)
-{
-    static const struct {
-        size_t at;
-        const char *what;
-    } fields[] = {{8 + 8, "epoch"}, {8 + 48, "low water"}, {8 + 72, "delivered"}};
-    cr_assert_eq(bench_open(&b), SPOOL_OK);
-    bench_fill(&b, 20, 10000);
-    bench_deliver(&b, bench_assign(&b, 10));
-    bench_close(&b);
-    cr_assert_eq(bench_open(&b), SPOOL_OK);
-    bench_fill(&b, 20, 10000);
-    bench_close(&b);
-    cr_assert_eq(bench_open(&b), SPOOL_OK);
-    bench_close(&b);
-    cr_assert_eq(verify().damages, 0, "%s", damage_text);
-    for (unsigned i = 0; i < 3; i++) {
-        struct memfs saved;
-        uint32_t tag;
-        memfs_init(&saved);
-        memfs_copy(&saved, &b.fs);
-        unsigned char *state = find_frame("seg-0000000000000003.wal", FRAME_CTRL, 0, &tag);
-        le64_put(state + FRAME_HEADER_BYTES + fields[i].at, 0);
-        reseal(state, tag);
-        cr_assert_gt(verify().damages, 0, "%s", fields[i].what);
-        memfs_deinit(&b.fs);
-        memfs_init(&b.fs);
-        memfs_copy(&b.fs, &saved);
-        memfs_deinit(&saved);
-    }
 }
 
 /* Where the end of a segment is not known, as its successor is gone, bad bytes behind its last frame are the past of a
@@ -621,158 +491,13 @@ Test(spool_rare, old_bytes_behind_the_last_frame_are_no_damage)
     uint64_t end = le64_get(memfs_file(&b.fs, "seg-0000000000000002.wal", &size) + 72); /* prev_end */
     memfs_remove(&b.fs, "seg-0000000000000002.wal");
     cr_assert_lt(end + 4096, BENCH_MIB);
-    uint64_t lost = 300 - verify().pending_found;
-    unsigned before = verify().damages;
+    uint64_t lost = 300 - bench_verify(&b).pending_found;
+    unsigned before = bench_verify(&b).damages;
     memcpy(file + (end + 4095) / 4096 * 4096, "FRM1 and what stood behind it", 30);
-    struct spool_verdict v = verify();
-    cr_assert_eq(v.damages, before, "%s", damage_text);
+    struct spool_verdict v = bench_verify(&b);
+    cr_assert_eq(v.damages, before, "%s", b.verified.text);
     cr_assert_eq(v.pending_found, 300 - lost);
     cr_assert_eq(bench_open(&b), SPOOL_OK);
     cr_assert_eq(bench_drain(&b), 300 - lost);
     cr_assert_eq(bench_ledger(&b).dropped[SPOOL_DROP_CORRUPT], lost);
-}
-
-/* --- a start on a full disk ---------------------------------------------------------------------------------
- */
-
-static struct spool_vfs real;
-static bool reads_fail, opens_fail, stats_fail, fallocate_failed;
-
-static ssize_t maybe_pread(void *ctx, int fd, void *into, size_t len, uint64_t offset)
-{
-    return reads_fail && fallocate_failed && offset >= BENCH_MIB / 2 ? -EIO : real.pread(ctx, fd, into, len, offset);
-}
-
-static int full_fallocate(void *ctx, int fd, uint64_t offset, uint64_t len)
-{
-    (void)ctx;
-    (void)fd;
-    (void)offset;
-    if (len > 600 << 10 || !fallocate_failed) {
-        fallocate_failed = true;
-        return -ENOSPC;
-    }
-    return real.fallocate(ctx, fd, offset, len);
-}
-
-static int maybe_open(void *ctx, const char *name, unsigned flags)
-{
-    return opens_fail && fallocate_failed && flags == VFS_RDWR ? -EMFILE : real.open(ctx, name, flags);
-}
-
-static int maybe_stat(void *ctx, const char *name, struct spool_stat *ret)
-{
-    return stats_fail && fallocate_failed ? -EIO : real.stat(ctx, name, ret);
-}
-
-/* The last event ends with zeros, which are not behind the last frame: they stay. */
-static void start_on_a_full_disk(void)
-{
-    static char body[5000];
-    uint64_t seq;
-    cr_assert_eq(bench_open(&b), SPOOL_OK);
-    bench_fill(&b, 10, 5000);
-    cr_assert_eq(bench_append_body(&b, body, sizeof body, &seq), OK);
-    bench_sleep(&b, 3 * SECOND_US);
-    bench_crash(&b, true);
-    real = b.vfs;
-    b.vfs.pread = maybe_pread;
-    b.vfs.fallocate = full_fallocate;
-    b.vfs.open = maybe_open;
-    b.vfs.stat = maybe_stat;
-    memfs_put(&b.fs, "seg-0000000000000009.wal", "no header", 9);
-    cr_assert_eq(bench_open(&b), SPOOL_OK, "%s", b.last_fault.text);
-    cr_assert(fallocate_failed);
-    cr_assert_eq(bench_ledger(&b).pending, 11);
-    bench_crash(&b, true);
-    b.vfs = real;
-    cr_assert_eq(bench_open(&b), SPOOL_OK);
-    cr_assert_eq(bench_drain(&b), 11);
-    cr_assert_eq(bench_ledger(&b).dropped[SPOOL_DROP_CORRUPT], 0);
-}
-
-Test(spool_rare, a_start_on_a_full_disk_gives_back_only_what_says_nothing)
-{
-    start_on_a_full_disk();
-    size_t size = 0;
-    if (memfs_file(&b.fs, "seg-0000000000000001.wal", &size) != NULL)
-        cr_assert_leq(size, BENCH_MIB / 2, "its empty end was given back");
-}
-
-Test(spool_rare, a_start_on_a_full_disk_keeps_what_it_cannot_read)
-{
-    reads_fail = true;
-    start_on_a_full_disk();
-}
-
-Test(spool_rare, a_start_on_a_full_disk_keeps_what_it_cannot_open)
-{
-    opens_fail = true;
-    start_on_a_full_disk();
-}
-
-Test(spool_rare, a_start_on_a_full_disk_does_without_knowing_sizes)
-{
-    stats_fail = true;
-    start_on_a_full_disk();
-}
-
-/* --- control records that end too early ---------------------------------------------------------------------
- */
-
-static void put_each(struct bytes *ops, size_t starts[16], unsigned *count)
-{
-    static const struct spool_run runs[2] = {{50, 3}, {60, 2}};
-    struct spool_assignment a = {.partition = SPAN("partition"), .runs = runs, .run_count = 2};
-    struct op_dead dead = {.reason = 3, .epoch = 2, .batch_no = 9, .letter = 7};
-    struct op_state state = {.next_seq = 101, .base_seq = 1, .next_batch_no = 3, .next_letter = 7};
-    struct op_gap gap = {.segment = 1, .offset = 8192, .length = 100, .first = 70, .count = 5};
-    enum err errs[9];
-    unsigned n = 0;
-    starts[n] = ops->len;
-    errs[n++] = op_put_state(ops, &state);
-    starts[n] = ops->len;
-    errs[n++] = op_put_assign(ops, 2, 9, 0, &a);
-    starts[n] = ops->len;
-    errs[n++] = op_put_done(ops, OP_DONE, 2, 1, false, runs, 2);
-    starts[n] = ops->len;
-    errs[n++] = op_put_dead(ops, &dead, runs, 2);
-    starts[n] = ops->len;
-    errs[n++] = op_put_drop(ops, OP_DROP, 1, 0, runs, 2);
-    starts[n] = ops->len;
-    errs[n++] = op_put_gap(ops, &gap);
-    starts[n] = ops->len;
-    errs[n++] = op_put_counts(ops, &(struct op_counts){1, 2, 3});
-    starts[n] = ops->len;
-    errs[n++] = op_put_user(ops, SPAN("twelve bytes"));
-    starts[n] = ops->len;
-    errs[n++] = op_put_runs(ops, OP_SETTLED, runs, 2);
-    starts[n] = ops->len;
-    for (unsigned i = 0; i < n; i++)
-        cr_assert_eq(errs[i], OK);
-    *count = n;
-}
-
-Test(spool_rare, an_op_that_ends_too_early_is_none)
-{
-    struct bytes ops;
-    size_t starts[16];
-    unsigned count;
-    bytes_init(&ops, 65536);
-    put_each(&ops, starts, &count);
-    for (unsigned i = 0; i < count; i++) {
-        size_t words = le16_get(ops.at + starts[i] + 2);
-        cr_assert_eq(starts[i] + 4 + words * 8 <= ops.len, true);
-        for (size_t fewer = 0; fewer <= words; fewer++) {
-            unsigned char copy[1024];
-            size_t len = starts[i + 1] - starts[i] - (words - fewer) * 8;
-            memcpy(copy, ops.at + starts[i], len);
-            le16_put(copy + 2, (uint16_t)fewer);
-            struct span rest = span_of(copy, len);
-            struct op op;
-            cr_assert_eq(op_next(&rest, &op), fewer == words, "op %u, %zu of %zu words", i, fewer, words);
-            cr_assert_eq(rest.len, fewer == words ? 0 : len);
-        }
-    }
-    bytes_deinit(&ops);
 }

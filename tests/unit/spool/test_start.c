@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SECOND_US UINT64_C(1000000)
 
 static struct bench b, sound;
 
@@ -326,4 +325,89 @@ Test(spool_start, a_letter_that_is_not_one_is_refused)
     le16_put(frame.at + 6, 2);
     cr_assert_not(letter_get(frame.at, &letter, &version), "a letter is one event");
     bytes_deinit(&frame);
+}
+
+/* --- a start on a full disk ---------------------------------------------------------------------------------
+ */
+
+static struct spool_vfs real;
+static bool reads_fail, opens_fail, stats_fail, fallocate_failed;
+
+static ssize_t maybe_pread(void *ctx, int fd, void *into, size_t len, uint64_t offset)
+{
+    return reads_fail && fallocate_failed && offset >= BENCH_MIB / 2 ? -EIO : real.pread(ctx, fd, into, len, offset);
+}
+
+static int full_fallocate(void *ctx, int fd, uint64_t offset, uint64_t len)
+{
+    (void)ctx;
+    (void)fd;
+    (void)offset;
+    if (len > 600 << 10 || !fallocate_failed) {
+        fallocate_failed = true;
+        return -ENOSPC;
+    }
+    return real.fallocate(ctx, fd, offset, len);
+}
+
+static int maybe_open(void *ctx, const char *name, unsigned flags)
+{
+    return opens_fail && fallocate_failed && flags == VFS_RDWR ? -EMFILE : real.open(ctx, name, flags);
+}
+
+static int maybe_stat(void *ctx, const char *name, struct spool_stat *ret)
+{
+    return stats_fail && fallocate_failed ? -EIO : real.stat(ctx, name, ret);
+}
+
+/* The last event ends with zeros, which are not behind the last frame: they stay. */
+static void start_on_a_full_disk(void)
+{
+    static char body[5000];
+    uint64_t seq;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 10, 5000);
+    cr_assert_eq(bench_append_body(&b, body, sizeof body, &seq), OK);
+    bench_sleep(&b, 3 * SECOND_US);
+    bench_crash(&b, true);
+    real = b.vfs;
+    b.vfs.pread = maybe_pread;
+    b.vfs.fallocate = full_fallocate;
+    b.vfs.open = maybe_open;
+    b.vfs.stat = maybe_stat;
+    memfs_put(&b.fs, "seg-0000000000000009.wal", "no header", 9);
+    cr_assert_eq(bench_open(&b), SPOOL_OK, "%s", b.last_fault.text);
+    cr_assert(fallocate_failed);
+    cr_assert_eq(bench_ledger(&b).pending, 11);
+    bench_crash(&b, true);
+    b.vfs = real;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(bench_drain(&b), 11);
+    cr_assert_eq(bench_ledger(&b).dropped[SPOOL_DROP_CORRUPT], 0);
+}
+
+Test(spool_start, a_start_on_a_full_disk_gives_back_only_what_says_nothing)
+{
+    start_on_a_full_disk();
+    size_t size = 0;
+    if (memfs_file(&b.fs, "seg-0000000000000001.wal", &size) != NULL)
+        cr_assert_leq(size, BENCH_MIB / 2, "its empty end was given back");
+}
+
+Test(spool_start, a_start_on_a_full_disk_keeps_what_it_cannot_read)
+{
+    reads_fail = true;
+    start_on_a_full_disk();
+}
+
+Test(spool_start, a_start_on_a_full_disk_keeps_what_it_cannot_open)
+{
+    opens_fail = true;
+    start_on_a_full_disk();
+}
+
+Test(spool_start, a_start_on_a_full_disk_does_without_knowing_sizes)
+{
+    stats_fail = true;
+    start_on_a_full_disk();
 }

@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SECOND_US UINT64_C(1000000)
 #define EVENTS 50
 #define SETTLED 12 /* ten delivered, two dead */
 #define SECTOR 512

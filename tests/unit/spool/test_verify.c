@@ -21,44 +21,6 @@ static void teardown(void)
 
 TestSuite(spool_damage, .init = setup, .fini = teardown);
 
-static struct {
-    unsigned damages;
-    uint64_t pending, last_seq;
-    char text[240];
-} seen;
-
-static void on_damage(void *ctx, const struct fault *what)
-{
-    (void)ctx;
-    seen.damages++;
-    (void)snprintf(seen.text, sizeof seen.text, "%s", what->text);
-}
-
-static void on_pending(void *ctx, const struct spool_item *item)
-{
-    (void)ctx;
-    cr_assert_gt(item->seq, seen.last_seq);
-    seen.last_seq = item->seq;
-    seen.pending++;
-}
-
-static struct spool_verdict verify(void)
-{
-    struct spool_verify v = {.damage = on_damage, .pending = on_pending};
-    struct spool_verdict verdict;
-    struct fault why = {0};
-    memset(&seen, 0, sizeof seen);
-    long writes = b.fs.calls[MEMFS_PWRITEV] + b.fs.calls[MEMFS_FDATASYNC] + b.fs.calls[MEMFS_RENAME] +
-                  b.fs.calls[MEMFS_UNLINK];
-    cr_assert_eq(spool_verify(&b.vfs, &v, &verdict, &why), OK, "%s", why.text);
-    cr_assert_eq(b.fs.calls[MEMFS_PWRITEV] + b.fs.calls[MEMFS_FDATASYNC] + b.fs.calls[MEMFS_RENAME] +
-                     b.fs.calls[MEMFS_UNLINK],
-                 writes);
-    cr_assert_eq(verdict.damages, seen.damages);
-    cr_assert_eq(verdict.pending_found, seen.pending);
-    return verdict;
-}
-
 /* 4 segments, 100 delivered, 10 in an open batch. */
 static void make_spool(void)
 {
@@ -76,8 +38,8 @@ Test(spool_damage, a_sound_spool_is_found_sound_and_whole)
     make_spool();
     struct spool_ledger l = bench_ledger(&b);
     bench_crash(&b, true);
-    struct spool_verdict v = verify();
-    cr_assert_eq(v.damages, 0, "%s", seen.text);
+    struct spool_verdict v = bench_verify(&b);
+    cr_assert_eq(v.damages, 0, "%s", b.verified.text);
     cr_assert_eq(v.ledger.pending, l.pending);
     cr_assert_eq(v.pending_found, l.pending);
     cr_assert_eq(v.ledger.delivered, 50);
@@ -86,8 +48,8 @@ Test(spool_damage, a_sound_spool_is_found_sound_and_whole)
     cr_assert_not(v.clean);
     cr_assert_eq(bench_open(&b), SPOOL_OK);
     bench_close(&b);
-    v = verify();
-    cr_assert_eq(v.damages, 0, "%s", seen.text);
+    v = bench_verify(&b);
+    cr_assert_eq(v.damages, 0, "%s", b.verified.text);
     cr_assert_eq(v.ledger.pending, l.pending);
     cr_assert(v.clean);
 }
@@ -103,7 +65,7 @@ Test(spool_damage, an_empty_directory_is_no_spool)
 /* Damages, then: verify sees it; a start serves the rest, with the loss counted; verify is content again. */
 static uint64_t survive(uint64_t pending)
 {
-    struct spool_verdict v = verify();
+    struct spool_verdict v = bench_verify(&b);
     cr_assert_gt(v.damages, 0);
     cr_assert_eq(bench_open(&b), SPOOL_OK, "%s", b.last_fault.text);
     struct spool_open_batch open;
@@ -117,8 +79,8 @@ static uint64_t survive(uint64_t pending)
     cr_assert_eq(l.delivered + lost, 600);
     bench_sleep(&b, 3000000);
     bench_close(&b);
-    v = verify();
-    cr_assert_eq(v.damages, 0, "%s", seen.text);
+    v = bench_verify(&b);
+    cr_assert_eq(v.damages, 0, "%s", b.verified.text);
     return lost;
 }
 
@@ -149,7 +111,7 @@ Test(spool_damage, a_damaged_header_in_one_copy_costs_nothing)
     bench_crash(&b, true);
     size_t size;
     memset(memfs_file(&b.fs, "seg-0000000000000002.wal", &size), 0xEE, 4096);
-    cr_assert_eq(verify().damages, 0);
+    cr_assert_eq(bench_verify(&b).damages, 0);
     cr_assert_eq(bench_open(&b), SPOOL_OK);
     cr_assert_eq(bench_drain(&b), 550);
 }
@@ -329,14 +291,14 @@ Test(spool_damage, a_lost_format_file_is_made_again)
     make_spool();
     bench_crash(&b, true);
     memfs_remove(&b.fs, "FORMAT");
-    cr_assert_gt(verify().damages, 0);
+    cr_assert_gt(bench_verify(&b).damages, 0);
     cr_assert_eq(bench_open(&b), SPOOL_OK);
     cr_assert_geq(b.notes[NOTE_WARNING], 1);
     struct spool_open_batch open;
     cr_assert(spool_open_batch_next(b.spool, 0, &open));
     cr_assert_eq(bench_drain(&b), 550);
     bench_close(&b);
-    cr_assert_eq(verify().damages, 0);
+    cr_assert_eq(bench_verify(&b).damages, 0);
 }
 
 Test(spool_damage, a_newer_version_is_refused_and_left_alone)
