@@ -300,8 +300,15 @@ void batch_load_begin(struct batch *b, const struct api_envelope *envelope)
     b->raw.max = BATCH_RAW_MAX;
     b->payload = PAYLOAD_LOADING;
     b->load_done = false;
-    /* The likely size at once; with another envelope it may become larger. */
-    b->load_err = bytes_reserve(&b->raw, b->raw_len);
+    b->load_err = OK;
+}
+
+/* Exactly the likely size; with another envelope it may become larger. */
+void batch_load_reserve(struct batch *b)
+{
+    b->raw.max = b->raw_len < BATCH_RAW_MAX ? b->raw_len : BATCH_RAW_MAX;
+    b->load_err = bytes_reserve(&b->raw, b->raw.max);
+    b->raw.max = BATCH_RAW_MAX;
 }
 
 bool batch_loaded(struct batch *b)

@@ -152,6 +152,8 @@ uint64_t batch_envelope_hash(const struct api_envelope *envelope);
 void batch_adopt(struct batch *b, struct partition *p, const struct spool_open_batch *open);
 /* Begins the payload anew; batch_add() then adds its members again, batch_loaded() ends it. */
 void batch_load_begin(struct batch *b, const struct api_envelope *envelope);
+/* Before the first member, which is at hand: no payload is held while the disk is waited for. */
+void batch_load_reserve(struct batch *b);
 /* Is the payload the one whose length and checksum were written down, with as many members? */
 MUST_USE bool batch_loaded(struct batch *b);
 /* The spool's present view of its members, after some were lost. */

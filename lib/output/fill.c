@@ -230,7 +230,7 @@ static void check_window(struct output *o)
 
 void fill_read(struct output *o)
 {
-    if (o->failed)
+    if (o->failed || o->loading > 0) /* memory is for one after the other, and it is needed first */
         return;
     uint64_t bytes_max = raw_max(o);
     unsigned left = READ_PER_STEP;

@@ -225,9 +225,10 @@ void output_note(struct output *o, const struct spool_note *note)
     o->now_us = clock_mono_us(&o->clock);
     switch (note->kind) {
     case NOTE_OPENED:
-        o->opened = o->readable = true;
+        o->opened = true;
         stats_load(&o->stats, spool_user(o->spool));
         fill_adopt(o);
+        o->readable = list_empty(&o->order); /* else what was assigned is read first; NOTE_READABLE follows that */
         break;
     case NOTE_ACKED:
         stats_observe(&o->stats.commit_seconds, spool_last_commit_us(o->spool));

@@ -11,6 +11,8 @@ static void on_item(void *ctx, const struct spool_item *item)
     struct record_id id;
     if (record_id_get(item->id, &id) != OK)
         id.id = item->id;
+    if (b->member_count == 0)
+        batch_load_reserve(b);
     if (batch_add(b, item->seq, id.id, item->body, fill_expiry(b->partition, &id, item->wall_ns)) != OK)
         b->load_err = ERR_TOO_BIG;
     if (b->oldest_wall_ns == 0 || item->wall_ns < b->oldest_wall_ns)

@@ -30,17 +30,23 @@ void cursor_drop_chunk(struct cursor *c)
 /* --- the job ----------------------------------------------------------------------------------------------
  */
 
-static void keep_frame(struct read_job *r, const struct frame *f, const uint8_t *payload)
+/* A frame that fills a buffer of its own stays where it was read: it may be 16 MiB long. */
+static void keep_frame(struct read_job *r, struct scan *scan, const struct frame *f, const uint8_t *payload)
 {
     uint32_t bytes = (uint32_t)frame_bytes(f->payload_len);
     struct chunk *c = r->chunk;
     if (c == NULL) {
-        c = r->chunk = chunk_new(bytes > SCAN_BUFFER_BYTES ? bytes : SCAN_BUFFER_BYTES);
+        if (bytes > SCAN_BUFFER_BYTES)
+            c = scan_take(scan, payload);
+        if (c == NULL)
+            c = chunk_new(bytes > SCAN_BUFFER_BYTES ? bytes : SCAN_BUFFER_BYTES);
+        r->chunk = c;
         c->first_seq = f->seq;
     }
     uint8_t *at = c->data + c->used;
     frame_begin(at, FRAME_DATA, f->count, f->payload_len, f->seq);
-    memcpy(at + FRAME_HEADER_BYTES, payload, f->payload_len);
+    if (payload != at + FRAME_HEADER_BYTES)
+        memcpy(at + FRAME_HEADER_BYTES, payload, f->payload_len);
     c->used += bytes;
     c->end_seq = f->seq + f->count;
 }
@@ -95,7 +101,7 @@ static void read_frames(struct read_job *r, struct scan *scan)
             return;
         if (!room_for(r, &f))
             return;
-        keep_frame(r, &f, payload);
+        keep_frame(r, scan, &f, payload);
         r->next_offset = scan->at;
     }
 }
@@ -425,8 +431,17 @@ uint64_t read_deadline(const struct spool *s)
                                                                                      : UINT64_MAX;
 }
 
+/* An event that filled a chunk of its own, and was handed out: it is where it is needed, and may be 16 MiB long. */
+static void drop_large(struct spool *s)
+{
+    const struct chunk *c = s->reader.cold;
+    if (c != NULL && c->cap > SCAN_BUFFER_BYTES && s->read_seq >= c->end_seq)
+        cursor_drop_chunk(&s->reader);
+}
+
 void read_pump(struct spool *s, uint64_t now, bool may_call)
 {
+    drop_large(s);
     if (s->state == SPOOL_OPENING || s->state == SPOOL_CLOSED)
         return;
     if (s->read_wanted && s->read_retry_at_us != 0 && now >= s->read_retry_at_us) {

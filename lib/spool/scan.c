@@ -91,7 +91,17 @@ void scan_deinit(struct scan *s)
 {
     free(s->buffer);
     s->buffer = NULL;
-    s->buffer_cap = s->buffer_len = 0;
+    s->buffer_len = 0;
+}
+
+struct chunk *scan_take(struct scan *s, const uint8_t *payload)
+{
+    struct chunk *taken = s->buffer;
+    if (payload != taken->data + FRAME_HEADER_BYTES)
+        return NULL;
+    s->buffer = NULL;
+    s->buffer_len = 0;
+    return taken;
 }
 
 /* Bytes at an offset, `want` of them if they are there; NULL when fewer than `need` are. */
@@ -100,16 +110,16 @@ static const uint8_t *window(struct scan *s, uint64_t at, size_t need)
     if (at + need > s->end)
         return NULL;
     if (at >= s->buffer_at && at + need <= s->buffer_at + s->buffer_len)
-        return s->buffer + (at - s->buffer_at);
-    size_t cap = need > SCAN_BUFFER_BYTES ? need : SCAN_BUFFER_BYTES;
-    if (cap > s->buffer_cap) {
-        s->buffer = must_realloc(s->buffer, cap);
-        s->buffer_cap = cap;
+        return s->buffer->data + (at - s->buffer_at);
+    size_t cap = need > SCAN_BUFFER_BYTES ? (size_t)frame_bytes((uint32_t)need) : SCAN_BUFFER_BYTES;
+    if (s->buffer == NULL || cap > s->buffer->cap) {
+        free(s->buffer);
+        s->buffer = chunk_new((uint32_t)cap);
     }
     size_t len = s->end - at < cap ? (size_t)(s->end - at) : cap;
     s->buffer_at = at;
-    s->buffer_len = scan_pread(s->vfs, s->fd, s->buffer, len, at, &s->unreadable);
-    return s->buffer_len >= need ? s->buffer : NULL;
+    s->buffer_len = scan_pread(s->vfs, s->fd, s->buffer->data, len, at, &s->unreadable);
+    return s->buffer_len >= need ? s->buffer->data : NULL;
 }
 
 static bool zero_at(struct scan *s, uint64_t at)

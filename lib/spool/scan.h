@@ -9,6 +9,7 @@
 
 #include "lib/spool/format.h"
 #include "lib/spool/frame.h"
+#include "lib/spool/tail.h"
 #include "lib/spool/vfs.h"
 
 #define SCAN_BUFFER_BYTES (256 * 1024)
@@ -30,8 +31,8 @@ struct scan {
     /* All of it has been synced with success: the page cache may be told to forget it. Else it may hold what
      * the disk has not got, and never will have after a failed sync. Set behind scan_init(). */
     bool synced;
-    uint8_t *buffer;
-    size_t buffer_cap, buffer_len;
+    struct chunk *buffer; /* its data; the rest of it is for who takes it */
+    size_t buffer_len;
     uint64_t buffer_at;
 };
 
@@ -46,6 +47,8 @@ enum scan_result { SCAN_FRAME, SCAN_BAD, SCAN_END };
 /* SCAN_FRAME: *ret and *ret_payload (good until the next call), and s->at is behind it.
  * SCAN_BAD: s->at is where the bad bytes begin. */
 enum scan_result scan_next(struct scan *s, struct frame *ret, const uint8_t **ret_payload);
+/* After SCAN_FRAME: the buffer, which is the caller's from now on, if it begins with that frame; else NULL. */
+struct chunk *scan_take(struct scan *s, const uint8_t *payload);
 /* After SCAN_BAD: moves s->at to the next good header; false when there is none before the end. */
 bool scan_resync(struct scan *s);
 

@@ -136,6 +136,25 @@ def test_what_is_wrong_in_a_large_request_is_said_of_each_event(world):
         sink.check(unique=4996)
 
 
+def test_a_backlog_of_large_requests_is_drained_within_the_ceiling(world):
+    """An OTLP request is one record: each output has one of them in memory, and reads no other until that is gone."""
+    sinks = [world.sink(name=f"sink-{name}", out=False, tls=True) for name in "abcd"]
+    agent = world.agent({name: sink.output("otlp") for name, sink in zip("abcd", sinks)}).explain("note", "otlp")
+    for name in "abcd":
+        agent.admin("POST", f"/outputs/{name}/pause")
+    for n in range(6):
+        span = {"traceId": "5b8efff798038103d269b633813fc60c", "spanId": f"{n + 1:016x}", "name": "span " * 1_560_000}
+        body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]})
+        assert agent.request("POST", "/v1/traces", body, {"Content-Type": "application/json"}, timeout=60).status == 200
+    agent.kill()
+    agent.start()
+    agent.settled(timeout=60)
+    for sink in sinks:
+        sink.check(unique=6)
+    print(f"peak {peak_kib(agent) / 1024:.1f} MiB")
+    assert SANITIZED or peak_kib(agent) <= CEILING_KIB
+
+
 def test_a_large_request_that_has_no_room_everywhere_is_stored_nowhere(world):
     sinks = [world.sink(name=f"sink-{name}", out=False) for name in "ab"]
     outputs = {name: sink.output() for name, sink in zip("ab", sinks)}

@@ -462,7 +462,8 @@ Test(retry, a_release_of_memory_on_a_held_partition_is_undone_by_reading_again)
         rig_offer(&r, "good", "0123456789012345678901234567890123456789");
     rig_run(&r);
     unsigned guard = 0;
-    while (guard++ < 200 && fake_batches(r.spool) + rig_open(&r) > 0) {
+    struct spool_ledger ledger;
+    for (spool_ledger(r.spool, &ledger); guard++ < 200 && ledger.pending > 0; spool_ledger(r.spool, &ledger)) {
         bool any = false;
         for (unsigned n = 0; n < r.sent_count; n++)
             if (r.sent[n].open) {
