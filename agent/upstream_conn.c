@@ -401,7 +401,7 @@ void upstream_conn_push(struct upstream_conn *c)
 void upstream_conn_tls_failed(struct upstream_conn *c, enum err err, const char *text)
 {
     if (c->state == CONN_HANDSHAKE)
-        upstream_conn_abort(c, err == ERR_DENIED ? BREAK_CERTIFICATE : BREAK_CONNECT, text);
+        upstream_conn_abort(c, err == ERR_DENIED ? BREAK_DENIED : BREAK_CONNECT, text);
     else
         conn_lost(c, text);
 }

@@ -39,12 +39,12 @@ static void start_tls(struct upstream_conn *c)
     struct upstream *u = c->upstream;
     const char *name = config->tls.server_name != NULL ? config->tls.server_name : config->endpoint.host;
     if (u->tls == NULL) {
-        upstream_conn_abort(c, BREAK_CERTIFICATE, "the TLS configuration could not be loaded");
+        upstream_conn_abort(c, BREAK_DENIED, "the TLS configuration could not be loaded");
         return;
     }
     struct fault why;
     if (tls_session_new(u->tls, span_str(name), bytes_span(&u->session), &c->tls, &why) != OK) {
-        upstream_conn_abort(c, BREAK_CERTIFICATE, why.text);
+        upstream_conn_abort(c, BREAK_DENIED, why.text);
         return;
     }
     upstream_conn_enter(c, CONN_HANDSHAKE);
@@ -68,9 +68,11 @@ void upstream_connect_proxy_in(struct upstream_conn *c, struct span in)
     if (c->client.state == HTTP_CLIENT_READING)
         return;
     if (c->client.state != HTTP_CLIENT_COMPLETE || c->client.status / 100 != 2) {
+        bool denied = c->client.status == 407;
         char text[120];
-        (void)snprintf(text, sizeof text, "the proxy answered %u to CONNECT", c->client.status);
-        upstream_conn_abort(c, BREAK_CONNECT, text);
+        (void)snprintf(text, sizeof text, "the proxy answered %u to CONNECT%s", c->client.status,
+                       denied ? ": it wants other credentials in the proxy's URL" : "");
+        upstream_conn_abort(c, denied ? BREAK_DENIED : BREAK_CONNECT, text);
         return;
     }
     if (used < in.len) {

@@ -3,7 +3,8 @@
  *
  * Each stage is a state of the connection with a deadline of its own (upstream_conn.h). Names are looked up for each new
  * connection; an address that fails or takes too long is followed by the next one, and the last one's fault is told. A
- * failure here is BREAK_CONNECT, nothing of the request was sent; one of certificates is BREAK_CERTIFICATE. */
+ * failure here is BREAK_CONNECT, nothing of the request was sent; one of certificates or the
+ * proxy's credentials is BREAK_DENIED. */
 #ifndef PENSTOCK_AGENT_UPSTREAM_CONNECT_H
 #define PENSTOCK_AGENT_UPSTREAM_CONNECT_H
 

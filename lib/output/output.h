@@ -101,7 +101,7 @@ MUST_USE bool output_probe_request(struct output *o, struct arena *arena, struct
 /* How a send can fail without a whole answer. */
 enum output_break {
     BREAK_CONNECT,     /* nothing was sent: name lookup, connect, proxy, handshake */
-    BREAK_CERTIFICATE, /* the certificate check failed: holds like a 401 */
+    BREAK_DENIED,      /* the certificate check failed, or the proxy refused its credentials: holds like a 401 */
     BREAK_UNKNOWN,     /* after the request began: reset, timeout, torn answer; the outcome is unknown */
     BREAK_REUSED,      /* BREAK_UNKNOWN on a kept-alive connection before any byte of an answer: again at once, once */
     BREAK_CANCELLED,

@@ -37,10 +37,10 @@ static void http_judge(const struct api_settings *s, const struct api_batch *b, 
 static void http_broke(enum output_break what, const char *text, struct api_verdict *ret)
 {
     *ret = (struct api_verdict){
-        .action = what == BREAK_CERTIFICATE ? ACT_HOLD : ACT_RETRY,
+        .action = what == BREAK_DENIED ? ACT_HOLD : ACT_RETRY,
         .backoff = what != BREAK_CANCELLED,
         .unknown = what == BREAK_UNKNOWN || what == BREAK_REUSED || what == BREAK_CANCELLED,
-        .result = what == BREAK_CERTIFICATE ? "hold" : "unreachable",
+        .result = what == BREAK_DENIED ? "hold" : "unreachable",
         .text = span_str(text),
     };
     if (BUG(114) && what == BREAK_UNKNOWN) /* a torn answer taken for one */

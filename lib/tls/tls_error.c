@@ -72,6 +72,12 @@ enum err tls_fault_of_verdict(const struct tls_verdict *v, struct span wanted, s
     return fault_set(why, ERR_DENIED, "certificate verification failed (flags 0x%x)", (unsigned)v->flags);
 }
 
+#if defined(MBEDTLS_SSL_PROTO_TLS1_3)
+#define TLS_SPOKEN "this build speaks 1.2 and 1.3, from min_version on"
+#else
+#define TLS_SPOKEN "this build speaks 1.2 alone: the peer must allow it, or build with mbedTLS 3.6 for 1.3"
+#endif
+
 enum err tls_fault_of_alert(uint8_t alert, struct fault *why)
 {
     static const struct {
@@ -93,7 +99,7 @@ enum err tls_fault_of_alert(uint8_t alert, struct fault *why)
             return fault_set(why, ERR_DENIED, "the peer refused the TLS session: %s (alert %u)",
                              about_certificates[i].words, (unsigned)alert);
     const char *words = alert == 40    ? "no common parameters, or it wants a certificate of ours: "
-                        : alert == 70  ? "no common TLS version: "
+                        : alert == 70  ? "no common TLS version (" TLS_SPOKEN "): "
                         : alert == 112 ? "it does not know the name that was asked for: "
                                        : "";
     return fault_set(why, ERR_MALFORMED, "the peer ended the TLS session: %salert %u", words,

@@ -90,6 +90,7 @@ def test_the_proxys_login_is_its_alone_and_is_read_again(world, connect_proxy):
     agent = world.agent({"up": sink.output("http", proxy=f"http://user:${{file:{word}}}@127.0.0.1:{proxy.port}")}).explain("up")
     send(agent, 5)
     until(lambda: "407" in str(agent.status()), "the proxy's refusal is shown")
+    until(lambda: agent.metric("penstock_output_state", output="up", state="held") == 1, "which holds the output")
     assert agent.ledger("up")["pending"] == 5
     word.write_text("right word")
     agent.settled()

@@ -9,7 +9,7 @@ import pytest
 from front import (GOOD, OK_HEAD, Front, before_the_answer, black_hole, chunked, part_of_the_answer, reset_before_the_answer,
                    reset_before_the_request, reset_in_the_request, reset_when_taken, rewritten, says, slow_answer, slow_reader,
                    without)
-from harness import event, until
+from harness import PENSTOCK, event, run, until
 
 FEW = 20
 
@@ -207,7 +207,7 @@ def holding(sock):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("kind, state", [("other_authority", "held"), ("other_name", "held"), ("expired", "held"), ("no_name", "held"),
-                                         ("tls_1_1", "retrying"), ("plain_http", "retrying"), ("silent", "retrying")])
+                                         ("tls_1_1", "retrying"), ("tls_1_3", "retrying"), ("plain_http", "retrying"), ("silent", "retrying")])
 def test_an_upstream_that_is_not_what_it_should_be_gets_nothing_and_once_it_is_gets_all(world, kind, state):
     sink = world.sink()
     ca = world.authority()
@@ -219,6 +219,10 @@ def test_an_upstream_that_is_not_what_it_should_be_gets_nothing_and_once_it_is_g
              }.get(kind, lambda: good)()
     front.context = old_server() if kind == "tls_1_1" else ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     front.context.load_cert_chain(*map(str, wrong))
+    if kind == "tls_1_3":
+        if "mbed TLS 2." not in run([PENSTOCK, "version"]).stdout:
+            pytest.skip("this build speaks TLS 1.3")
+        front.context.minimum_version = ssl.TLSVersion.TLSv1_3
     if kind == "plain_http":
         front.context = None
     output = front.output(sink, compression="none", tls={"ca_file": str(ca.ca)}, timeout={"connect": "500ms", "request": "1s"})
@@ -228,6 +232,8 @@ def test_an_upstream_that_is_not_what_it_should_be_gets_nothing_and_once_it_is_g
     agent = world.agent({"up": output}).explain("up")
     assert agent.post([event(n) for n in range(FEW)]).status == 202
     until(lambda: agent.metric("penstock_output_state", output="up", state=state) == 1, f"the output is {state}")
+    if kind == "tls_1_3":
+        until(lambda: "this build speaks 1.2 alone: the peer must allow it" in str(agent.status()), "and says what to do")
     assert front.seen == [] and sink.stats()["requests"] == 0
     assert agent.ledger("up")["pending"] == FEW
     front.context, front.gates = context, []

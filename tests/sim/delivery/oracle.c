@@ -345,7 +345,7 @@ void oracle_answer(struct world *w, const struct flight *f, bool whole, enum out
             nothing_learnt(w, f);
         return;
     }
-    bool begun = what != BREAK_CONNECT && what != BREAK_CERTIFICATE;
+    bool begun = what != BREAK_CONNECT && what != BREAK_DENIED;
     k->open = k->open || begun;
     k->standing = k->open ? STAND_UNKNOWN : STAND_AGAIN;
     if (what == BREAK_CONNECT || what == BREAK_UNKNOWN)

@@ -113,7 +113,7 @@ static void set_out(struct world *w, struct flight *f)
     w->idle_connections -= f->reused;
     if (!f->reused && w->now_us < w->certificate_until_us) {
         world_met(MET_CERTIFICATE);
-        will_break(w, f, BREAK_CERTIFICATE, some_latency(w));
+        will_break(w, f, BREAK_DENIED, some_latency(w));
     } else if (!f->reused &&
                (f->action == 'c' || upstream_unreachable(w) || decide_rarely(&w->luck, k->one_in_refused))) {
         world_met(MET_REFUSED);

@@ -176,13 +176,13 @@ Test(edges, probe_answers)
 
 Test(edges, what_never_carried_the_request_leaves_nothing_unknown)
 {
-    static const enum output_break all[] = {BREAK_CONNECT, BREAK_CERTIFICATE, BREAK_UNKNOWN, BREAK_REUSED,
+    static const enum output_break all[] = {BREAK_CONNECT, BREAK_DENIED, BREAK_UNKNOWN, BREAK_REUSED,
                                             BREAK_CANCELLED};
     for (unsigned i = 0; i < 5; i++) {
         struct api_verdict v;
         transport_http.broke(all[i], "words", &v);
         cr_assert_eq(v.unknown, i >= 2);
-        cr_assert_eq(v.action, all[i] == BREAK_CERTIFICATE ? ACT_HOLD : ACT_RETRY);
+        cr_assert_eq(v.action, all[i] == BREAK_DENIED ? ACT_HOLD : ACT_RETRY);
         cr_assert(span_is(v.text, "words"));
     }
 }

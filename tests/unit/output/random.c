@@ -83,7 +83,7 @@ static void answer_one(struct world *w, unsigned n)
         return;
     }
     static const unsigned codes[] = {429, 500, 503, 400, 413, 422, 401, 404, 299, 415, 409};
-    static const enum output_break breaks[] = {BREAK_CONNECT, BREAK_UNKNOWN, BREAK_REUSED, BREAK_CERTIFICATE};
+    static const enum output_break breaks[] = {BREAK_CONNECT, BREAK_UNKNOWN, BREAK_REUSED, BREAK_DENIED};
     unsigned kind = chance(w, 15);
     if (kind < 11) {
         if ((codes[kind] / 100 == 5 || codes[kind] == 299) && chance(w, 2) == 0)

@@ -150,7 +150,7 @@ Test(retry, a_failing_certificate_holds)
 {
     struct rig r;
     begin(&r, 1, 10);
-    rig_break(&r, 0, BREAK_CERTIFICATE);
+    rig_break(&r, 0, BREAK_DENIED);
     cr_assert_eq(state(&r), OUT_HELD);
     rig_deinit(&r);
 }
