@@ -81,7 +81,7 @@ static void offer_in_pieces(struct http_exchange *e)
 {
     if (!e->owned)
         arena_reset(&e->arena);
-    e->arena.max = e->arena.used + HTTP_KEEP_BYTES + (e->x.path->pieces ? 0 : 4 * e->request.body.len);
+    e->arena.max = e->arena.used + HTTP_KEEP_BYTES + (e->x.path->pieces ? 0 : e->request.body.len);
     if (!http_exchange_own(e)) {
         http_exchange_refuse(e, COND_TOO_LARGE, REJECT_TOO_LARGE, "the request is too large");
         return;
