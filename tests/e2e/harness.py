@@ -58,7 +58,7 @@ def until(condition, what, timeout=10.0, pause=0.01):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout} s: {what}" + (f" ({error!r})" if error else ""))
         time.sleep(pause)
-        pause = min(pause * 1.3, 0.2)
+        pause = min(pause * 1.3, 0.05)
 
 
 ports_given = set()
