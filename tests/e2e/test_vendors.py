@@ -4,6 +4,9 @@ import base64
 import gzip
 import http.server
 import json
+import pathlib
+import re
+import shutil
 import signal
 import ssl
 import threading
@@ -11,7 +14,7 @@ import types
 import zlib
 
 import pytest
-from harness import PENSTOCK, event, run, until
+from harness import PENSTOCK, Process, event, needs_root, run, until
 
 OTEL = "/api/public/otel/v1/traces"
 SPANS = json.dumps({"resourceSpans": [{"resource": {"attributes": []}, "scopeSpans": [{"scope": {"name": "s"}, "spans": [
@@ -494,6 +497,33 @@ def test_a_request_under_way_when_the_agent_stops_is_503_and_the_end(world, upst
         assert reply.headers["connection"] == "close" and w.ended(), path
         w.close()
     assert agent.process.wait(20) == 0
+
+
+@needs_root
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+@pytest.mark.parametrize("name, paths", [("http", r"/events$"), ("honeycomb", "/1/"), ("langfuse", "/api/public/"), ("otlp", "/v1/logs"),
+                                         ("launchdarkly", "/v2|/bulk|/diag|/mobile|/events/"), ("monk", "/v1/events"),
+                                         ("segops", "/api/ingestion/")])
+def test_failed_storage_is_said_as_each_vendors_clients_survive_it(world, upstream, name, paths):
+    """All requests wait for the same sync, and it fails."""
+    agent = make_all(world, upstream, routes=False, outputs={name: every_output(upstream(lambda r: 500))[name]}).start()
+    pid = agent.process.pid
+    Process(world, "strace", ["strace", "-f", "-qq", "-o", str(world.dir / "trace"), "-p", str(pid), "-e", "trace=fdatasync",
+                              "-e", "inject=fdatasync:error=EIO:delay_enter=150000"])
+    until(lambda: not any("TracerPid:\t0" in (task / "status").read_text() for task in pathlib.Path(f"/proc/{pid}/task").iterdir()),
+          "it is traced")
+    wires = [(agent.wire(), row) for row in PATHS if re.match(paths, row[0])]
+    for wire, (path, body, _, headers, _) in wires:
+        wire.request("POST", path, json.dumps(body), {"Content-Type": "application/json", **headers})
+    said = []
+    for wire, (path, *_) in wires:
+        reply = wire.reply()
+        assert reply is not None and reply.status == 503, (path, reply)
+        assert 1 <= int(reply.headers["retry-after"]) <= 5 and isinstance(reply.json(), dict), (path, reply)
+        said.append(b"storage" in reply.body)
+        wire.close()
+    assert said[0], "those who come too late for that sync may hear that the agent stops"
+    agent.kill()
 
 
 # --- TLS towards senders ---------------------------------------------------------------------------------------
