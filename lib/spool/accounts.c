@@ -153,6 +153,12 @@ static bool overlaps(const struct batch *b, uint64_t first, uint64_t last)
     return false;
 }
 
+static void tell_lost(const struct accounts *a, struct batch *b)
+{
+    if (a->lost != NULL)
+        a->lost(a->lost_ctx, b);
+}
+
 /* Seqs that are gone, and what that does to open batches: with `whole`, one with members among them is
  * dropped as a whole; else it lives on with the rest, but no longer as what its identity promised. */
 static void lose(struct accounts *a, uint64_t first, uint64_t count, unsigned reason, bool whole)
@@ -178,8 +184,7 @@ static void lose(struct accounts *a, uint64_t first, uint64_t count, unsigned re
             a->identity_broken++;
         }
         b->unsettled = unsettled;
-        if (a->lost != NULL)
-            a->lost(a->lost_ctx, b, unsettled == 0);
+        tell_lost(a, b);
         if (unsettled == 0)
             batch_remove(a, b);
     }
@@ -188,43 +193,39 @@ static void lose(struct accounts *a, uint64_t first, uint64_t count, unsigned re
 /* --- ops -------------------------------------------------------------------------------------------------
  */
 
-static bool apply_state(struct accounts *a, const struct op_state *s)
+static void apply_state(struct accounts *a, const struct op_state *s)
 {
-    struct accounts fresh = *a;
-    fresh.next_seq = s->next_seq;
-    fresh.base_seq = s->base_seq;
-    fresh.low_water = s->low_water;
-    fresh.epoch = s->epoch;
-    fresh.next_batch_no = s->next_batch_no;
-    fresh.next_letter = s->next_letter;
-    fresh.refused = s->refused;
-    fresh.delivered = s->delivered;
-    fresh.replayed = s->replayed;
-    fresh.letters_dropped = s->letters_dropped;
-    fresh.identity_broken = s->identity_broken;
-    fresh.torn_bytes = s->torn_bytes;
-    fresh.gaps = s->gaps;
-    fresh.adopted = s->adopted;
-    memcpy(fresh.dropped, s->dropped, sizeof fresh.dropped);
-    memcpy(fresh.dead_total, s->dead_total, sizeof fresh.dead_total);
-    fresh.user_len = 0;
-    fresh.clean = false;
-    *a = fresh;
+    a->next_seq = s->next_seq;
+    a->base_seq = s->base_seq;
+    a->low_water = s->low_water;
+    a->epoch = s->epoch;
+    a->next_batch_no = s->next_batch_no;
+    a->next_letter = s->next_letter;
+    a->refused = s->refused;
+    a->delivered = s->delivered;
+    a->replayed = s->replayed;
+    a->letters_dropped = s->letters_dropped;
+    a->identity_broken = s->identity_broken;
+    a->torn_bytes = s->torn_bytes;
+    a->gaps = s->gaps;
+    a->adopted = s->adopted;
+    memcpy(a->dropped, s->dropped, sizeof a->dropped);
+    memcpy(a->dead_total, s->dead_total, sizeof a->dead_total);
+    a->user_len = 0;
+    a->clean = false;
     free_batches(a);
     intervals_clear(&a->settled);
     intervals_clear(&a->taken);
     intervals_clear(&a->marks);
-    return true;
 }
 
-static bool apply_settled(struct accounts *a, struct op_runs runs)
+static void apply_settled(struct accounts *a, struct op_runs runs)
 {
     struct spool_run run;
     a->sweep = a->sweep || a->batch_count > 0;
     while (op_run_next(&runs, &run))
         if (run.first > a->low_water + 1)
             (void)settle(a, run.first, run.first + run.count - 1); /* Counted in STATE's counters. */
-    return true;
 }
 
 /* Open batches with unsettled members in first..last have ended before these were assigned anew: the record
@@ -237,8 +238,7 @@ static void end_forgotten(struct accounts *a, uint64_t first, uint64_t last)
             continue;
         REACHED(BATCH_END_LOST);
         a->identity_broken++;
-        if (a->lost != NULL)
-            a->lost(a->lost_ctx, b, true);
+        tell_lost(a, b);
         batch_release(a, b);
     }
 }
@@ -255,10 +255,10 @@ static void take_members(struct accounts *a, uint64_t first, uint64_t last)
     (void)intervals_add(&a->taken, first, last); /* Settled ones may be in already. */
 }
 
-static bool apply_assign(struct accounts *a, const struct op_assign *op, size_t op_bytes)
+static void apply_assign(struct accounts *a, const struct op_assign *op, size_t op_bytes)
 {
     if (accounts_batch(a, op->batch_no) != NULL)
-        return true;
+        return;
     struct batch *b = must_alloc(sizeof *b);
     unsigned n = op->runs.left;
     *b = (struct batch){.no = op->batch_no,
@@ -293,18 +293,17 @@ static bool apply_assign(struct accounts *a, const struct op_assign *op, size_t 
     batch_insert(a, b);
     if (op->batch_no >= a->next_batch_no)
         a->next_batch_no = op->batch_no + 1;
-    if (b->unsettled < b->count && a->lost != NULL)
-        a->lost(a->lost_ctx, b, b->unsettled == 0);
+    if (b->unsettled < b->count)
+        tell_lost(a, b);
     if (b->unsettled == 0)
         batch_remove(a, b);
-    return true;
 }
 
-static bool apply_done(struct accounts *a, const struct op_done *op)
+static void apply_done(struct accounts *a, const struct op_done *op)
 {
     struct batch *b = accounts_batch(a, op->batch_no);
     if (b == NULL || b->epoch != op->epoch)
-        return true;
+        return;
     struct op_runs runs = op->delivered;
     struct spool_run run;
     uint64_t fresh = 0;
@@ -316,10 +315,9 @@ static bool apply_done(struct accounts *a, const struct op_done *op)
     a->delivered += fresh;
     b->unsettled = accounts_unsettled(a, b);
     batch_release(a, b);
-    return true;
 }
 
-static bool apply_dead(struct accounts *a, const struct op_dead *op)
+static void apply_dead(struct accounts *a, const struct op_dead *op)
 {
     struct op_runs runs = op->runs;
     struct spool_run run;
@@ -332,10 +330,9 @@ static bool apply_dead(struct accounts *a, const struct op_dead *op)
     if (op->letter + letters > a->next_letter)
         a->next_letter = op->letter + letters;
     a->sweep = true;
-    return true;
 }
 
-static bool apply_drop(struct accounts *a, const struct op_drop *op)
+static void apply_drop(struct accounts *a, const struct op_drop *op)
 {
     struct op_runs runs = op->runs;
     struct spool_run run;
@@ -347,10 +344,9 @@ static bool apply_drop(struct accounts *a, const struct op_drop *op)
         else
             a->dropped[op->reason] += settle(a, run.first, run.first + run.count - 1);
     }
-    return true;
 }
 
-static bool apply_letters(struct accounts *a, const struct op_drop *op)
+static void apply_letters(struct accounts *a, const struct op_drop *op)
 {
     struct op_runs runs = op->runs;
     struct spool_run run;
@@ -362,10 +358,9 @@ static bool apply_letters(struct accounts *a, const struct op_drop *op)
         a->letters_dropped += fresh;
         a->dropped[op->reason] += fresh;
     }
-    return true;
 }
 
-static bool apply_marks(struct accounts *a, struct op_runs runs, bool add)
+static void apply_marks(struct accounts *a, struct op_runs runs, bool add)
 {
     struct spool_run run;
     while (op_run_next(&runs, &run)) {
@@ -374,60 +369,68 @@ static bool apply_marks(struct accounts *a, struct op_runs runs, bool add)
         else
             (void)intervals_remove(&a->marks, run.first, run.first + run.count - 1);
     }
-    return true;
 }
 
-static bool apply_counts(struct accounts *a, const struct op_counts *op)
+static void apply_counts(struct accounts *a, const struct op_counts *op)
 {
     a->dropped[SPOOL_DROP_SHED] = op->shed;
     a->torn_bytes = op->torn_bytes;
-    return true;
 }
 
-static bool apply_user(struct accounts *a, struct span user)
+static void apply_user(struct accounts *a, struct span user)
 {
     memcpy(a->user, user.at, user.len);
     a->user_len = user.len;
-    return true;
 }
 
-static bool apply_gap(struct accounts *a, const struct op_gap *gap)
+static void apply_gap(struct accounts *a, const struct op_gap *gap)
 {
     a->gaps++;
     lose(a, gap->first, gap->count, SPOOL_DROP_CORRUPT, false);
-    return true;
 }
 
-static bool apply_op(struct accounts *a, const struct op *op, size_t op_bytes)
+static void apply_op(struct accounts *a, const struct op *op, size_t op_bytes)
 {
     switch (op->code) {
     case OP_STATE:
-        return apply_state(a, &op->state);
+        apply_state(a, &op->state);
+        break;
     case OP_SETTLED:
-        return apply_settled(a, op->runs);
+        apply_settled(a, op->runs);
+        break;
     case OP_ASSIGN:
-        return apply_assign(a, &op->assign, op_bytes);
+        apply_assign(a, &op->assign, op_bytes);
+        break;
     case OP_DONE:
     case OP_SPLIT:
-        return apply_done(a, &op->done);
+        apply_done(a, &op->done);
+        break;
     case OP_DEAD:
-        return apply_dead(a, &op->dead);
+        apply_dead(a, &op->dead);
+        break;
     case OP_DROP:
-        return apply_drop(a, &op->drop);
+        apply_drop(a, &op->drop);
+        break;
     case OP_GAP:
-        return apply_gap(a, &op->gap);
+        apply_gap(a, &op->gap);
+        break;
     case OP_COUNTS:
-        return apply_counts(a, &op->counts);
+        apply_counts(a, &op->counts);
+        break;
     case OP_USER:
-        return apply_user(a, op->user);
+        apply_user(a, op->user);
+        break;
     case OP_LETTERS:
-        return apply_letters(a, &op->drop);
+        apply_letters(a, &op->drop);
+        break;
     case OP_MARKS:
-        return apply_marks(a, op->runs, true);
+        apply_marks(a, op->runs, true);
+        break;
     case OP_MARKED:
-        return apply_marks(a, op->runs, false);
+        apply_marks(a, op->runs, false);
+        break;
     default:
-        return true;
+        break;
     }
 }
 
@@ -441,8 +444,7 @@ static void sweep_batches(struct accounts *a)
         b->unsettled = accounts_unsettled(a, b);
         if (b->unsettled > 0)
             continue;
-        if (a->lost != NULL)
-            a->lost(a->lost_ctx, b, true);
+        tell_lost(a, b);
         batch_remove(a, b);
     }
 }
@@ -461,16 +463,15 @@ bool accounts_apply(struct accounts *a, struct span ops)
     while (ops.len > 0) {
         struct op op;
         const uint8_t *from = ops.at;
-        if (!op_next(&ops, &op) || !apply_op(a, &op, (size_t)(ops.at - from)))
+        if (!op_next(&ops, &op))
             return false;
+        apply_op(a, &op, (size_t)(ops.at - from));
         a->clean = op.code == OP_CLEAN;
     }
     if (a->sweep)
         sweep_batches(a);
     raise_low_water(a);
-    if (highest_named(a) >= a->next_seq || !accounts_balanced(a))
-        return false;
-    return true;
+    return highest_named(a) < a->next_seq && accounts_balanced(a);
 }
 
 void accounts_stored(struct accounts *a, uint64_t seq, uint64_t count)
@@ -508,115 +509,4 @@ void accounts_replayed(struct accounts *a, struct op_runs letters)
         uint64_t dead = accounts_dead(a);
         a->replayed += fresh < dead ? fresh : dead;
     }
-}
-
-/* --- STATE -----------------------------------------------------------------------------------------------
- */
-
-static enum err put_intervals(const struct intervals *s, enum op_code code, struct bytes *to)
-{
-    struct spool_run runs[256];
-    for (size_t i = 0; i < s->len;) {
-        unsigned n = 0;
-        for (; n < 256 && i < s->len; i++, n++)
-            runs[n] = (struct spool_run){s->at[i].first, s->at[i].last - s->at[i].first + 1};
-        enum err err = op_put_runs(to, code, runs, n);
-        if (err != OK)
-            return err;
-    }
-    return OK;
-}
-
-static enum err put_batches(const struct accounts *a, struct bytes *to)
-{
-    for (size_t i = 0; i < a->batch_count; i++) {
-        const struct batch *b = a->batches[i];
-        struct spool_assignment assignment = {.partition = b->partition,
-                                              .runs = b->runs,
-                                              .run_count = b->run_count,
-                                              .raw_len = b->raw_len,
-                                              .raw_crc32c = b->raw_crc32c,
-                                              .envelope_version = b->envelope_version,
-                                              .envelope_hash = b->envelope_hash,
-                                              .codec = b->codec,
-                                              .level = b->level};
-        enum err err = op_put_assign(to, b->epoch, b->no, b->broken ? OP_FLAG_BROKEN : 0, &assignment);
-        if (err != OK)
-            return err;
-    }
-    return OK;
-}
-
-enum err accounts_put_state(const struct accounts *a, uint64_t next_seq, uint64_t replayed_later,
-                            struct bytes *to)
-{
-    struct op_state s = {.next_seq = next_seq,
-                         .epoch = a->epoch,
-                         .name_hash = a->name_hash,
-                         .refused = a->refused,
-                         .base_seq = a->base_seq,
-                         .low_water = a->low_water,
-                         .next_batch_no = a->next_batch_no,
-                         .next_letter = a->next_letter,
-                         .delivered = a->delivered,
-                         .replayed = a->replayed - replayed_later,
-                         .letters_dropped = a->letters_dropped,
-                         .identity_broken = a->identity_broken,
-                         .torn_bytes = a->torn_bytes,
-                         .gaps = a->gaps,
-                         .adopted = a->adopted};
-    memcpy(s.dropped, a->dropped, sizeof s.dropped);
-    memcpy(s.dead_total, a->dead_total, sizeof s.dead_total);
-    enum err err = op_put_state(to, &s);
-    if (err == OK)
-        err = put_intervals(&a->settled, OP_SETTLED, to);
-    if (err == OK)
-        err = put_batches(a, to);
-    if (err == OK)
-        err = put_intervals(&a->marks, OP_MARKS, to);
-    if (err == OK)
-        err = op_put_user(to, span_of(a->user, a->user_len));
-    return err;
-}
-
-/* --- the ledger ------------------------------------------------------------------------------------------
- */
-
-uint64_t accounts_pending(const struct accounts *a)
-{
-    return a->next_seq - 1 - a->low_water - a->settled.count;
-}
-
-uint64_t accounts_dead(const struct accounts *a)
-{
-    uint64_t total = 0;
-    for (size_t i = 0; i < SPOOL_DEAD_REASONS; i++)
-        total += a->dead_total[i];
-    return total + a->adopted - a->replayed - a->letters_dropped;
-}
-
-uint64_t accounts_accepted(const struct accounts *a)
-{
-    return a->next_seq - a->base_seq + a->dropped[SPOOL_DROP_SHED] + a->adopted - a->replayed;
-}
-
-void accounts_ledger(const struct accounts *a, struct spool_ledger *ret)
-{
-    *ret = (struct spool_ledger){.accepted = accounts_accepted(a),
-                                 .pending = accounts_pending(a),
-                                 .delivered = a->delivered,
-                                 .dead = accounts_dead(a),
-                                 .identity_broken = a->identity_broken,
-                                 .torn_bytes = a->torn_bytes,
-                                 .gaps = a->gaps};
-    memcpy(ret->dead_total, a->dead_total, sizeof ret->dead_total);
-    memcpy(ret->dropped, a->dropped, sizeof ret->dropped);
-}
-
-bool accounts_balanced(const struct accounts *a)
-{
-    uint64_t dropped = 0;
-    for (size_t i = 0; i < OP_DROP_SLOTS; i++)
-        dropped += a->dropped[i];
-    return accounts_accepted(a) == accounts_pending(a) + a->delivered + accounts_dead(a) + dropped;
 }

@@ -55,7 +55,7 @@ struct accounts {
     bool sweep;               /* while ops are applied: batches may have lost their last member */
     bool clean;         /* the last op was CLEAN */
     /* A batch that a policy or damage has closed (gone) or changed; may be NULL. The batch is still whole. */
-    void (*lost)(void *ctx, struct batch *batch, bool gone);
+    void (*lost)(void *ctx, struct batch *batch);
     void *lost_ctx;
 };
 
@@ -74,6 +74,7 @@ void accounts_lost(struct accounts *a, uint64_t first, uint64_t count);
 void accounts_reset(struct accounts *a, uint64_t base_seq);
 /* Letters of these ids went back into the log as events (the extension of a DATA frame). */
 void accounts_replayed(struct accounts *a, struct op_runs letters);
+struct spool_assignment accounts_assignment(const struct batch *b); /* spans into it */
 /* Appends STATE and all that belongs to it, as if next_seq were `next_seq` and `replayed_later` fewer
  * replayed. */
 MUST_USE enum err accounts_put_state(const struct accounts *a, uint64_t next_seq, uint64_t replayed_later,

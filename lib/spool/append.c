@@ -73,7 +73,7 @@ static enum err check_space(const struct spool *s, uint64_t need, uint64_t space
     return OK;
 }
 
-static enum err check_room(const struct spool *s, unsigned count, uint64_t bytes)
+enum err append_room(const struct spool *s, unsigned count, uint64_t bytes)
 {
     uint64_t need = tail_bound(count, bytes);
     uint64_t largest = s->capacity / 4 < FRAME_PAYLOAD_MAX ? s->capacity / 4 : FRAME_PAYLOAD_MAX;
@@ -117,15 +117,10 @@ static enum err want_room(struct spool *s, enum err err)
 /* Asking changes nothing that the caller knows of, but a no is remembered: NOTE_ROOM is owed for it. */
 enum err spool_room(const struct spool *s, unsigned count, uint64_t bytes)
 {
-    enum err err = check_room(s, count, bytes);
+    enum err err = append_room(s, count, bytes);
     if (err == ERR_FULL && s->config.when_full == SPOOL_DROP_NEWEST)
         return OK;
     return want_room((struct spool *)(uintptr_t)s, err);
-}
-
-enum err append_room(struct spool *s, unsigned count, uint64_t bytes)
-{
-    return check_room(s, count, bytes);
 }
 
 /* Each record for itself can be kept. *ret_bytes: of all of them. */
@@ -162,7 +157,7 @@ enum err spool_append(struct spool *s, const struct spool_record *records, unsig
     uint64_t bytes;
     if (!records_fit(s, records, count, &bytes))
         return ERR_TOO_BIG;
-    enum err err = check_room(s, count, bytes);
+    enum err err = append_room(s, count, bytes);
     if (err == ERR_FULL && s->config.when_full == SPOOL_DROP_NEWEST) {
         s->accounts.dropped[SPOOL_DROP_SHED] += count;
         if (s->lazy_since_us == 0)

@@ -14,9 +14,9 @@
 
 #include <errno.h>
 
-static bool hopeless(int err)
+bool failure_is_final(int err)
 {
-    return err == EROFS || err == EBADF || err == ENODEV;
+    return err == EROFS || err == ENOENT || err == ENODEV || err == EBADF;
 }
 
 /* The file for the next segment has been written to in vain: it is never used. */
@@ -45,7 +45,7 @@ void failure_of_commit(struct spool *s, uint64_t now)
     s->commit_busy = false;
     segment_free(s->flight_segment);
     s->flight_segment = NULL;
-    if (s->abandoning || hopeless(c->err) || s->config.durability == SPOOL_NO_SYNC || s->unpinned) {
+    if (s->abandoning || failure_is_final(c->err) || s->config.durability == SPOOL_NO_SYNC || s->unpinned) {
         REACHED(STORAGE_FAILED);
         spool_fail(s, &why);
         return;

@@ -33,6 +33,16 @@ uint32_t frame_seal(uint8_t *header, const struct frame_place *place)
     return hcrc;
 }
 
+void frames_seal(uint8_t *at, size_t len, struct frame_place *place)
+{
+    for (const uint8_t *end = at + len; at < end;) {
+        size_t bytes = (size_t)frame_bytes(frame_payload_len(at));
+        place->prev_hcrc = frame_seal(at, place);
+        place->offset += bytes;
+        at += bytes;
+    }
+}
+
 bool frame_parse(const uint8_t *header, uint64_t offset, uint32_t tag, uint64_t payload_max,
                  struct frame *ret)
 {

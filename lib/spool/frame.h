@@ -79,6 +79,8 @@ struct frame_place {
 /* Completes header and checksums in place (the payload follows the header in memory); returns the header's
  * CRC. */
 uint32_t frame_seal(uint8_t *header, const struct frame_place *place);
+/* The same of frames that follow each other; *place is behind them afterwards. */
+void frames_seal(uint8_t *at, size_t len, struct frame_place *place);
 
 /* A header that is one of ours at this place: magic, tag, own offset, CRC, and a payload within
  * `payload_max`. */

@@ -34,17 +34,6 @@ static int flush(struct fresh_writer *w)
     return err;
 }
 
-static void seal_from(struct fresh_writer *w, size_t at)
-{
-    while (at < w->buffer.len) {
-        uint8_t *header = w->buffer.at + at;
-        size_t bytes = (size_t)frame_bytes(frame_payload_len(header));
-        w->place.prev_hcrc = frame_seal(header, &w->place);
-        w->place.offset += bytes;
-        at += bytes;
-    }
-}
-
 /* Reads a frame again and checks it again: what is sealed anew must be what was found. */
 static int copy_frame(struct fresh_writer *w, const struct kept_frame *k, const struct segment_header *source)
 {
@@ -58,7 +47,7 @@ static int copy_frame(struct fresh_writer *w, const struct kept_frame *k, const 
         return EIO;
     frame_begin(header, FRAME_DATA, k->count, k->payload_len, k->seq);
     w->buffer.len += whole;
-    seal_from(w, at);
+    frames_seal(header, whole, &w->place);
     return 0;
 }
 
@@ -110,7 +99,7 @@ static int write_content(struct fresh_writer *w, uint64_t first_seq)
      * a later commit attests: the next start may see it in the page cache without its sync having succeeded.
      */
     w->place.durable = SEGMENT_HEADER_AREA + w->buffer.len + r->kept_bytes;
-    seal_from(w, 0);
+    frames_seal(w->buffer.at, w->buffer.len, &w->place);
     int e = copy_frames(w);
     fill_gap(w);
     if (e == 0)
@@ -119,23 +108,15 @@ static int write_content(struct fresh_writer *w, uint64_t first_seq)
     return e;
 }
 
-static int write_header(struct recovery *r, int fd)
+/* The header area, synced; without a header it says that the file holds nothing. */
+static int write_header(const struct recovery *r, int fd, struct segment_header *h)
 {
-    uint8_t *area = must_alloc(SEGMENT_HEADER_AREA);
-    segment_header_encode(&r->fresh, area);
-    struct iovec iov = {.iov_base = area, .iov_len = SEGMENT_HEADER_AREA};
+    uint8_t area[SEGMENT_HEADER_AREA] = {0};
+    struct iovec iov = {.iov_base = area, .iov_len = sizeof area};
+    if (h != NULL)
+        segment_header_encode(h, area);
     int err = write_fully(&r->vfs, fd, &iov, 1, 0);
-    free(area);
-    return err;
-}
-
-static int zero_header(struct recovery *r, int fd)
-{
-    uint8_t *area = must_alloc(SEGMENT_HEADER_AREA);
-    struct iovec iov = {.iov_base = area, .iov_len = SEGMENT_HEADER_AREA};
-    int err = write_fully(&r->vfs, fd, &iov, 1, 0);
-    free(area);
-    return -(err != 0 ? err : sync_fully(&r->vfs, fd));
+    return err != 0 ? err : sync_fully(&r->vfs, fd);
 }
 
 /* On a full disk what the old files do not need must do: all that is written now, and for the ops to come what there is
@@ -171,8 +152,7 @@ static int open_fresh(struct recovery *r, uint64_t need, uint64_t *ret_id, uint6
         int fd = r->vfs.open(r->vfs.ctx, name, VFS_RDWR);
         if (fd < 0)
             continue;
-        int err = f->zero_header ? 0 : zero_header(r, fd);
-        if (err >= 0) {
+        if (f->zero_header || write_header(r, fd, NULL) == 0) {
             REACHED(PREPARED_USED);
             f->kind = SEGMENT_VALID; /* No longer one to be deleted. */
             *ret_id = f->id;
@@ -246,16 +226,13 @@ enum err recovery_settle(struct recovery *r)
     r->fresh_fd = w.fd;
     r->accounts.epoch = next_epoch(r, id);
     fill_header(r, id, capacity);
-    uint8_t *area = must_alloc(SEGMENT_HEADER_AREA);
-    segment_header_encode(&r->fresh, area);
-    free(area);
+    uint8_t area[SEGMENT_HEADER_AREA];
+    segment_header_encode(&r->fresh, area); /* for its checksum, which the frames carry on */
     w.place = (struct frame_place){
         .offset = SEGMENT_HEADER_AREA, .tag = segment_tag(r->salt), .prev_hcrc = r->fresh.hcrc};
     int err = 0;
     if (BUG(8)) {
-        err = write_header(r, w.fd);
-        if (err == 0)
-            err = sync_fully(&r->vfs, w.fd);
+        err = write_header(r, w.fd, &r->fresh);
         if (err == 0)
             err = -r->vfs.fsync_dir(r->vfs.ctx, ".");
     }
@@ -266,9 +243,7 @@ enum err recovery_settle(struct recovery *r)
     if (err == 0)
         err = -r->vfs.fsync_dir(r->vfs.ctx, ".");
     if (err == 0)
-        err = write_header(r, w.fd);
-    if (err == 0)
-        err = sync_fully(&r->vfs, w.fd);
+        err = write_header(r, w.fd, &r->fresh);
     if (err != 0) {
         REACHED(SETTLE_FAILED);
         return fault_sys(&r->fault, err, "write segment %llu", (unsigned long long)id);

@@ -360,12 +360,6 @@ static void forget_segment(struct spool *s, uint64_t id)
     }
 }
 
-/* The directory is gone or read-only: no retry will help. */
-static bool hopeless(int err)
-{
-    return err == EROFS || err == ENOENT || err == ENODEV || err == EBADF;
-}
-
 /* Leaves disk_low only with a tenth to spare. */
 static void space_done(struct spool *s)
 {
@@ -396,7 +390,7 @@ static void prepare_done(struct spool *s)
             spool_warn(s, "cannot prepare the next segment (error %d); trying again every second",
                        h->prepare_err);
         s->prepared.no_space = true;
-        if (s->abandoning || hopeless(h->prepare_err)) {
+        if (s->abandoning || failure_is_final(h->prepare_err)) {
             struct fault why;
             (void)fault_sys(&why, h->prepare_err, "create the next segment"); /* Handed on. */
             spool_fail(s, &why);

@@ -7,6 +7,7 @@
  *   open.c      start: recovery's result becomes the running state
  *   read.c      events out: the tail in memory, cold segments on disk
  *   settle.c    batches: assign, settle, drop
+ *   deaths.c    batches of whose events some die
  *   dead.c      dead letters: written and forgotten; dead_request.c: listed, replayed, purged
  *   scrub.c     what waits on disk is read again while nothing else is to do
  *   policy.c    drop_oldest, max_age
@@ -293,7 +294,7 @@ uint64_t spool_quota_used(const struct spool *s); /* of max_bytes: dead letters 
 
 /* append.c */
 uint64_t append_space(const struct spool *s); /* bytes of frames that events may still take */
-MUST_USE enum err append_room(struct spool *s, unsigned count, uint64_t bytes); /* without drop_newest */
+MUST_USE enum err append_room(const struct spool *s, unsigned count, uint64_t bytes); /* without drop_newest */
 void append_check_room(struct spool *s); /* leaves FULL when space is back */
 
 /* commit.c */
@@ -322,6 +323,7 @@ uint64_t commit_position(const struct spool *s); /* seq of the first event that 
 struct segment *commit_new_segment(struct spool *s);
 
 /* failure.c */
+bool failure_is_final(int err); /* the directory is gone or read-only: no retry will help */
 void failure_of_commit(struct spool *s, uint64_t now);
 void failure_rewrite(struct spool *s, uint64_t now); /* with the next segment prepared; else asks for it */
 void failure_recovered(struct spool *s);
@@ -351,14 +353,20 @@ void settle_applied(struct spool *s, uint64_t first_next_no); /* what follows wh
 void dead_init(struct spool *s);
 void dead_deinit(struct spool *s);
 bool dead_full(const struct spool *s);
-void dead_settle(struct spool *s, struct batch *b, const struct spool_outcome *o, uint64_t first_next_no);
 void dead_submit(struct spool *s, enum dead_work work);
+/* Writes the frames in the job. `first` is the first letter among them, or the next to come. A new file has to wait for
+ * the commit that makes durable what it would say: dead_pump() tries again. */
+void dead_write(struct spool *s, enum dead_work work, uint64_t first);
 void dead_marks_changed(struct spool *s);
 void dead_replays_durable(struct spool *s, uint64_t seq);         /* replayed events up to seq are written */
 uint64_t dead_replayed_from(const struct spool *s, uint64_t seq); /* how many are not, from seq on */
 uint64_t dead_deadline(const struct spool *s);
 void dead_pump(struct spool *s, uint64_t now);
 void dead_done(struct spool *s);
+
+/* deaths.c */
+void deaths_settle(struct spool *s, struct batch *b, const struct spool_outcome *o, uint64_t first_next_no);
+void deaths_step(struct spool *s); /* of the first task that waits */
 
 /* dead_request.c */
 void dead_run_read(struct dead_job *j, const struct spool_vfs *vfs);

@@ -42,10 +42,10 @@ void open_start(struct spool *s)
     s->host.submit(s->host.ctx, &r->job);
 }
 
-static void batch_lost(void *ctx, struct batch *b, bool gone)
+/* The reader looks: the batch is gone, or there with identity_broken. */
+static void batch_lost(void *ctx, struct batch *b)
 {
     struct spool *s = ctx;
-    (void)gone;       /* The reader looks: the batch is gone, or there with identity_broken. */
     if (!b->settling) /* else NOTE_SETTLED follows */
         spool_note(s, NOTE_LOST, b->no);
 }

@@ -103,19 +103,6 @@ void spool_rewind(struct spool *s)
         s->note_readable = true;
 }
 
-static void fill_assignment(const struct batch *b, struct spool_assignment *ret)
-{
-    *ret = (struct spool_assignment){.partition = b->partition,
-                                     .runs = b->runs,
-                                     .run_count = b->run_count,
-                                     .raw_len = b->raw_len,
-                                     .raw_crc32c = b->raw_crc32c,
-                                     .envelope_version = b->envelope_version,
-                                     .envelope_hash = b->envelope_hash,
-                                     .codec = b->codec,
-                                     .level = b->level};
-}
-
 bool spool_open_batch_next(const struct spool *s, uint64_t after_batch_no, struct spool_open_batch *ret)
 {
     const struct batch *b = accounts_batch_after(&s->accounts, after_batch_no);
@@ -128,7 +115,7 @@ bool spool_open_batch_next(const struct spool *s, uint64_t after_batch_no, struc
                                   .recovered = b->recovered,
                                   .identity_broken = b->broken};
     memcpy(ret->id.uuid, s->uuid, sizeof s->uuid);
-    fill_assignment(b, &ret->assignment);
+    ret->assignment = accounts_assignment(b);
     return true;
 }
 
@@ -193,7 +180,7 @@ enum err spool_settle(struct spool *s, uint64_t batch_no, const struct spool_out
     name_next(s, outcome);
     if (outcome->dead_count > 0) {
         s->accounts.next_batch_no += outcome->next_count;
-        dead_settle(s, b, outcome, next_no);
+        deaths_settle(s, b, outcome, next_no);
     } else {
         size_t start = ctrl_start(s);
         settle_put_outcome(s, b, outcome, next_no);
