@@ -440,6 +440,8 @@ static void quieten(struct world *w)
     w->knobs.too_many = 1000;
     w->knobs.concurrency = 4;
     w->knobs.one_in_rewind = w->knobs.one_in_drop = 0;
+    /* Nobody puts back the letters of a list that is still under way: who waited for that could not purge any more. */
+    w->letters.wanted = false;
     if (w->spool == NULL)
         world_at(w, 1, EV_START, 0, 0, 0, 0);
     if (w->spool != NULL)
