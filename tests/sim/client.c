@@ -182,7 +182,7 @@ void client_whim(struct world *w, bool drop)
 
 /* --- sending ---------------------------------------------------------------------------------------- */
 
-static bool batch_open(const struct world *w, uint64_t no)
+bool client_batch_open(const struct world *w, uint64_t no)
 {
     struct spool_open_batch found;
     return spool_open_batch_next(w->spool, no - 1, &found) && found.id.batch_no == no;
@@ -228,7 +228,7 @@ static void on_loaded(void *ctx, enum err err)
     client_wake(w, 1000);
     f->whole = err == OK;
     if (err != OK) {
-        bool there = batch_open(w, b->id.batch_no);
+        bool there = client_batch_open(w, b->id.batch_no);
         f->broken = f->broken || (err == ERR_CORRUPT && there);
         if (err == ERR_CORRUPT && !w->model.loose && (there || !change_may_drop(w)))
             world_fail(w, "batch %" PRIu64 " cannot be loaded, but nothing was damaged", b->id.batch_no);
@@ -368,7 +368,7 @@ void client_lost(struct world *w, struct flight *f)
     world_met(w, MET_LOST_NOTE);
     if (!change_may_drop(w) && !w->model.loose)
         world_fail(w, "batch %" PRIu64 " was lost, but nothing was damaged or dropped", no);
-    if (batch_open(w, no)) {
+    if (client_batch_open(w, no)) {
         f->broken = w->model.batches[f->batch].broken = true;
         f->sent = f->whole = false;
         return;
@@ -388,7 +388,7 @@ void client_note(struct world *w, const struct spool_note *note)
     if (note->kind != NOTE_BATCH && note->kind != NOTE_SETTLED && note->kind != NOTE_LOST)
         return;
     struct flight *f = flight_of(w, note->batch_no);
-    if (f == NULL && note->kind == NOTE_LOST && !batch_open(w, note->batch_no))
+    if (f == NULL && note->kind == NOTE_LOST && !client_batch_open(w, note->batch_no))
         return; /* it ended in the same breath */
     if (f == NULL)
         world_fail(w, "note %d for batch %" PRIu64 ", which is not open", note->kind, note->batch_no);

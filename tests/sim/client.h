@@ -9,6 +9,7 @@ void client_wake(struct world *w, uint64_t in_us);
 /* Length and checksum of the payload that these records make; returns its hash. */
 uint64_t client_payload(struct world *w, const uint64_t *seqs, unsigned count, struct spool_assignment *a);
 unsigned client_runs(const uint64_t *seqs, unsigned count, struct spool_run *runs);
+bool client_batch_open(const struct world *w, uint64_t no); /* in the spool */
 const uint64_t *client_loaded(const struct flight *f); /* f->loaded of them */
 void client_settle(struct world *w, struct flight *f); /* as its verdict says; again later when refused */
 
