@@ -319,6 +319,7 @@ void intake_acked(struct intake *in, struct output_host *h)
 {
     uint64_t acked = output_acked(h->core);
     struct list *node;
+    intake_pieces_unblock(in);
     while ((node = list_first(&h->waiting)) != NULL) {
         struct intake_part *p = CONTAINER_OF(node, struct intake_part, node);
         if (p->seq > acked)

@@ -86,6 +86,7 @@ struct intake_offer {
     struct list node;              /* in the room queue, the answer queue, or among the large ones */
     uint32_t *fates;               /* in pieces: what became of each event */
     unsigned fate_room, item_at;   /* item_at: of x->items, handed out so far */
+    unsigned part_at;              /* in pieces: the part that is appended next */
     unsigned sampled;
     bool blocked;                  /* the outputs' fill buffers have enough */
     bool conflict, placed, homeless; /* homeless: items came, and no output of their type is there */

@@ -50,8 +50,9 @@ static void read_on(struct intake *in, struct intake_offer *o)
 static void clear_parts(struct intake_offer *o)
 {
     for (unsigned i = 0; i < o->part_count; i++) {
-        o->parts[i].items = NULL;
         o->parts[i].count = 0;
+        if (o->x->path->pieces) /* they lay in the scratch arena */
+            o->parts[i].items = NULL;
     }
 }
 
@@ -130,8 +131,6 @@ static void look_step(struct intake *in, struct intake_offer *o)
         o->conflict |= x->api->repeat == REPEAT_REFUSE && intake_conflicts(in, o);
         for (unsigned i = 0; i < o->part_count; i++)
             o->parts[i].whole_count += o->parts[i].count;
-        if (x->arena != &in->scratch)
-            arena_reset(&in->scratch);
     }
     if (o->too_large || !x->more)
         looked_through(in, o);
@@ -169,6 +168,7 @@ void intake_pieces_take(struct intake *in, struct intake_offer *o)
 {
     o->state = OFFER_TAKES;
     o->blocked = false;
+    o->part_at = o->part_count;
     for (unsigned i = 0; i < o->part_count; i++)
         o->parts[i].seq = 0;
     if (o->x->path->pieces) {
@@ -199,14 +199,27 @@ static void taken(struct intake *in, struct intake_offer *o)
         intake_answer_later(in, o, COND_STORED, NULL);
 }
 
+static void take_repeats_out(struct intake *in, struct intake_offer *o)
+{
+    for (unsigned i = 0; i < o->part_count; i++)
+        intake_leave_out_repeats(in, &o->parts[i], i == 0);
+    o->part_at = 0;
+}
+
+/* An event that is more than a piece goes to one output after the other, each when the one before has written it: a copy
+ * for each would be too much at once. What lies in the scratch arena cannot wait. */
+static bool goes_alone(const struct intake_offer *o, const struct intake_part *p)
+{
+    return p->count == 1 && p->items[0].body.len > INTAKE_PIECE_BYTES && !o->x->path->pieces;
+}
+
 /* False: it was answered, since storage failed. */
 static bool append_parts(struct intake *in, struct intake_offer *o)
 {
     uint64_t wall_ns = o->x->request->wall_ns;
-    for (unsigned i = 0; i < o->part_count; i++)
-        intake_leave_out_repeats(in, &o->parts[i], i == 0);
-    for (unsigned i = 0; i < o->part_count; i++) {
-        struct intake_part *p = &o->parts[i];
+    const struct intake_part *last = NULL;
+    while (o->part_at < o->part_count && (last == NULL || !goes_alone(o, last))) {
+        struct intake_part *p = &o->parts[o->part_at++];
         if (p->count == 0)
             continue;
         enum err err =
@@ -216,19 +229,40 @@ static bool append_parts(struct intake *in, struct intake_offer *o)
             intake_answer_later(in, o, COND_FAILED, "storage failed");
             return false;
         }
+        last = p;
     }
+    if (o->part_at < o->part_count)
+        return true;
     tally_store_count(in->agent->tally, o, wall_ns);
     if (in->agent->tap != NULL)
         tap_show(in->agent, o);
     return true;
 }
 
+/* Reads and places the next piece, if there is one. */
+static void take_next(struct intake *in, struct intake_offer *o)
+{
+    struct api_exchange *x = o->x;
+    arena_reset(&in->scratch);
+    bool some = !x->path->pieces && place_next(in, o);
+    if (!some && x->more) {
+        read_on(in, o);
+        ensure(x->answer.status == 0); /* it read the same bytes before */
+        some = place_next(in, o);
+    }
+    if (some)
+        take_repeats_out(in, o);
+}
+
 /* ERR_AGAIN: some fill buffer has enough for now. */
 static enum err room_for_piece(const struct intake_offer *o)
 {
     for (unsigned i = 0; i < o->part_count; i++) {
-        struct output_host *h = o->parts[i].output;
-        enum err err = o->parts[i].whole_count == 0 ? OK : output_room_reserved(h->core);
+        const struct intake_part *p = &o->parts[i];
+        struct output_host *h = p->output;
+        enum err err = p->whole_count == 0 ? OK : output_room_reserved(h->core);
+        if (err == OK && i < o->part_at && goes_alone(o, p) && output_acked(h->core) < p->seq)
+            err = ERR_AGAIN;
         if (err == OK)
             continue;
         output_host_touch(h);
@@ -251,16 +285,11 @@ static void take_step(struct intake *in, struct intake_offer *o)
         intake_answer_later(in, o, COND_FAILED, "storage failed");
         return;
     }
-    arena_reset(&in->scratch);
-    bool some = !x->path->pieces && place_next(in, o);
-    if (!some && x->more) {
-        read_on(in, o);
-        ensure(x->answer.status == 0); /* it read the same bytes before */
-        some = place_next(in, o);
-    }
-    if (some && !append_parts(in, o))
+    if (o->part_at == o->part_count)
+        take_next(in, o);
+    if (o->part_at < o->part_count && !append_parts(in, o))
         return;
-    if (!x->more && (x->path->pieces || o->item_at >= x->item_count))
+    if (o->part_at == o->part_count && !x->more && (x->path->pieces || o->item_at >= x->item_count))
         taken(in, o);
 }
 

@@ -21,7 +21,7 @@ static void refuse(struct intake_offer *o, unsigned index, enum api_reject reaso
 
 static struct arena *arena_of(struct intake *in, const struct intake_offer *o)
 {
-    return o->in_pieces ? &in->scratch : o->x->arena;
+    return o->in_pieces && o->x->path->pieces ? &in->scratch : o->x->arena;
 }
 
 static struct intake_part *part_for(struct intake *in, struct intake_offer *o, struct output_host *h, unsigned room)

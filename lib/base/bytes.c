@@ -118,9 +118,11 @@ enum err bytes_reserve(struct bytes *b, size_t more)
     size_t need = b->len + more;
     if (need <= b->cap)
         return OK;
-    size_t cap = b->cap < 256 ? 256 : b->cap;
-    while (cap < need)
-        cap += cap / 2;
+    size_t cap = b->cap + b->cap / 2;
+    if (cap < 256)
+        cap = 256;
+    if (cap < need) /* exactly what one large append asks for */
+        cap = need;
     if (cap > b->max)
         cap = b->max;
     b->at = must_realloc(b->at, cap);
