@@ -32,16 +32,21 @@ void floor_wrote(struct world *w, const struct disk_call *call)
 void floor_sync_begins(struct world *w, const struct disk_call *call)
 {
     struct log_floor *f = &w->floor;
-    f->syncing = f->headed && strcmp(f->name, call->name) == 0;
+    if (!f->headed || strcmp(f->name, call->name) != 0)
+        return;
+    (void)snprintf(f->syncing, sizeof f->syncing, "%s", call->name);
     f->next = w->opened ? w->acked : 0;
 }
 
-void floor_synced(struct world *w)
+/* Files of dead letters are synced meanwhile, and say nothing of the log. */
+void floor_synced(struct world *w, const struct disk_call *call)
 {
     struct log_floor *f = &w->floor;
-    if (f->syncing && f->next > f->seq)
+    if (strcmp(f->syncing, call->name) != 0)
+        return;
+    if (f->next > f->seq)
         f->seq = f->next;
-    f->syncing = false;
+    f->syncing[0] = '\0';
 }
 
 /* A start has copied and synced all that it found. */
@@ -64,7 +69,7 @@ void floor_power_lost(struct world *w)
     for (uint64_t s = w->floor.seq + 1; s <= m->last_seq; s++)
         m->seqs[s].doubtful = true;
     w->floor.name[0] = '\0';
-    w->floor.syncing = false;
+    w->floor.syncing[0] = '\0';
 }
 
 /* In the mode of intervals nothing waits for long. */

@@ -128,7 +128,7 @@ static void gate_leave(void *ctx, const struct disk_call *call, int64_t result)
     if (call->op == DISK_PWRITEV && result > 0)
         floor_wrote(w, call);
     if (call->op == DISK_FDATASYNC && result == 0)
-        floor_synced(w);
+        floor_synced(w, call);
     if (fiber_inside())
         maybe_die(w);
 }

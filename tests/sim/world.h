@@ -173,7 +173,8 @@ struct world {
     } allowed;
     struct log_floor {
         char name[DISK_NAME_MAX]; /* of the newest file of the log */
-        bool headed, syncing;
+        bool headed;
+        char syncing[DISK_NAME_MAX]; /* the file of the log whose sync is under way; empty: none */
         uint64_t seq, next;                   /* everything up to seq is on the platter */
         uint64_t behind_since_us, behind_seq; /* answered for, but not there yet */
     } floor;
@@ -254,7 +255,7 @@ void change_at_start(struct world *w);
 /* --- floor.c: what must survive ------------------------------------------------------------------------- */
 void floor_wrote(struct world *w, const struct disk_call *call);
 void floor_sync_begins(struct world *w, const struct disk_call *call);
-void floor_synced(struct world *w);
+void floor_synced(struct world *w, const struct disk_call *call);
 void floor_opened(struct world *w);
 bool floor_counts(const struct world *w); /* the disk keeps what was synced */
 void floor_power_lost(struct world *w);
