@@ -29,7 +29,7 @@ static uint64_t shared_intake(const struct config *c, const struct bounds_costs 
     for (unsigned i = 0; i < c->input_count; i++) {
         const struct config_input *in = &c->inputs[i];
         if (in->type == CONFIG_INPUT_HTTP)
-            requests = larger(requests, costs->request_bytes + larger(costs->large_bytes, 3 * in->max_body));
+            requests = larger(requests, costs->request_bytes + larger(costs->large_bytes, 2 * in->max_body));
         else if (in->type == CONFIG_INPUT_UNIX)
             held =
                 larger(held, costs->held_bytes + larger(in->max_event, in->max_body) + costs->inflated_bytes);

@@ -17,7 +17,8 @@ struct bounds_costs {
     uint64_t datagram_bytes;   /* receive slots of a unix_dgram or udp input */
     uint64_t backlog_bytes;    /* of one http input: heads in pieces, and what was read of requests that wait */
     uint64_t request_bytes;    /* requests of all http inputs together, but for large bodies */
-    uint64_t large_bytes;      /* large bodies; more if one alone is larger: as it came, decoded, and what it is made into */
+    uint64_t large_bytes;      /* large bodies; more if one alone is larger: as it came and decoded; or, when what
+                                  came was let go, decoded and what it is made into */
     uint64_t underway_bytes;   /* events of one unix input that wait to be durable */
     uint64_t held_bytes;       /* lines and messages that are not used up, all unix inputs together */
     uint64_t inflated_bytes;   /* what one compressed message may become */

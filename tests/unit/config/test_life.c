@@ -237,7 +237,7 @@ Test(bounds, are_the_sums_of_what_is_configured)
              "outputs: { a: { type: otlp, concurrency: 3, spool: { max_bytes: 5MiB }, "
              "dead_letter: { max_bytes: 1MiB } } }\n");
     struct bounds b = bounds_of(c, &costs);
-    uint64_t http = 77 + 5000, answering = 40000 + 3 * (10 << 20), stream = 600, held = 8000 + (1 << 20) + 900;
+    uint64_t http = 77 + 5000, answering = 40000 + 2 * (10 << 20), stream = 600, held = 8000 + (1 << 20) + 900;
     cr_expect_eq(b.intake_bytes, answering + held);
     cr_expect_eq(b.memory_bytes, 1000 + 20 + http + answering + stream + held + 300 + 300000 + 3000000);
     cr_expect_eq(b.kernel_bytes, 1 << 20);
