@@ -138,7 +138,8 @@ static bool disk_low(const struct recovery *r, uint64_t bytes)
     return r->min_free > 0 && (r->free_bytes < bytes || r->free_bytes - bytes < r->min_free);
 }
 
-/* A prepared file that is the next in line is there for this moment; on a full disk it is the only one. */
+/* A prepared file that is the next in line is there for this moment; on a full disk it is the only one. An earlier
+ * process may have failed to sync it, and nobody knows: all that is relied on of it is written now. */
 static int open_fresh(struct recovery *r, uint64_t need, uint64_t *ret_id, uint64_t *ret_capacity)
 {
     char name[SEGMENT_NAME_MAX];

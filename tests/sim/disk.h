@@ -86,7 +86,8 @@ void disk_set_gate(struct disk *d, const struct disk_gate *gate); /* NULL: none 
 
 struct spool_vfs disk_vfs(struct disk *d);
 
-/* The process is gone: its descriptors are closed, nothing else changes. */
+/* The process is gone, killed or at its orderly end: its descriptors are closed, and the next one knows of no sync
+ * that failed. Nothing else changes; what such a sync left behind stays wrong. */
 void disk_kill(struct disk *d);
 /* The machine is gone too. `luck` answers what the fate leaves open. */
 void disk_power_loss(struct disk *d, struct disk_fate fate, struct decisions *luck);

@@ -289,6 +289,7 @@ static void finish_stop(struct world *w)
         world_fail(w, "an orderly stop left %zu blocks of memory (%zu bytes)", heap_blocks(), heap_bytes());
     if (disk_descriptors(w->disk) != 0)
         world_fail(w, "an orderly stop left %u files open", disk_descriptors(w->disk));
+    disk_kill(w->disk);
     model_died(w, false);
 }
 
