@@ -19,13 +19,13 @@ bool failure_is_final(int err)
     return err == EROFS || err == ENOENT || err == ENODEV || err == EBADF;
 }
 
-/* The file for the next segment has been written to in vain: it is never used. */
+/* The file for the next segment has been written to in vain, and its header with it: a start would take it for a
+ * segment. So the next file gets its name, which cannot be made before this one is gone. */
 static void drop_prepared(struct spool *s)
 {
     REACHED(PREPARED_DROPPED);
     house_drop_fd(s, s->prepared.fd);
-    if (s->unlink_count < sizeof s->unlink_ids / sizeof s->unlink_ids[0])
-        s->unlink_ids[s->unlink_count++] = s->prepared.id;
+    s->next_segment_id = s->prepared.id;
     s->prepared.fd = -1;
 }
 

@@ -44,9 +44,9 @@ int house_create(const struct spool_vfs *vfs, const char *name, uint64_t bytes, 
 {
     int fd = vfs->open(vfs->ctx, name, VFS_RDWR | VFS_CREATE | VFS_EXCL);
     if (fd == -EEXIST) {
-        /* Left by an attempt that failed half way: it holds nothing. */
-        (void)vfs->unlink(vfs->ctx, name);
-        fd = vfs->open(vfs->ctx, name, VFS_RDWR | VFS_CREATE | VFS_EXCL);
+        /* Left by an attempt that failed half way, or given up: it holds nothing that counts. */
+        int gone = vfs->unlink(vfs->ctx, name);
+        fd = gone < 0 ? gone : vfs->open(vfs->ctx, name, VFS_RDWR | VFS_CREATE | VFS_EXCL);
     }
     if (fd < 0)
         return fd;

@@ -226,7 +226,7 @@ struct spool {
     bool disk_low;                    /* less than min_free */
     uint64_t expire_at_us;
     uint64_t next_segment_id;
-    uint64_t unlink_ids[64]; /* leftovers that recovery found, and files given up */
+    uint64_t unlink_ids[64]; /* leftovers that recovery found, and files that could not be used again */
     unsigned unlink_count;
     int drop_fds[DROP_FDS_MAX]; /* of files given up, to be closed */
     unsigned drop_fd_count;

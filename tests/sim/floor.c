@@ -29,6 +29,14 @@ void floor_wrote(struct world *w, const struct disk_call *call)
     f->headed = f->headed || header;
 }
 
+/* It was given up: another file gets its name, and no header yet. */
+void floor_removed(struct world *w, const struct disk_call *call)
+{
+    struct log_floor *f = &w->floor;
+    if (strcmp(f->name, call->name) == 0)
+        f->name[0] = f->syncing[0] = '\0';
+}
+
 void floor_sync_begins(struct world *w, const struct disk_call *call)
 {
     struct log_floor *f = &w->floor;

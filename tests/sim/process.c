@@ -127,6 +127,8 @@ static void gate_leave(void *ctx, const struct disk_call *call, int64_t result)
         world_say(w, "    -> %" PRId64, result);
     if (call->op == DISK_PWRITEV && result > 0)
         floor_wrote(w, call);
+    if (call->op == DISK_UNLINK && result == 0)
+        floor_removed(w, call);
     if (call->op == DISK_FDATASYNC && result == 0)
         floor_synced(w, call);
     if (fiber_inside())

@@ -254,6 +254,7 @@ void change_at_start(struct world *w);
 
 /* --- floor.c: what must survive ------------------------------------------------------------------------- */
 void floor_wrote(struct world *w, const struct disk_call *call);
+void floor_removed(struct world *w, const struct disk_call *call);
 void floor_sync_begins(struct world *w, const struct disk_call *call);
 void floor_synced(struct world *w, const struct disk_call *call);
 void floor_opened(struct world *w);

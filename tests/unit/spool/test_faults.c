@@ -305,6 +305,44 @@ Test(spool_faults, two_failed_syncs_fail_the_spool_and_answer_nobody)
     cr_assert_eq(memfs_open_files(&b.fs), 0);
 }
 
+/* What begins a file is answered for when it is written; its sync fails, and so does the removal of that file. Were
+ * another one made all the same, the next start would believe the header of the first. */
+Test(spool_faults, a_file_given_up_is_gone_before_another_is_made)
+{
+    static char body[40000];
+    uint64_t seq = 0;
+    b.config.durability = SPOOL_INTERVAL;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_sleep(&b, 1500000);
+    while (b.fs.calls[MEMFS_FALLOCATE] < 2) { /* The start's, and the one for later. */
+        cr_assert_eq(bench_append_body(&b, body, sizeof body, &seq), OK);
+        bench_sleep(&b, 600);
+    }
+    b.fs.fail_call = MEMFS_FDATASYNC;
+    b.fs.fail_at = 2; /* The first one is of the file that is full. */
+    b.fs.fail_errno = EIO;
+    while (b.fs.failed == 0) {
+        cr_assert_eq(bench_append_body(&b, body, sizeof body, &seq), OK);
+        while (b.fs.failed == 0 && bench_job(&b))
+            ;
+        b.mono_us += 600;
+        spool_tick(b.spool);
+    }
+    cr_assert_eq(spool_state(b.spool), SPOOL_DEGRADED);
+    b.fs.fail_call = MEMFS_UNLINK;
+    b.fs.fail_at = 1;
+    bench_sleep(&b, 10000);
+    (void)bench_append(&b, 1); /* Refused, or kept. */
+    bench_sleep(&b, 2000000);
+    uint64_t acked = spool_acked(b.spool);
+    cr_assert_eq(b.fs.failed, 2);
+    bench_crash(&b, false);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_geq(spool_acked(b.spool), acked);
+    cr_assert_geq(bench_drain(&b), acked);
+    cr_assert_eq(bench_ledger(&b).dropped[SPOOL_DROP_CORRUPT], 0);
+}
+
 Test(spool_faults, a_write_without_space_is_repeated_when_there_is_some)
 {
     cr_assert_eq(bench_open(&b), SPOOL_OK);
