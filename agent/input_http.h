@@ -21,8 +21,6 @@
 #define HTTP_KEEP_BYTES (6 * 1024 * 1024)   /* what is kept of a large one: its head, its rejections, its answer */
 #define HTTP_HELD_BYTES (3 * 1024 * 1024)   /* heads in pieces, and what was read of requests that wait, of an input */
 
-struct http_exchange;
-
 struct input_http {
     struct input input;
     struct http_front front;

@@ -203,7 +203,6 @@ static void take_repeats_out(struct intake *in, struct intake_offer *o)
 {
     for (unsigned i = 0; i < o->part_count; i++)
         intake_leave_out_repeats(in, &o->parts[i], i == 0);
-    o->part_at = 0;
 }
 
 /* An event that is more than a piece goes to one output after the other, each when the one before has written it: a copy
@@ -250,8 +249,10 @@ static void take_next(struct intake *in, struct intake_offer *o)
         ensure(x->answer.status == 0); /* it read the same bytes before */
         some = place_next(in, o);
     }
-    if (some)
-        take_repeats_out(in, o);
+    if (!some)
+        return;
+    take_repeats_out(in, o);
+    o->part_at = 0;
 }
 
 /* ERR_AGAIN: some fill buffer has enough for now. */

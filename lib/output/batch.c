@@ -303,12 +303,10 @@ void batch_load_begin(struct batch *b, const struct api_envelope *envelope)
     b->load_err = OK;
 }
 
-/* Exactly the likely size; with another envelope it may become larger. */
+/* The likely size; with another envelope it may become larger. */
 void batch_load_reserve(struct batch *b)
 {
-    b->raw.max = b->raw_len < BATCH_RAW_MAX ? b->raw_len : BATCH_RAW_MAX;
-    b->load_err = bytes_reserve(&b->raw, b->raw.max);
-    b->raw.max = BATCH_RAW_MAX;
+    b->load_err = bytes_reserve(&b->raw, b->raw_len);
 }
 
 bool batch_loaded(struct batch *b)

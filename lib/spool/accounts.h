@@ -54,7 +54,7 @@ struct accounts {
     uint32_t name_hash; /* of the output's name, for whoever looks at the files */
     bool sweep;               /* while ops are applied: batches may have lost their last member */
     bool clean;         /* the last op was CLEAN */
-    /* A batch that a policy or damage has closed (gone) or changed; may be NULL. The batch is still whole. */
+    /* A batch that a policy or damage has closed or changed; may be NULL. The batch is still whole. */
     void (*lost)(void *ctx, struct batch *batch);
     void *lost_ctx;
 };
