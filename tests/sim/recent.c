@@ -52,13 +52,14 @@ void recent_check(struct world *w)
     for (uint64_t s = m->last_seq; s > 0 && wanted > 0; s--) {
         if (!young(w, s))
             continue;
-        wanted--;
-        /* A deleted segment that a power loss brought back is read, though one behind it may be gone. */
+        /* A deleted segment that a power loss brought back is read, though one behind it may be gone; then older ids take
+         * the room of those. */
         bool there = left > 0 && events[left - 1] == m->seqs[s].event;
         if (!there && must_be_there(w, &m->seqs[s]))
             world_fail(w, "the id of seq %" PRIu64 " (state %u) is forgotten", s, m->seqs[s].state);
         if (!there)
             continue;
+        wanted--;
         world_met(w, m->seqs[s].state == SEQ_PENDING || m->seqs[s].state == SEQ_ASSIGNED
                          ? MET_RECENT_PENDING
                          : MET_RECENT_SETTLED);
