@@ -92,6 +92,24 @@ Test(rfc3339, every_prefix_is_refused)
         cr_expect(!rfc3339_parse(span_of(whole.at, n), &t), "%zu", n);
 }
 
+Test(rfc3339, every_place_takes_its_own_bytes_only)
+{
+    const char whole[] = "2026-05-04T09:12:33Z";
+    for (size_t i = 0; i < strlen("2026-05-04T09:12:33"); i++)
+        for (int c = 0; c < 256; c++) {
+            char text[sizeof whole];
+            struct instant t;
+            bool digit = c >= '0' && c <= '9', place_of_digit = whole[i] >= '0' && whole[i] <= '9';
+            memcpy(text, whole, sizeof text);
+            text[i] = (char)c;
+            bool taken = rfc3339_parse(span_of(text, sizeof text - 1), &t);
+            if (text[i] == whole[i] || (i == 10 && c == 't'))
+                cr_expect(taken, "%s", text);
+            else
+                cr_expect(!taken || (digit && place_of_digit), "byte %d at %zu", c, i);
+        }
+}
+
 Test(rfc3339, writes_what_it_reads)
 {
     static const struct {
