@@ -62,6 +62,15 @@ static ALWAYS_INLINE const uint8_t *skip_space(struct json_reader *r, const uint
     return skip_spaces(r, at);
 }
 
+/* Whether the next token is the byte `c`; moves to it. */
+static ALWAYS_INLINE bool next_is(struct json_reader *r, const uint8_t **at, uint8_t c)
+{
+    if (__builtin_expect(*at < r->end && **at == c, 1))
+        return true;
+    *at = skip_spaces(r, *at);
+    return *at < r->end && **at == c;
+}
+
 /* The four digits at `at`, or -1. */
 static int32_t hex4(const uint8_t *at, const uint8_t *end)
 {
@@ -202,9 +211,9 @@ static const uint8_t *scan_literal(struct json_reader *r, const uint8_t *at, con
 /* Everything but arrays and objects. */
 static ALWAYS_INLINE const uint8_t *scan_scalar(struct json_reader *r, const uint8_t *at, bool *odd)
 {
-    switch (*at) {
-    case '"':
+    if (*at == '"')
         return scan_string(r, at + 1, odd);
+    switch (*at) {
     case 't':
         return scan_literal(r, at, "true", 4);
     case 'f':
@@ -245,8 +254,7 @@ static ALWAYS_INLINE const uint8_t *scan_key(struct json_reader *r, const uint8_
         return NULL;
     ret->text.len = (size_t)(at - 1 - ret->text.at);
     ret->escaped = odd && has_backslash(ret->text);
-    at = skip_space(r, at);
-    if (at >= r->end || *at != ':')
+    if (!next_is(r, &at, ':'))
         return broken(r, at, "expected ':' behind a member name");
     at = skip_space(r, at + 1);
     if (at >= r->end)
@@ -292,10 +300,7 @@ value:
     if (at == NULL)
         return NULL;
 behind:
-    at = skip_space(r, at);
-    if (at >= r->end)
-        goto unfinished;
-    if (*at == ',') {
+    if (next_is(r, &at, ',')) {
         at = skip_space(r, at + 1);
         if (open[depth - 1] == '{')
             goto member;
@@ -303,6 +308,8 @@ behind:
             goto unfinished;
         goto value;
     }
+    if (at >= r->end)
+        goto unfinished;
     if (*at != open[depth - 1] + 2) /* in ASCII both closing brackets stand two behind the opening ones */
         return broken(r, at, open[depth - 1] == '{' ? "expected ',' or '}'" : "expected ',' or ']'");
 leave:
@@ -321,7 +328,9 @@ static ALWAYS_INLINE const uint8_t *scan_value(struct json_reader *r, const uint
 {
     const uint8_t *from = at;
     bool odd = false;
-    if (*at == '{' || *at == '[') {
+    ret->type = json_type_of(*from);
+    ret->spaced = false;
+    if (ret->type == JSON_OBJECT || ret->type == JSON_ARRAY) {
         bool around = r->spaced;
         r->spaced = false;
         at = scan_container(r, at, above);
@@ -329,12 +338,10 @@ static ALWAYS_INLINE const uint8_t *scan_value(struct json_reader *r, const uint
         r->spaced |= around;
     } else {
         at = scan_scalar(r, at, &odd);
-        ret->spaced = false;
     }
     if (at == NULL)
         return NULL;
     ret->text = span_of(from, (size_t)(at - from));
-    ret->type = json_type_of(*from);
     ret->odd = odd;
     ret->escaped = odd && has_backslash(ret->text);
     return at;
@@ -410,17 +417,16 @@ static const uint8_t *scan_members(struct json_reader *r, const uint8_t *at, str
         if (at == NULL)
             return NULL;
         n++;
-        at = skip_space(r, at);
-        if (at >= r->end)
-            return broken(r, at, "text ends inside an object");
-        if (*at == '}') {
-            *seen = n;
-            return at + 1;
-        }
-        if (*at != ',')
-            return broken(r, at, "expected ',' or '}'");
+        if (!next_is(r, &at, ','))
+            break;
         at = skip_space(r, at + 1);
     }
+    if (at >= r->end)
+        return broken(r, at, "text ends inside an object");
+    if (*at != '}')
+        return broken(r, at, "expected ',' or '}'");
+    *seen = n;
+    return at + 1;
 }
 
 enum err json_read_object(struct json_reader *r, struct json_member *members, size_t max, size_t *ret_count,
