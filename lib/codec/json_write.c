@@ -115,32 +115,27 @@ static inline bool write_block(uint8_t **ref_to, const uint8_t **ref_at)
 }
 
 #if defined(__x86_64__)
-/* For each choice of marked bytes among eight: where in the sixteen that come of them each byte comes from, and the
- * backslashes between them. Made before main() runs. */
-static struct spread {
-    uint8_t from[16], slash[16];
-} spreads[256];
+/* For each choice of marked bytes among eight: where each of the sixteen bytes that come of them comes from, one of the
+ * eight or, as number 8, the backslash behind them. Made before main() runs. */
+static uint8_t spreads[256][16];
 
 __attribute__((constructor)) static void make_spreads(void)
 {
     for (unsigned marked = 0; marked < 256; marked++) {
-        struct spread *s = &spreads[marked];
         unsigned to = 0;
-        memset(s->from, 0x80, sizeof s->from); /* shuffles a zero there */
         for (uint8_t i = 0; i < 8; i++) {
             if ((marked >> i & 1) != 0)
-                s->slash[to++] = '\\';
-            s->from[to++] = i;
+                spreads[marked][to++] = 8;
+            spreads[marked][to++] = i;
         }
     }
 }
 
+/* `v` has eight bytes of text, and backslashes behind them. */
 static inline __attribute__((target("ssse3,popcnt"))) uint8_t *spread8(uint8_t *to, __m128i v, unsigned marked)
 {
-    const struct spread *s = &spreads[marked];
-    __m128i from = _mm_loadu_si128((const __m128i *)(const void *)s->from);
-    __m128i slash = _mm_loadu_si128((const __m128i *)(const void *)s->slash);
-    _mm_storeu_si128((__m128i *)(void *)to, _mm_or_si128(_mm_shuffle_epi8(v, from), slash));
+    __m128i from = _mm_loadu_si128((const __m128i *)(const void *)spreads[marked]);
+    _mm_storeu_si128((__m128i *)(void *)to, _mm_shuffle_epi8(v, from));
     return to + 8 + __builtin_popcount(marked);
 }
 
@@ -149,8 +144,13 @@ static inline __attribute__((target("ssse3,popcnt"))) uint8_t *spread8(uint8_t *
 static __attribute__((target("ssse3,popcnt"))) uint8_t *write_blocks(uint8_t *to, const uint8_t **ref_at,
                                                                      const uint8_t *stop, const uint8_t *readable)
 {
+    const __m128i slashes = _mm_set1_epi8('\\');
     const uint8_t *at = *ref_at;
-    for (; at < stop && readable - at >= 32; at += 16) {
+    if (readable - at < 32)
+        return to;
+    if (stop > readable - 31)
+        stop = readable - 31;
+    for (; at < stop; at += 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(const void *)at);
         unsigned odd = json_odd_mask(v), marked = json_marked_mask(v);
         if (odd != marked)
@@ -160,8 +160,8 @@ static __attribute__((target("ssse3,popcnt"))) uint8_t *write_blocks(uint8_t *to
             to += 16;
             continue;
         }
-        to = spread8(to, v, marked & 0xff);
-        to = spread8(to, _mm_srli_si128(v, 8), marked >> 8);
+        to = spread8(to, _mm_unpacklo_epi64(v, slashes), marked & 0xff);
+        to = spread8(to, _mm_unpackhi_epi64(v, slashes), marked >> 8);
     }
     *ref_at = at;
     return to;
