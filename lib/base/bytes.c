@@ -111,13 +111,11 @@ void bytes_deinit(struct bytes *b)
     *b = (struct bytes){.max = b->max};
 }
 
-enum err bytes_reserve(struct bytes *b, size_t more)
+enum err bytes_grow(struct bytes *b, size_t more)
 {
     if (more > b->max - b->len)
         return ERR_TOO_BIG;
     size_t need = b->len + more;
-    if (need <= b->cap)
-        return OK;
     size_t cap = b->cap + b->cap / 2;
     if (cap < 256)
         cap = 256;
@@ -235,6 +233,21 @@ void arena_deinit(struct arena *a)
     *a = (struct arena){.block_bytes = a->block_bytes, .max = a->max};
 }
 
+/* Apart, so that most allocations do not pay for its frame. */
+static __attribute__((noinline)) struct arena_block *add_block(struct arena *a, size_t need)
+{
+    size_t cap = need > a->block_bytes ? need : a->block_bytes;
+    struct arena_block *b = malloc(sizeof *b + cap);
+    ensure(b != NULL && "out of memory");
+    *b = (struct arena_block){.cap = cap};
+    if (a->now == NULL)
+        a->first = b;
+    else
+        a->now->next = b;
+    a->now = b;
+    return b;
+}
+
 void *arena_alloc(struct arena *a, size_t size)
 {
     if (size > a->max - a->used) {
@@ -245,17 +258,8 @@ void *arena_alloc(struct arena *a, size_t size)
     if (need < size)
         return NULL;
     struct arena_block *b = a->now;
-    if (b == NULL || b->cap - b->used < need) {
-        size_t cap = need > a->block_bytes ? need : a->block_bytes;
-        b = malloc(sizeof *b + cap);
-        ensure(b != NULL && "out of memory");
-        *b = (struct arena_block){.cap = cap};
-        if (a->now == NULL)
-            a->first = b;
-        else
-            a->now->next = b;
-        a->now = b;
-    }
+    if (b == NULL || b->cap - b->used < need)
+        b = add_block(a, need);
     void *p = b->data + b->used;
     b->used += need;
     a->used += size;

@@ -64,7 +64,7 @@ struct bytes {
 
 void bytes_init(struct bytes *b, size_t max); /* allocates nothing yet */
 void bytes_deinit(struct bytes *b);           /* leaves an empty buffer with the same maximum */
-MUST_USE enum err bytes_reserve(struct bytes *b, size_t more);
+MUST_USE enum err bytes_grow(struct bytes *b, size_t more); /* bytes_reserve() where there is no room yet */
 MUST_USE enum err bytes_append_growing(struct bytes *b, struct span s); /* bytes_append() where it has no room yet */
 /* As bytes_append(), for what comes in many pieces and may become large: from 128 KiB on it takes room for 4 MiB (or its
  * maximum) at once, of which only what is used costs memory, instead of leaving a hole in the heap at each step. */
@@ -72,6 +72,11 @@ MUST_USE enum err bytes_append_piece(struct bytes *b, struct span s);
 MUST_USE enum err bytes_printf(struct bytes *b, const char *format, ...) PRINTF_LIKE(2, 3);
 void bytes_consume(struct bytes *b, size_t n); /* drops the first n bytes, moves the rest down */
 void bytes_clear(struct bytes *b);             /* length 0, keeps the memory */
+
+MUST_USE static inline enum err bytes_reserve(struct bytes *b, size_t more)
+{
+    return more <= b->cap - b->len ? OK : bytes_grow(b, more);
+}
 
 /* Most appends find room, and most are of a length that the compiler knows. */
 MUST_USE static inline enum err bytes_append(struct bytes *b, struct span s)
