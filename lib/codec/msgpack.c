@@ -3,12 +3,27 @@
 
 #include "lib/base/ensure.h"
 
-static uint64_t big_endian(const uint8_t *at, size_t len)
+#include <endian.h>
+
+/* Of 1, 2, 4 or 8 bytes: there are no others. */
+static inline uint64_t big_endian(const uint8_t *at, size_t len)
 {
-    uint64_t v = 0;
-    for (size_t i = 0; i < len; i++)
-        v = v << 8 | at[i];
-    return v;
+    uint16_t v2;
+    uint32_t v4;
+    uint64_t v8;
+    switch (len) {
+    case 1:
+        return at[0];
+    case 2:
+        memcpy(&v2, at, sizeof v2);
+        return be16toh(v2);
+    case 4:
+        memcpy(&v4, at, sizeof v4);
+        return be32toh(v4);
+    default:
+        memcpy(&v8, at, sizeof v8);
+        return be64toh(v8);
+    }
 }
 
 /* What a first byte says. `extra` bytes of header follow it: a value, length or count, and for an ext the
@@ -83,7 +98,7 @@ static const struct head heads[256] = {
 };
 
 /* The length or count in the header of a str, bin, ext, array or map. */
-static uint32_t head_number(const struct head *h, const uint8_t *header)
+static inline __attribute__((always_inline)) uint32_t head_number(const struct head *h, const uint8_t *header)
 {
     if (h->fixed)
         return h->value | (header[0] & h->mask);
