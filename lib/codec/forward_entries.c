@@ -340,6 +340,7 @@ static void make_id(struct forward_message *m)
     struct uuid id = uuid5_make(&space, parts, 3);
     uuid_format(&id, m->id);
     m->id[14] = '8'; /* the version's digit */
+    memset(m->id + UUID_TEXT - 8, '0', 8); /* the index's */
 }
 
 void forward_event_id(struct forward_message *m, size_t index, char ret[UUID_TEXT])
@@ -349,6 +350,6 @@ void forward_event_id(struct forward_message *m, size_t index, char ret[UUID_TEX
     if (m->id[0] == '\0')
         make_id(m);
     memcpy(ret, m->id, UUID_TEXT);
-    for (unsigned i = 0; i < 8; i++)
-        ret[UUID_TEXT - 8 + i] = digits[index >> (28 - 4 * i) & 15];
+    for (char *at = ret + UUID_TEXT; index > 0; index >>= 4)
+        *--at = digits[index & 15];
 }

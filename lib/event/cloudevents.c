@@ -461,6 +461,16 @@ enum err event_read_line(struct event_reading *in, struct span line, struct even
 
 /* --- from parts --------------------------------------------------------------------------------- */
 
+static enum err note_type(struct event_reading *in, struct span type, struct fault *why)
+{
+    const char *fault = attribute_text_fault(type);
+    if (fault != NULL)
+        return fault_set(why, ERR_MALFORMED, "type: %s", fault);
+    in->last_type = type;
+    in->last_type_hash = hash64(type, 0);
+    return OK;
+}
+
 enum err event_make(struct event_reading *in, struct span id, struct span type, struct span data,
                     const struct instant *time, struct event *ret, struct fault *why)
 {
@@ -471,11 +481,13 @@ enum err event_make(struct event_reading *in, struct span id, struct span type, 
     *ret = (struct event){.id = id, .id_given = id.at != NULL, .type = type};
     if (type.len == 0)
         return fault_set(why, ERR_MALFORMED, "type: must not be empty");
-    const char *fault = attribute_text_fault(type);
-    if (fault != NULL)
-        return fault_set(why, ERR_MALFORMED, "type: %s", fault);
+    if (type.at != in->last_type.at || type.len != in->last_type.len) {
+        enum err err = note_type(in, type, why);
+        if (err != OK)
+            return err;
+    }
     (void)take_data(&s, &value); /* takes any value */
-    ret->content_hash = hash64(data, hash64(type, 0));
+    ret->content_hash = hash64(data, in->last_type_hash);
     if (time != NULL) {
         char *text = arena_alloc(in->arena, RFC3339_TEXT + 1);
         if (text == NULL)

@@ -34,6 +34,8 @@ struct event_reading {
     /* Private; zero at first. */
     struct span now_text;     /* wall_ns as text, made once */
     struct rfc3339_last last; /* many events name the same second */
+    struct span last_type;    /* a whole message's, which event_make() has checked, */
+    uint64_t last_type_hash;  /* and hashed */
 };
 
 enum event_form { EVENTS_ONE, EVENTS_BATCH, EVENTS_BARE, EVENTS_LINES, EVENTS_LOOSE };
@@ -100,8 +102,8 @@ MUST_USE enum err event_read_binary(struct event_reading *in, const struct event
                                     unsigned *warnings, struct fault *why);
 
 /* An event from parts that another protocol brought (the forward protocol: tag, record, time). `id` .at NULL: one is
- * made; else it is known to be good. `type` is UTF-8; `data` is JSON that was checked before, without white space between its tokens. `time` NULL: now. Errors as
- * event_read_line(). */
+ * made; else it is known to be good. `type` is UTF-8, and stays where and as it is while `in` is used; `data` is JSON
+ * that was checked before, without white space between its tokens. `time` NULL: now. Errors as event_read_line(). */
 MUST_USE enum err event_make(struct event_reading *in, struct span id, struct span type, struct span data,
                              const struct instant *time, struct event *ret, struct fault *why);
 

@@ -422,4 +422,9 @@ Test(cloudevents, event_from_parts)
     cr_assert_eq(event_make(&r.in, (struct span){0}, SPAN("t"), SPAN("-1"), &at, &e, &why), OK);
     cr_expect_eq(e.data_kind, EVENT_DATA_NUMBER);
     cr_expect(e.id.len == UUID_TEXT && !e.id_given && e.key_hash == 0);
+    uint64_t hash = e.content_hash;
+    cr_assert_eq(event_make(&r.in, (struct span){0}, SPAN("u"), SPAN("-1"), &at, &e, &why), OK);
+    cr_expect_neq(e.content_hash, hash);
+    cr_expect_eq(event_make(&r.in, (struct span){0}, SPAN("t\1"), SPAN("-1"), &at, &e, &why), ERR_MALFORMED);
+    cr_expect_eq(event_make(&r.in, (struct span){0}, (struct span){0}, SPAN("-1"), &at, &e, &why), ERR_MALFORMED);
 }
