@@ -86,24 +86,36 @@ static enum forward_refusal read_time(struct forward_entry *e, struct span value
     return msgpack_next(&time, &t) == OK ? set_time(e, &t) : FORWARD_BAD_TIME;
 }
 
+/* A whole value that may be an entry. */
 static enum forward_refusal read_entry(struct forward_entry *e, struct span in)
 {
     struct msgpack_token t;
-    struct span time, record;
-    if (msgpack_next(&in, &t) != OK || t.type != MSGPACK_ARRAY || t.count != 2)
+    struct span time;
+    if (msgpack_next(&in, &t) != OK || t.type != MSGPACK_ARRAY || t.count != 2 || msgpack_skip(&in, &time) != OK)
         return FORWARD_BAD_ENTRY;
-    /* `in` was cut to the entry, so what is behind the time is the record. */
-    record = in;
-    enum forward_refusal refusal;
-    if (msgpack_next(&record, &t) == OK && t.type != MSGPACK_ARRAY && t.type != MSGPACK_MAP) {
-        refusal = set_time(e, &t);
-    } else {
-        record = in;
-        if (msgpack_skip(&record, &time) != OK)
-            return FORWARD_BAD_ENTRY;
-        refusal = read_time(e, time);
+    enum forward_refusal refusal = read_time(e, time);
+    return refusal == FORWARD_TAKEN ? set_record(e, in) : refusal;
+}
+
+/* Takes an entry off *in; false when it cannot be told where it ends. */
+static bool take_entry(struct forward_entry *e, struct span *in)
+{
+    struct msgpack_token array, time;
+    struct span rest = *in, value;
+    /* Nearly all have a time of one token: these are walked through once. */
+    if (msgpack_next(&rest, &array) == OK && array.type == MSGPACK_ARRAY && array.count == 2 &&
+        msgpack_next(&rest, &time) == OK && time.type != MSGPACK_ARRAY && time.type != MSGPACK_MAP &&
+        msgpack_skip(&rest, &value) == OK) {
+        *in = rest;
+        e->refusal = set_time(e, &time);
+        if (e->refusal == FORWARD_TAKEN)
+            e->refusal = set_record(e, value);
+        return true;
     }
-    return refusal == FORWARD_TAKEN ? set_record(e, record) : refusal;
+    if (msgpack_skip(in, &value) != OK)
+        return false;
+    e->refusal = read_entry(e, value);
+    return true;
 }
 
 /* Message mode: the parts lie in the message itself. */
@@ -205,16 +217,13 @@ static enum err next_json(struct forward_message *m, struct forward_entry *e)
 
 static enum err next_msgpack(struct forward_message *m, struct forward_entry *e)
 {
-    struct span entry;
     if (m->mode == FORWARD_MESSAGE) {
         e->refusal = read_single(m, e);
         return OK;
     }
     if (m->rest.len == 0)
         return ERR_NOT_FOUND;
-    if (msgpack_skip(&m->rest, &entry) == OK) {
-        e->refusal = read_entry(e, entry);
-    } else {
+    if (!take_entry(e, &m->rest)) {
         m->ended = true;
         e->refusal = FORWARD_BAD_ENTRY;
     }
