@@ -33,7 +33,10 @@ void ndjson_release(struct ndjson *n)
 
 static bool is_white(struct span line)
 {
-    return span_trim(line).len == 0;
+    for (size_t i = 0; i < line.len; i++)
+        if (line.at[i] != ' ' && line.at[i] != '\t')
+            return false;
+    return true;
 }
 
 /* Takes off what does not belong to the line; ERR_NOT_FOUND when nothing is left. */
