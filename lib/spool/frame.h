@@ -31,7 +31,7 @@
 #define FRAME_HEADER_BYTES 48
 #define FRAME_ALIGN 16
 #define FRAME_CLOSE_BYTES 32768               /* a DATA payload closes here; a larger event stands alone */
-#define FRAME_PAYLOAD_MAX (UINT32_C(1) << 24) /* and at most a quarter of the segment's capacity */
+#define FRAME_PAYLOAD_MAX (UINT32_C(1) << 24) /* and less than a segment; appends are held to a quarter of one */
 #define FRAME_PARTITIONS_MAX 64               /* what a reader must take */
 #define FRAME_PARTITIONS 16                   /* what we write */
 #define DATA_HEAD_BYTES 16

@@ -73,7 +73,7 @@ void scan_init(struct scan *s, const struct spool_vfs *vfs, int fd, const struct
                        .fd = fd,
                        .header = *header,
                        .tag = segment_tag(header->salt),
-                       .payload_max = header->capacity / 4,
+                       .payload_max = header->capacity,
                        .at = SEGMENT_HEADER_AREA,
                        .end = end,
                        .prev_hcrc = header->hcrc,

@@ -241,13 +241,6 @@ static struct tail_mark mark_next(const struct tail *t, struct tail_mark m)
     return m;
 }
 
-uint64_t tail_next_frame_bytes(struct tail *t)
-{
-    tail_close_frame(t);
-    struct tail_mark m = mark_next(t, t->launched);
-    return m.chunk == NULL ? 0 : frame_bytes(frame_payload_len(m.chunk->data + m.at));
-}
-
 unsigned tail_take(struct tail *t, uint64_t max_bytes, unsigned max_ranges, struct tail_range *ranges,
                    uint64_t *ret_first, uint64_t *ret_end)
 {

@@ -70,8 +70,6 @@ void tail_close_frame(struct tail *t); /* when one is open */
  * *ret_first and *ret_end are the seqs covered: [first, end). */
 unsigned tail_take(struct tail *t, uint64_t max_bytes, unsigned max_ranges, struct tail_range *ranges,
                    uint64_t *ret_first, uint64_t *ret_end);
-/* Bytes of the first frame that tail_take() would hand out; 0: none. */
-uint64_t tail_next_frame_bytes(struct tail *t);
 /* What was handed out is safe: it may be forgotten. */
 void tail_settle(struct tail *t);
 /* What was handed out must be written again: tail_take() begins behind `settled`. */

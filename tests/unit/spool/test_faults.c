@@ -284,6 +284,27 @@ Test(spool_faults, a_failed_sync_is_survived_on_another_inode)
     cr_assert_eq(bench_drain(&b), 22);
 }
 
+Test(spool_faults, what_moves_to_a_smaller_file_can_be_read_there)
+{
+    static char body[1000000];
+    uint64_t seq;
+    b.config.max_bytes = 128 * BENCH_MIB;
+    b.config.segment_bytes = 8 * BENCH_MIB;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    b.fs.fail_call = MEMFS_FDATASYNC;
+    b.fs.fail_at = 1;
+    b.fs.fail_errno = EIO;
+    cr_assert_eq(bench_append_body(&b, body, sizeof body, &seq), OK);
+    b.config.segment_bytes = BENCH_MIB;
+    spool_reconfigure(b.spool, &b.config);
+    bench_sleep(&b, 10000);
+    cr_assert_eq(spool_acked(b.spool), 1);
+    bench_crash(&b, true);
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(bench_drain(&b), 1);
+    cr_assert_eq(bench_ledger(&b).gaps, 0);
+}
+
 Test(spool_faults, two_failed_syncs_fail_the_spool_and_answer_nobody)
 {
     cr_assert_eq(bench_open(&b), SPOOL_OK);
