@@ -9,9 +9,8 @@
  * a segment of nothing but ops is deleted as soon as the next one has taken its place, so that at the quota the reserve
  * renews itself, however small the batches are. Nothing is asked of a batch's size: nothing comes in to make a small one
  * larger, so to wait for that would be to wait for ever. Nor is anybody preferred who needs the oldest segment: a spool
- * has one reader, who always does. Only where the file system has no room for another segment is the reserve all there
- * is: batches of less than a sector or two may then use it up before the oldest segment can go. They wait for room on
- * the disk, and nothing is lost.
+ * has one reader, who always does. Where the file system has no room for another segment, a small one takes the ops
+ * (house.c); where it has no room for that either, what is full waits for room on the disk, and nothing is lost.
  *
  * A group of appends that is too large for the fill buffer reserves its room first (spool_reserve()). What is reserved
  * counts as used for everybody else, and so the group never finds the spool full half way. */
@@ -34,6 +33,8 @@ uint64_t append_space(const struct spool *s)
     const struct segment *seg = active_segment(s);
     uint64_t allocated = spool_quota_used(s);
     bool prepared = s->prepared.fd >= 0 && !s->flight_rotates;
+    if (s->prepared.no_space && (prepared || seg->header.capacity < s->capacity))
+        return 0; /* A small segment (house.c) is for ops alone. */
     if (!prepared) {
         if (s->prepared.no_space || allocated + s->capacity > s->config.max_bytes)
             return 0;

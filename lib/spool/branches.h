@@ -60,6 +60,7 @@
     X(QUARANTINED_RANGE, "quarantine: a damaged range")                                                    \
     X(QUARANTINED_FILE, "quarantine: a whole file")                                                        \
     X(PREPARE_RETRY, "house: no next segment, later again")                                                \
+    X(SMALL_SEGMENT, "house: a small segment on a full disk")                                              \
     X(RELEASE_RETRY, "house: a finished segment not deleted")                                              \
     X(BATCH_SHRUNK, "batch: members lost while it was open")                                               \
     X(BATCH_END_LOST, "batch: its end was lost")                                                           \

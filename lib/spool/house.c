@@ -5,7 +5,10 @@
  * soon as the active one is half full; its header area of zeros says that it holds nothing. Release: a
  * segment whose events are all settled is unlinked, oldest first, once a later STATE and the ops that settled
  * them are durable; nothing needs to be read for it, so damage cannot block it, and a file that survives a
- * crash is found and deleted at the next start. */
+ * crash is found and deleted at the next start.
+ *
+ * On a disk without room for a whole segment a small one will do for the ops that a full spool is emptied by: it takes no
+ * events, and is deleted as soon as the next one has taken its place. */
 #include "lib/spool/branches.h"
 #include "lib/spool/internal.h"
 
@@ -93,11 +96,16 @@ static int recycle(const struct spool_vfs *vfs, uint64_t old_id, const char *nam
     return err;
 }
 
+static bool no_space(int fd)
+{
+    return fd == -ENOSPC || fd == -EDQUOT;
+}
+
 static void run_prepare(struct house_job *h, const struct spool_vfs *vfs)
 {
     char name[SEGMENT_NAME_MAX];
     segment_name(h->prepare_id, name);
-    h->recycled = false;
+    h->recycled = h->small = false;
     h->prepare_fd = -1;
     if (h->recycle_id != 0) {
         h->prepare_fd = recycle(vfs, h->recycle_id, name, h->prepare_bytes,
@@ -106,6 +114,12 @@ static void run_prepare(struct house_job *h, const struct spool_vfs *vfs)
     }
     if (h->prepare_fd < 0)
         h->prepare_fd = house_create(vfs, name, h->prepare_bytes, &h->unsupported_fallocate);
+    if (no_space(h->prepare_fd) && h->small_bytes != 0) {
+        REACHED(SMALL_SEGMENT);
+        h->small = true;
+        h->prepare_bytes = h->small_bytes;
+        h->prepare_fd = house_create(vfs, name, h->prepare_bytes, &h->unsupported_fallocate);
+    }
     h->prepare_err = h->prepare_fd < 0 ? -h->prepare_fd : 0;
     h->prepare_allocated = h->prepare_bytes;
     struct spool_stat st;
@@ -237,6 +251,17 @@ static uint64_t find_recyclable(const struct spool *s, uint64_t now)
     return seg->header.id;
 }
 
+/* Of one for the ops alone that wait: STATE is a small part of it, so that the bounds that hold for ops are not in the
+ * way. 0: it must be a whole one. */
+static uint64_t small_capacity(const struct spool *s)
+{
+    const struct accounts *a = &s->accounts;
+    uint64_t state = a->batch_bytes + a->settled.len * 8 + a->marks.len * 20;
+    uint64_t bytes = align_up(SMALL_SEGMENT_BYTES + 16 * state, 4096);
+    bool ops_alone = s->commit_blocked && !s->abandoning && s->tail.fill_events == 0 && s->reserved == 0;
+    return ops_alone && bytes < s->capacity ? bytes : 0;
+}
+
 static bool quota_allows(const struct spool *s, uint64_t now)
 {
     return spool_quota_used(s) + s->capacity <= s->config.max_bytes || find_recyclable(s, now) != 0;
@@ -254,7 +279,8 @@ static bool prepare_wanted(const struct spool *s, uint64_t now)
     return s->prepared.fd < 0 && (!s->closing || s->commit_blocked) && now >= s->prepared.retry_at_us &&
            (s->commit_blocked ||
             (quota_allows(s, now) &&
-             (s->rotate_wanted || (s->active.end + s->tail.fill_bytes) * 2 >= seg->header.capacity)));
+             (s->rotate_wanted || s->prepared.no_space ||
+              (s->active.end + s->tail.fill_bytes) * 2 >= seg->header.capacity)));
 }
 
 uint64_t house_deadline(const struct spool *s)
@@ -337,6 +363,7 @@ void house_pump(struct spool *s, uint64_t now)
         h->tasks |= HOUSE_PREPARE;
         h->prepare_id = s->next_segment_id;
         h->prepare_bytes = s->capacity;
+        h->small_bytes = small_capacity(s);
         h->recycle_id = find_recyclable(s, now);
         h->wipe = s->config.wipe_recycled;
         h->unsupported_fallocate = s->no_fallocate;
@@ -397,8 +424,8 @@ static void prepare_done(struct spool *s)
         }
         return;
     }
-    s->prepared.no_space = false;
-    s->prepared.retry_at_us = 0;
+    s->prepared.no_space = h->small;
+    s->prepared.retry_at_us = h->small ? now_us(s) + RETRY_US : 0;
     s->next_segment_id = h->prepare_id + 1;
     s->prepared.fd = h->prepare_fd;
     s->prepared.id = h->prepare_id;

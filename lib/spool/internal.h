@@ -43,6 +43,7 @@
 #define STATE_EVERY_BYTES (4 * 1024 * 1024)
 #define COMMIT_IOV_MAX 160
 #define RELEASE_MAX 16 /* files per housekeeping job */
+#define SMALL_SEGMENT_BYTES (128 * 1024)       /* for ops alone, where the disk has no room for a whole one */
 #define DROP_FDS_MAX 16
 #define INDEX_GRAIN_BYTES (256 * 1024)
 #define PARTITION_MAX 1024
@@ -89,6 +90,7 @@ struct house_job {
     struct spool_job job;
     unsigned tasks;
     uint64_t prepare_id, prepare_bytes;
+    uint64_t small_bytes; /* what will do where there is no room for that; 0: nothing less will */
     bool unsupported_fallocate;
     uint64_t recycle_id; /* a released segment whose file is used again; 0: a new one */
     bool wipe;           /* all of it, not just its header */
@@ -98,7 +100,7 @@ struct house_job {
     unsigned close_count;
     /* Results. */
     int prepare_err, prepare_fd;
-    bool recycled;
+    bool recycled, small;
     uint64_t prepare_allocated;
     int release_err;
     unsigned released;
@@ -187,7 +189,7 @@ struct spool {
         uint64_t id, capacity, allocated;
         bool recycled;
         uint64_t retry_at_us; /* after a failure */
-        bool no_space;
+        bool no_space;        /* for a whole one */
     } prepared;
 
     /* Control ops on their way; both have room for a frame header in front. */

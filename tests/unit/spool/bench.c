@@ -237,6 +237,10 @@ uint64_t bench_assign(struct bench *b, unsigned n)
                                  .level = 3};
     struct spool_batch_id id;
     enum err err = spool_assign(b->spool, &a, &id);
+    if (err == ERR_FULL) {
+        bench_sleep(b, 1100000); /* On a full disk the next segment is tried for every second. */
+        err = spool_assign(b->spool, &a, &id);
+    }
     cr_assert_eq(err, OK, "%s", err_name(err));
     bench_sleep(b, 1000);
     return id.batch_no;

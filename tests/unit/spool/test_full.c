@@ -1,6 +1,8 @@
 /* Bounds: quotas, policies, ages, windows. */
 #include "tests/unit/spool/bench.h"
 
+#include "lib/spool/internal.h"
+
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
@@ -253,6 +255,8 @@ static void fill_up_for_small_batches(uint64_t *ret_stuck, unsigned *ret_small)
         unsigned before = b.notes[NOTE_BATCH];
         uint64_t no = bench_assign(&b, 1);
         if (b.notes[NOTE_BATCH] == before)
+            bench_sleep(&b, 1100000); /* The next segment may have to be tried for again. */
+        if (b.notes[NOTE_BATCH] == before)
             return;
         bench_deliver(&b, no);
     }
@@ -273,6 +277,86 @@ Test(spool_full, at_the_quota_small_batches_never_use_up_the_reserve)
     bench_sleep(&b, 2000000);
     cr_assert_eq(spool_state(b.spool), SPOOL_OK);
     cr_assert_leq(b.fs.allocated_max, 5 * BENCH_MIB + 4096);
+}
+
+Test(spool_full, on_a_full_disk_small_segments_take_the_place_of_whole_ones)
+{
+    uint64_t stuck;
+    unsigned small;
+    b.fs.free_bytes = 4 * BENCH_MIB + 512 * 1024;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    fill_up_for_small_batches(&stuck, &small);
+    cr_assert_eq(small, 5000, "which take more than what is left of the last whole segment");
+    bench_deliver(&b, stuck);
+    uint64_t pending = bench_ledger(&b).pending;
+    cr_assert_gt(pending, 5000);
+    cr_assert_eq(bench_drain(&b), pending);
+    bench_sleep(&b, 3000000);
+    cr_assert_eq(spool_state(b.spool), SPOOL_OK, "there is room for whole segments again");
+    cr_assert_neq(bench_append(&b, 1), 0);
+}
+
+/* Batches of one event, of which the first is not answered, until ops wait for a segment that there is no room for. */
+static void deliver_until_blocked(void)
+{
+    enum err err = OK;
+    uint64_t seq = 0, no = 0;
+    while (err != ERR_FULL) {
+        err = bench_append_body(&b, body, 300, &seq);
+        if (err != OK || seq % 64 == 0)
+            bench_sleep(&b, 1000);
+    }
+    (void)bench_assign(&b, 1);
+    while (b.spool->prepared.fd >= 0 || !b.spool->commit_blocked) {
+        struct spool_outcome o = {.all_delivered = true};
+        no = bench_assign(&b, 1);
+        cr_assert_eq(spool_settle(b.spool, no, &o), OK);
+    }
+}
+
+Test(spool_full, power_may_fail_at_any_moment_of_a_small_segment)
+{
+    unsigned made = 0, lives = 0;
+    for (bool over = false; !over; lives++) {
+        bench_deinit(&b);
+        setup();
+        b.fs.free_bytes = 4 * BENCH_MIB + 512 * 1024;
+        cr_assert_eq(bench_open(&b), SPOOL_OK);
+        deliver_until_blocked();
+        struct spool_ledger before = bench_ledger(&b);
+        b.fs.power_left = (long)lives;
+        bench_sleep(&b, 1100000);
+        over = !b.fs.dead;
+        made += active_segment(b.spool)->header.capacity < b.spool->capacity;
+        b.fs.power_left = -1;
+        bench_crash(&b, true);
+        cr_assert_eq(bench_open(&b), SPOOL_OK, "life %u: %s", lives, b.last_fault.text);
+        struct spool_ledger after = bench_ledger(&b);
+        cr_assert_eq(after.accepted, before.accepted, "life %u", lives);
+        cr_assert_leq(after.delivered, before.delivered);
+        cr_assert_eq(bench_drain(&b), after.pending);
+    }
+    cr_assert_gt(lives, 10);
+    cr_assert_gt(made, 0);
+}
+
+Test(spool_full, room_on_the_disk_ends_a_small_segment_though_nothing_else_happens)
+{
+    uint64_t stuck;
+    unsigned small;
+    b.fs.free_bytes = 4 * BENCH_MIB + 512 * 1024;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    fill_up_for_small_batches(&stuck, &small);
+    bench_sleep(&b, 3000000);
+    cr_assert_eq(spool_state(b.spool), SPOOL_FULL);
+    b.fs.free_bytes += 8 * BENCH_MIB;
+    b.notes[NOTE_ROOM] = 0;
+    bench_sleep(&b, 3000000);
+    cr_assert_eq(spool_state(b.spool), SPOOL_OK);
+    cr_assert_geq(b.notes[NOTE_ROOM], 1);
+    cr_assert_neq(bench_append(&b, 1), 0);
+    bench_crash(&b, true);
+    cr_assert_eq(bench_open(&b), SPOOL_OK, "%s", b.last_fault.text);
 }
 
 Test(spool_full, a_disk_too_full_for_small_batches_only_delays_them)
