@@ -61,6 +61,7 @@
     X(QUARANTINED_FILE, "quarantine: a whole file")                                                        \
     X(PREPARE_RETRY, "house: no next segment, later again")                                                \
     X(SMALL_SEGMENT, "house: a small segment on a full disk")                                              \
+    X(BACKLOG_FORGOTTEN, "house: a segment told the page cache to forget")                                 \
     X(RELEASE_RETRY, "house: a finished segment not deleted")                                              \
     X(BATCH_SHRUNK, "batch: members lost while it was open")                                               \
     X(BATCH_END_LOST, "batch: its end was lost")                                                           \

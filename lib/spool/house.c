@@ -96,6 +96,19 @@ static int recycle(const struct spool_vfs *vfs, uint64_t old_id, const char *nam
     return err;
 }
 
+/* Only advice. */
+static void run_forget(const struct house_job *h, const struct spool_vfs *vfs)
+{
+    char name[SEGMENT_NAME_MAX];
+    segment_name(h->forget_id, name);
+    int fd = vfs->open(vfs->ctx, name, VFS_RDONLY);
+    if (fd < 0)
+        return;
+    REACHED(BACKLOG_FORGOTTEN);
+    (void)vfs->dont_need(vfs->ctx, fd, 0, h->forget_bytes);
+    (void)vfs->close(vfs->ctx, fd); /* Nothing was written. */
+}
+
 static bool no_space(int fd)
 {
     return fd == -ENOSPC || fd == -EDQUOT;
@@ -125,6 +138,8 @@ static void run_prepare(struct house_job *h, const struct spool_vfs *vfs)
     struct spool_stat st;
     if (h->prepare_fd >= 0 && vfs->stat(vfs->ctx, name, &st) >= 0)
         h->prepare_allocated = st.allocated;
+    if (h->forget_id != 0)
+        run_forget(h, vfs);
 }
 
 static void run_release(struct house_job *h, const struct spool_vfs *vfs)
@@ -251,6 +266,20 @@ static uint64_t find_recyclable(const struct spool *s, uint64_t now)
     return seg->header.id;
 }
 
+/* The segment that was finished last, when so much stands before it that nobody reads it soon: a long backlog must not
+ * fill the machine's page cache. After a failed sync the cache may be all that has its bytes. */
+static const struct segment *find_forgettable(const struct spool *s)
+{
+    uint64_t cached = 0, most = s->config.max_bytes / 4;
+    most = most < CACHED_BYTES_MAX ? most : CACHED_BYTES_MAX;
+    const struct segment *last = s->segment_count < 2 ? NULL : s->segments[s->segment_count - 2];
+    if (last == NULL || !last->sound)
+        return NULL;
+    for (size_t i = s->segment_count - 2; i-- > 0 && s->segments[i]->next_seq > s->read_seq && cached < most;)
+        cached += s->segments[i]->allocated;
+    return cached < most ? NULL : last;
+}
+
 /* Of one for the ops alone that wait: STATE is a small part of it, so that the bounds that hold for ops are not in the
  * way. 0: it must be a whole one. */
 static uint64_t small_capacity(const struct spool *s)
@@ -364,6 +393,9 @@ void house_pump(struct spool *s, uint64_t now)
         h->prepare_id = s->next_segment_id;
         h->prepare_bytes = s->capacity;
         h->small_bytes = small_capacity(s);
+        const struct segment *far = find_forgettable(s);
+        h->forget_id = far == NULL ? 0 : far->header.id;
+        h->forget_bytes = far == NULL ? 0 : far->end;
         h->recycle_id = find_recyclable(s, now);
         h->wipe = s->config.wipe_recycled;
         h->unsupported_fallocate = s->no_fallocate;

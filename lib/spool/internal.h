@@ -43,6 +43,7 @@
 #define STATE_EVERY_BYTES (4 * 1024 * 1024)
 #define COMMIT_IOV_MAX 160
 #define RELEASE_MAX 16 /* files per housekeeping job */
+#define CACHED_BYTES_MAX (UINT64_C(256) << 20) /* of a backlog that the page cache may keep for the reader */
 #define SMALL_SEGMENT_BYTES (128 * 1024)       /* for ops alone, where the disk has no room for a whole one */
 #define DROP_FDS_MAX 16
 #define INDEX_GRAIN_BYTES (256 * 1024)
@@ -91,6 +92,7 @@ struct house_job {
     unsigned tasks;
     uint64_t prepare_id, prepare_bytes;
     uint64_t small_bytes; /* what will do where there is no room for that; 0: nothing less will */
+    uint64_t forget_id, forget_bytes; /* a finished segment that the page cache need not keep; 0: none */
     bool unsupported_fallocate;
     uint64_t recycle_id; /* a released segment whose file is used again; 0: a new one */
     bool wipe;           /* all of it, not just its header */

@@ -300,6 +300,18 @@ Test(spool_options, a_cold_reader_reads_ahead_and_leaves_nothing_behind)
     cr_assert_leq(b.fs.will_need_bytes, 5 * BENCH_MIB);
 }
 
+Test(spool_options, a_backlog_is_not_kept_in_the_page_cache)
+{
+    b.config.max_bytes = 16 * BENCH_MIB;
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    bench_fill(&b, 400, 10000);
+    cr_assert_eq(b.fs.dont_need_bytes, 0, "a quarter of the quota may be read soon");
+    bench_fill(&b, 400, 10000);
+    cr_assert_geq(b.fs.dont_need_bytes, 2 * BENCH_MIB);
+    cr_assert_leq(b.fs.dont_need_bytes, 4 * BENCH_MIB);
+    cr_assert_eq(bench_drain(&b), 800);
+}
+
 Test(spool_options, a_reading_that_does_not_check_out_is_done_again)
 {
     b.config.cache_bytes = 1;
