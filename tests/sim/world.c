@@ -243,9 +243,9 @@ static void mischief(struct world *w)
     }
     if (decide_rarely(&w->luck, k->one_in_squeeze) && w->squeezed == 0) {
         world_met(w, MET_SQUEEZE);
-        w->squeezed = disk_used(w->disk) + decide(&w->luck, 65536);
+        w->squeezed = disk_used(w->disk) + UINT64_C(8) * decide(&w->luck, 65536); /* some take a small segment */
         disk_set_capacity(w->disk, w->squeezed);
-        world_at(w, 1000 + decide(&w->luck, 10000000), EV_HEAL_DISK, 0, 0, 0, 0);
+        world_at(w, 1000 + decide(&w->luck, 100000000), EV_HEAL_DISK, 0, 0, 0, 0);
     }
     if (k->rot && w->rots < k->rots_max && decide_rarely(&w->luck, k->one_in_rot)) {
         w->model.loose = w->model.loose_tail = true;
@@ -321,6 +321,8 @@ static void dispatch(struct world *w, const struct due *e)
     case EV_CLIENT:
         if (e->a == w->client_wake_us)
             w->client_wake_us = 0;
+        else if (w->queue.count > QUEUE_MAX / 2)
+            break; /* Overtaken by an earlier one: a turn that nobody needs, and each brings new ones. */
         client_turn(w);
         break;
     case EV_ARRIVE:
