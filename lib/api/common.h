@@ -99,7 +99,7 @@ uint64_t event_bytes_max(const struct api_exchange *x);
 
 /* --- upstream ----------------------------------------------------------------------------------- */
 
-/* Request line target: base path without slash at its end, `rest`, then the base query. */
+/* Request line target: base path, `rest` without a second slash between them, then the base query. */
 struct span target_join(const struct api_settings *s, struct arena *arena, struct span rest);
 void send_header(struct api_send *ret, const char *name, struct span value);
 /* "PREFIX TOKEN" in the arena. */

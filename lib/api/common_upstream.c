@@ -8,7 +8,7 @@ struct span target_join(const struct api_settings *s, struct arena *arena, struc
 {
     struct bytes out;
     struct span base = s->base_path;
-    while (base.len > 0 && base.at[base.len - 1] == '/')
+    while (rest.len > 0 && base.len > 0 && base.at[base.len - 1] == '/')
         base.len--;
     if (!bytes_init_arena(&out, arena, base.len + rest.len + s->base_query.len + 2))
         return SPAN("/");

@@ -192,7 +192,7 @@ Test(cloudevents_api, batch_and_structured_requests)
     fix.settings.base_query = SPAN("?k=v");
     fix.settings.bearer = SPAN("tok");
     build(OK, STORED "}");
-    EXPECT_SPAN(send.target, "/in?k=v");
+    EXPECT_SPAN(send.target, "/in/?k=v");
     EXPECT_SPAN(sent("Content-Type"), "application/cloudevents-batch+json");
     EXPECT_SPAN(sent("Authorization"), "Bearer tok");
     cr_expect(!send.own_body);

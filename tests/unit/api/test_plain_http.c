@@ -30,14 +30,16 @@ Test(plain_http, ndjson_is_one_line_each)
     EXPECT_SPAN(env.after, "\n");
 }
 
-Test(plain_http, carries_the_batch_id)
+Test(plain_http, goes_to_exactly_its_url_with_the_batch_id)
 {
     struct api_member m = {.body = SPAN("{}")};
     struct api_batch b = {.members = &m, .count = 1, .payload_id = SPAN("0196b0aa")};
     struct api_send send;
     fixture_settings(&plain_http_api);
+    fix.settings.base_path = SPAN("/hook/");
+    fix.settings.base_query = SPAN("?k=v");
     cr_assert_eq(plain_http_api.request(&fix.settings, &b, &fix.arena, &send), OK);
-    EXPECT_SPAN(send.target, "/");
+    EXPECT_SPAN(send.target, "/hook/?k=v");
     bool found = false;
     for (unsigned i = 0; i < send.header_count; i++)
         if (span_is(send.headers[i].name, "Idempotency-Key"))
