@@ -107,20 +107,18 @@ static void arm_timer(struct output_host *h)
     ensure(r == 0);
 }
 
-/* At most CHANGES_MAX changes of state a minute are told one by one; the first one after that says how many were not. */
-static bool may_tell_change(struct output_host *h, uint64_t *ret_left_out)
+/* At most CHANGES_MAX lines of a ration are told in a minute; the first one after that says how many were not. */
+static bool may_tell(const struct output_host *h, struct ration *r, uint64_t *ret_left_out)
 {
     uint64_t now = clock_mono_us(&h->agent->clock);
     *ret_left_out = 0;
-    if (h->changes.since_us == 0 || now - h->changes.since_us >= 60 * US_PER_S) {
-        *ret_left_out = h->changes.left_out;
-        h->changes.since_us = now;
-        h->changes.count = 0;
-        h->changes.left_out = 0;
+    if (r->since_us == 0 || now - r->since_us >= 60 * US_PER_S) {
+        *ret_left_out = r->left_out;
+        *r = (struct ration){.since_us = now};
     }
-    if (++h->changes.count <= CHANGES_MAX)
+    if (++r->count <= CHANGES_MAX)
         return true;
-    h->changes.left_out++;
+    r->left_out++;
     return false;
 }
 
@@ -130,7 +128,7 @@ static void tell_news(struct output_host *h)
     while (output_news_next(h->core, &news)) {
         uint64_t left_out = 0;
         bool change = news.kind == NEWS_STATE || news.kind == NEWS_DEGRADED || news.kind == NEWS_HELD;
-        if (change && !may_tell_change(h, &left_out))
+        if (change && !may_tell(h, news.kind == NEWS_HELD ? &h->holds : &h->changes, &left_out))
             continue;
         news.left_out += left_out;
         enum log_level level = news.kind == NEWS_STATE  ? LOG_INFO

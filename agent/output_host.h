@@ -54,10 +54,10 @@ struct output_host {
     uint64_t timer_at_us;
     unsigned encodings_out, handles_open;
     struct reread reread;         /* secrets and certificates */
-    struct {
+    struct ration {
         uint64_t since_us, left_out;
         unsigned count;
-    } changes; /* of state, told since then: an upstream that goes to and fro does not fill the log */
+    } changes, holds; /* told since then: an upstream that goes to and fro neither fills the log nor hides a hold */
     bool acked_moved, room_moved;
     bool upstream_gone, spool_closing, spool_opened;
     /* a reload */

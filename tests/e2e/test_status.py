@@ -33,6 +33,21 @@ def test_a_table_for_people(world):
     assert "!" not in done.stdout
 
 
+def test_faults_that_pass_do_not_hide_one_that_stays(world):
+    """The log leaves out what goes to and fro; that somebody must act is said all the same."""
+    sink = world.sink()
+    agent = world.agent({"up": sink.output("http", retry={"initial": "10ms", "max": "10ms"})})
+    for n in range(20):
+        sink.respond("times=1,status=503")
+        assert agent.post(event(n)).status == 202
+        agent.settled()
+    sink.respond("status=401")
+    assert agent.post(event(20)).status == 202
+    until(lambda: " error output up: held: " in agent.process.err(), "the hold is told")
+    sink.heal()
+    agent.settled()
+
+
 def test_what_is_wrong_comes_first_in_the_upstreams_words(world):
     sink = world.sink()
     agent = world.agent({"good": sink.output(), "bad": sink.output("http", path="/other")}, routes=[{"to": ["bad"]}])
