@@ -572,6 +572,10 @@ int agent_run(struct config *config, const char *config_path)
     struct agent agent;
     struct agent *a = &agent;
     struct fault why;
+    if (uv_default_loop() == NULL) {
+        log_error(NULL, "cannot start: there are not even descriptors for the loop (RLIMIT_NOFILE)");
+        return EXIT_CANT_CREATE;
+    }
     agent_init(a, config, config_path);
     init_handles(a);
     intake_init(&a->intake, a);

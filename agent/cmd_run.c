@@ -6,6 +6,7 @@
 #include "agent/confine.h"
 #include "agent/diag.h"
 #include "agent/exit.h"
+#include "agent/signals.h"
 #include "agent/systemd.h"
 #include "lib/config/config.h"
 
@@ -49,6 +50,7 @@ static int run(int argc, char **argv)
         return command_mistake(&cmd_run, "-c FILE is needed");
     if (optind < argc)
         return command_mistake(&cmd_run, "unexpected '%s'", argv[optind]);
+    signals_hold();
     diag_init(LOG_INFO, false);
     struct config_report report;
     config_report_init(&report);

@@ -3,8 +3,19 @@
 #include "agent/exit.h"
 #include "lib/config/schema.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+/* Started without one of its standard descriptors, the program would get its number for the next file that is opened, and
+ * write diagnostics into a spool or the loop's own pipes. What takes the place can be neither read nor written. */
+static void fill_standard_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)open("/", O_PATH); /* the lowest number that is free: this one */
+}
 
 static void usage(FILE *to)
 {
@@ -46,6 +57,7 @@ static int help(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    fill_standard_descriptors();
     if (argc < 2) {
         usage(stderr);
         return EXIT_USAGE_ERROR;

@@ -34,6 +34,20 @@ static void on_signal(uv_signal_t *handle, int signum)
     }
 }
 
+static void mask_requests(int how)
+{
+    sigset_t requests;
+    (void)sigemptyset(&requests);
+    (void)sigaddset(&requests, SIGHUP);
+    (void)sigaddset(&requests, SIGUSR1);
+    (void)sigprocmask(how, &requests, NULL);
+}
+
+void signals_hold(void)
+{
+    mask_requests(SIG_BLOCK);
+}
+
 void signals_open(struct agent *a)
 {
     static const int wanted[SIGNALS] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
@@ -48,6 +62,7 @@ void signals_open(struct agent *a)
         ensure(r == 0);
         a->signals->open++;
     }
+    mask_requests(SIG_UNBLOCK);
 }
 
 static void on_closed(uv_handle_t *handle)

@@ -130,7 +130,8 @@ void systemd_inherit(void)
         (void)snprintf(inherited[i].name, sizeof inherited[i].name, "%.*s", (int)len, names == NULL ? "" : names);
         if (names != NULL)
             names += len + (names[len] == ':');
-        (void)fcntl(inherited[i].fd, F_SETFD, FD_CLOEXEC);
+        if (fcntl(inherited[i].fd, F_SETFD, FD_CLOEXEC) < 0)
+            break; /* fewer than promised: the number will be a file of ours */
         inherited_count++;
     }
     (void)unsetenv("LISTEN_FDS");

@@ -1,0 +1,66 @@
+"""What the program is started with and did not choose: descriptors, limits, signals that come early, a read-only disk."""
+import errno
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+from harness import PENSTOCK, Process, Wire, event, needs_root, run, until
+
+
+def shell(*lines):
+    """A wrapper that says these lines before it becomes the program."""
+    return ["sh", "-c", "; ".join([*lines, 'exec "$@"']), "sh"]
+
+
+def test_without_standard_descriptors_nothing_else_gets_their_numbers(world):
+    agent = world.agent({"up": world.sink().output()}, wrapper=["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh"])
+    assert agent.post([event(1)]).status == 202
+    assert agent.admin("POST", "/reload").status == 200  # diagnostics are written
+    for fd in (0, 1, 2):
+        assert os.readlink(f"/proc/{agent.process.pid}/fd/{fd}") == "/"
+    agent.stop()
+
+
+def test_requests_that_come_before_the_configuration_is_read_wait(world):
+    """A configuration through a pipe holds the start just there."""
+    agent = world.agent({"up": world.sink().output()}, start=False)
+    agent.write_config()
+    text = agent.path.read_bytes()
+    agent.path.unlink()
+    os.mkfifo(agent.path)
+    process = agent.process = Process(world, "agent", [PENSTOCK, "run", "-c", str(agent.path)])
+    def opened():
+        try:
+            return os.open(agent.path, os.O_WRONLY | os.O_NONBLOCK)  # it reads
+        except OSError as e:
+            assert e.errno == errno.ENXIO and process.alive(), process.child.returncode
+            return None
+    pipe = until(opened, "the configuration is being read")
+    process.signal(signal.SIGHUP)
+    process.signal(signal.SIGUSR1)
+    os.write(pipe, text)
+    agent.path.unlink()
+    agent.path.write_bytes(text)  # for the reload that was asked for
+    os.close(pipe)
+    until(lambda: agent.admin("GET", "/readyz").status == 200, "the agent is ready", 15)
+    until(lambda: "reloaded: " in process.err(), "the reload that was asked for")
+    agent.stop()
+
+
+def test_too_few_descriptors_are_told(world):
+    agent = world.agent({"up": {"type": "http", "endpoint": "http://127.0.0.1:1/x"}}, start=False)
+    agent.write_config()
+    for descriptors in range(6, 15):
+        done = run([*shell(f"ulimit -n {descriptors}"), PENSTOCK, "run", "-c", str(agent.path)])
+        assert done.returncode in (73, 74) and ("open files" in done.stderr or "RLIMIT_NOFILE" in done.stderr), (descriptors, done)
+
+
+def test_sockets_that_were_promised_and_are_not_there_are_nobodys(world):
+    agent = world.agent({"up": world.sink().output()}, env={"LISTEN_FDS": "60"}, wrapper=["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh"])
+    assert agent.post([event(1)]).status == 202
+    agent.settled()
+    agent.stop()
