@@ -2,6 +2,7 @@
 #include "agent/listener.h"
 
 #include "agent/systemd.h"
+#include "lib/base/ip.h"
 #include "lib/base/log.h"
 #include "lib/base/bytes.h"
 #include "lib/config/config.h"
@@ -269,12 +270,35 @@ void listener_lend_end(bool switched)
     }
 }
 
+static bool beyond_loopback(int fd)
+{
+    struct sockaddr_storage a = {0};
+    socklen_t len = sizeof a;
+    if (getsockname(fd, (struct sockaddr *)&a, &len) < 0)
+        return false;
+    const struct sockaddr_in *in4 = (const struct sockaddr_in *)&a;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a;
+    return (a.ss_family == AF_INET && !ip_is_loopback((const uint8_t *)&in4->sin_addr, sizeof in4->sin_addr)) ||
+           (a.ss_family == AF_INET6 && !ip_is_loopback((const uint8_t *)&in6->sin6_addr, sizeof in6->sin6_addr));
+}
+
+/* Where the service manager listens is not in the configuration, and is held to the same rule here. */
+static enum err judge_reach(struct listener *l, const struct config_listen *where, struct fault *why)
+{
+    if (where->open || !beyond_loopback(l->fd))
+        return OK;
+    (void)close(l->fd);
+    l->fd = -1;
+    return fault_set(why, ERR_CONFIG, "the inherited socket is on %s: beyond loopback this needs auth: { token }, or the line "
+                     "\"i_know_this_is_unsafe: true\"", l->text);
+}
+
 enum err listener_bind(struct listener *l, const char *name, const struct config_listen *where,
                        const struct config_socket *socket, int type, struct fault *why)
 {
     *l = (struct listener){.fd = -1};
     if (share(l, name, where, socket, type) || inherit(l, name, type))
-        return OK;
+        return judge_reach(l, where, why);
     if (where->kind == CONFIG_LISTEN_UNIX)
         return bind_unix(l, where, socket, type, why);
     return bind_inet(l, where, type, why);

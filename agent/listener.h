@@ -32,7 +32,7 @@ struct listener {
 };
 
 /* `name` is matched against inherited sockets first. type is SOCK_STREAM or SOCK_DGRAM; the descriptor is
- * non-blocking and close-on-exec. ERR_IN_USE, ERR_DENIED or ERR_IO. */
+ * non-blocking and close-on-exec. ERR_IN_USE, ERR_DENIED, ERR_IO, or ERR_CONFIG: what was inherited is open to others. */
 MUST_USE enum err listener_bind(struct listener *l, const char *name, const struct config_listen *where,
                                 const struct config_socket *socket, int type, struct fault *why);
 /* A reload makes the new inputs while the old ones still listen. An old one whose settings changed lends its socket:

@@ -63,6 +63,7 @@ struct config_listen {
     bool ipv6;
     bool loopback;    /* INET: only this machine reaches it; UNIX: always */
     const char *path; /* UNIX */
+    bool open;        /* it may be beyond loopback: there is auth, or the unsafe line */
 };
 
 struct config_url {

@@ -17,8 +17,8 @@ void rules_admin(struct judge *j, const struct yaml_node *node)
         if (a->listen.kind != CONFIG_LISTEN_UNIX && judge_find(node, socket_keys[i]) != NULL)
             judge_fault_at(j, judge_pos(node, socket_keys[i]), socket_keys[i],
                            "expected only beside \"listen: unix:PATH\", since an address has no permissions");
-    if (a->listen.kind == CONFIG_LISTEN_INET && !a->listen.loopback && a->auth.token.template == NULL &&
-        !a->unsafe)
+    a->listen.open = a->auth.token.template != NULL || a->unsafe;
+    if (a->listen.kind == CONFIG_LISTEN_INET && !a->listen.loopback && !a->listen.open)
         judge_fault_at(j, judge_pos(node, "listen"), "listen",
                        "beyond loopback this needs auth: { token }, %s", unsafe_line);
 }
@@ -38,7 +38,8 @@ void rules_input(struct judge *j, struct config_input *in, const struct yaml_nod
 {
     bool beyond = in->listen.kind == CONFIG_LISTEN_INET && !in->listen.loopback;
     bool token = in->auth.token.template != NULL;
-    if (beyond && !token && !in->unsafe) {
+    in->listen.open = token || in->unsafe;
+    if (beyond && !in->listen.open) {
         if (in->type == CONFIG_INPUT_HTTP)
             judge_fault_at(j, judge_pos(node, "listen"), "listen",
                            "beyond loopback this needs auth: { token }, %s", unsafe_line);

@@ -64,3 +64,42 @@ def test_sockets_that_were_promised_and_are_not_there_are_nobodys(world):
     assert agent.post([event(1)]).status == 202
     agent.settled()
     agent.stop()
+
+
+def inherited(world, name, inputs, **more):
+    """An agent that is given a socket on all addresses under this name, and the socket."""
+    given = socket.socket()
+    given.bind(("0.0.0.0", 0))
+    given.listen()
+    code = ("import os, sys; os.dup2(int(sys.argv[1]), 3); "
+            "os.environ.update(LISTEN_FDS='1', LISTEN_FDNAMES=sys.argv[2], LISTEN_PID=str(os.getpid())); "
+            "os.execv(sys.argv[3], sys.argv[3:])")
+    agent = world.agent({"up": world.sink().output()}, inputs=inputs, start=False, **more)
+    agent.write_config()
+    child = subprocess.Popen([sys.executable, "-c", code, str(given.fileno()), name, PENSTOCK, "run", "-c", str(agent.path)],
+                             pass_fds=[given.fileno()], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return agent, child, given
+
+
+@pytest.mark.parametrize("name, inputs", [("http", {"http": {"type": "http", "listen": "127.0.0.1:0"}}),
+                                          ("lines", {"lines": {"type": "unix", "path": "/nonesuch/s"}}),
+                                          ("admin", None)])
+def test_an_inherited_socket_beyond_loopback_needs_a_token_too(world, name, inputs):
+    _, child, given = inherited(world, name, inputs)
+    with given, child:
+        err = child.communicate(timeout=60)[1]
+        assert child.returncode == 78 and f"0.0.0.0:{given.getsockname()[1]}: beyond loopback" in err, err
+
+
+@pytest.mark.parametrize("allowed", [{"auth": {"token": "t"}}, {"i_know_this_is_unsafe": True}])
+def test_an_inherited_socket_beyond_loopback_with_a_token_serves(world, allowed):
+    agent, child, given = inherited(world, "http", {"http": {"type": "http", "listen": "127.0.0.1:0", **allowed}})
+    with given, child:
+        try:
+            with Wire(("127.0.0.1", given.getsockname()[1])) as wire:
+                wire.request("POST", "/events", b'{"type":"a"}', {"Authorization": "Bearer t"})
+                assert wire.reply().status == 202
+        finally:
+            child.terminate()
+            child.communicate(timeout=60)
+    assert child.returncode == 0
