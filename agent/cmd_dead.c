@@ -9,6 +9,7 @@
 #include "lib/config/config.h"
 #include "lib/spool/spool.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
@@ -264,7 +265,7 @@ static int carry_out(struct dead_source *s, const struct options *o)
         code = show(s, o);
     else
         code = act(s, o);
-    return fflush(stdout) != 0 && code == 0 ? EXIT_STORAGE_FAILED : code;
+    return command_printed(&cmd_dead, code);
 }
 
 static int run_offline(struct dead_source *s, const struct options *o, const struct config *config)
@@ -287,7 +288,7 @@ static int run_offline(struct dead_source *s, const struct options *o, const str
     case ERR_UNSUPPORTED:
         return EXIT_BAD_CONFIG;
     default:
-        return EXIT_STORAGE_FAILED;
+        return why.sys == EACCES ? EXIT_NO_PERMISSION : EXIT_STORAGE_FAILED;
     }
 }
 

@@ -30,7 +30,6 @@ struct look {
     const char *name; /* of the spool */
     struct bytes line;
     unsigned damages;
-    bool broken;      /* standard output does not take more */
 };
 
 /* --- one spool ------------------------------------------------------------------------------------------ */
@@ -46,8 +45,8 @@ static void print_line(struct look *l, enum err err)
 {
     if (err != OK)
         (void)fprintf(stderr, "%s: an event is too large to be shown\n", l->name);
-    else if (fwrite(l->line.at, 1, l->line.len, stdout) != l->line.len)
-        l->broken = true;
+    else
+        (void)fwrite(l->line.at, 1, l->line.len, stdout); /* command_printed() has the last word */
 }
 
 static void on_pending(void *ctx, const struct spool_item *item)
@@ -126,8 +125,6 @@ static int verify_one(const struct options *o, int parent, const char *path, con
     }
     if (!o->dump)
         print_verdict(&look, &verdict);
-    if (look.broken || fflush(stdout) != 0)
-        return EXIT_STORAGE_FAILED;
     return verdict.damages > 0 ? EXIT_REFUSED : 0;
 }
 
@@ -188,7 +185,7 @@ static int lock(const char *path, int *ret_dir, int *ret_lock)
     if (err == OK)
         return 0;
     (void)fprintf(stderr, "penstock spool: %s\n", why.text);
-    return err == ERR_IN_USE ? EXIT_CANT_CREATE : why.sys == EACCES ? EXIT_NO_PERMISSION : EXIT_USAGE_ERROR;
+    return err == ERR_IN_USE ? EXIT_CANT_CREATE : why.sys == EACCES ? EXIT_NO_PERMISSION : EXIT_STORAGE_FAILED;
 }
 
 /* The last part of a path, without slashes behind it. */
@@ -253,7 +250,7 @@ static int run(int argc, char **argv)
     if (o.dump ? o.json : o.dead)
         return command_mistake(&cmd_spool, "--json belongs to verify, --dead to dump");
     o.dir = argv[optind + 1];
-    return verify_dir(&o);
+    return command_printed(&cmd_spool, verify_dir(&o));
 }
 
 const struct command cmd_spool = {
@@ -273,7 +270,7 @@ const struct command cmd_spool = {
         {'d', "dead", NULL, NULL, "dump: the dead letters instead: id, time, reason, status, answer, partition, attempts, "
                                   "event"},
         {.name = NULL}},
-    .exits = "0 sound, 64 wrong command line, 65 damaged, 73 an agent uses it, 74 it cannot be read, 77 permission, "
+    .exits = "0 sound, 64 wrong command line, 65 damaged, 73 an agent uses it, 74 it cannot be read, or standard output takes no more; 77 permission, "
              "78 written by a newer version.",
     .examples = (const struct command_example[]){
         {"penstock spool verify /var/lib/penstock", "every spool of a data directory"},

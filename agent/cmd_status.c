@@ -405,7 +405,7 @@ static int show(struct cmd_http *c, const struct options *o)
     bytes_deinit(&before);
     bytes_deinit(&now);
     bytes_deinit(&page);
-    return code;
+    return command_printed(&cmd_status, code);
 }
 
 static int run(int argc, char **argv)
@@ -444,7 +444,7 @@ const struct command cmd_status = {
                                                {'w', "watch", NULL, NULL, "again every second, in place, until interrupted"},
                                                {.name = NULL}},
     .more = CMD_HTTP_MORE,
-    .exits = "0, 64 wrong command line, 69 the agent cannot be reached, 77 it refuses the token, 78 faulty configuration.",
+    .exits = "0, 64 wrong command line, 69 the agent cannot be reached, 74 standard output takes no more, 77 it refuses the token, 78 faulty configuration.",
     .examples = (const struct command_example[]){
         {"penstock status", "once"},
         {"penstock status -c /etc/penstock/penstock.yaml --watch", "the agent of this configuration, every second"},

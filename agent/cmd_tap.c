@@ -55,7 +55,7 @@ static int show(struct cmd_http *c, const struct options *o)
             code = EXIT_USAGE_ERROR; /* no such output */
     }
     bytes_deinit(&target);
-    return code;
+    return command_printed(&cmd_tap, code);
 }
 
 static int run(int argc, char **argv)
@@ -110,7 +110,7 @@ const struct command cmd_tap = {
         {.name = NULL}},
     .more = CMD_HTTP_MORE,
     .exits = "0, also when the agent stops; 64 wrong command line, or no such output; 69 the agent cannot be reached, "
-             "77 it refuses the token, 78 faulty configuration.",
+             "74 standard output takes no more, 77 it refuses the token, 78 faulty configuration.",
     .examples = (const struct command_example[]){
         {"penstock tap --limit 10", "the next ten"},
         {"penstock tap --type 'billing.*' | jq .event.data", "what the application says"},

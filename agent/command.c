@@ -41,6 +41,14 @@ int command_mistake(const struct command *c, const char *format, ...)
     return EXIT_USAGE_ERROR;
 }
 
+int command_printed(const struct command *c, int code)
+{
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return code;
+    (void)fprintf(stderr, "penstock %s: standard output does not take what was asked for\n", c->name);
+    return code == 0 ? EXIT_STORAGE_FAILED : code;
+}
+
 int command_left(int key)
 {
     return key == COMMAND_HELP ? 0 : EXIT_USAGE_ERROR;

@@ -53,6 +53,8 @@ const struct command *command_find(const char *name);
  * One command line at a time: getopt(3) is below. */
 enum { COMMAND_END = -1, COMMAND_HELP = -2, COMMAND_MISTAKE = -3 };
 int command_next(const struct command *c, int argc, char **argv, const char **ret_value);
+/* Ends what was printed: `code`, or the exit code 74, and why, when standard output did not take all of it. */
+int command_printed(const struct command *c, int code);
 /* The exit code of COMMAND_HELP and COMMAND_MISTAKE. */
 int command_left(int key);
 

@@ -85,9 +85,11 @@ static enum err lock_held(int lock_fd, const char *path, struct fault *why)
     return fault_set(why, ERR_IN_USE, "%s is in use by the process with pid %s", path, pid);
 }
 
-static enum err take_lock(int dir_fd, const char *path, int *ret_lock_fd, struct fault *why)
+static enum err take_lock(int dir_fd, const char *path, bool make, int *ret_lock_fd, struct fault *why)
 {
     int fd = openat(dir_fd, "LOCK", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0 && errno == EROFS && !make)
+        fd = openat(dir_fd, "LOCK", O_RDONLY | O_CLOEXEC | O_NOFOLLOW); /* a snapshot or a backup that is only looked at */
     if (fd < 0)
         return fault_sys(why, errno, "cannot open %s/LOCK", path);
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
@@ -114,7 +116,7 @@ enum err system_lock_data_dir(const char *path, bool make, int *ret_dir_fd, int 
         return fault_set(why, ERR_NOT_FOUND, "there is no directory %s", path);
     if (dir_fd < 0)
         return fault_sys(why, errno, "cannot open the data directory %s", path);
-    enum err err = take_lock(dir_fd, path, ret_lock_fd, why);
+    enum err err = take_lock(dir_fd, path, make, ret_lock_fd, why);
     if (err != OK) {
         (void)close(dir_fd);
         return err;

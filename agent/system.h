@@ -15,7 +15,8 @@ struct entropy system_entropy(void);
 
 /* Opens data_dir, making it (0700) when it is missing but its parent is there, and takes its lock for the
  * life of the process (flock on data_dir/LOCK; the pid inside is information only). ERR_IN_USE names the
- * holder's pid. With make == false a missing directory is ERR_NOT_FOUND. */
+ * holder's pid. With make == false a missing directory is ERR_NOT_FOUND,
+ * and one on a read-only file system is locked as it is. */
 MUST_USE enum err system_lock_data_dir(const char *path, bool make, int *ret_dir_fd, int *ret_lock_fd, struct fault *why);
 
 #endif

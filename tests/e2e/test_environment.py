@@ -25,6 +25,34 @@ def test_without_standard_descriptors_nothing_else_gets_their_numbers(world):
     agent.stop()
 
 
+def test_offline_commands_without_standard_output_leave_the_spool_alone(world):
+    agent = world.agent({"up": world.sink().output()})
+    assert agent.post([event(1)]).status == 202
+    agent.settled()
+    agent.stop()
+    for command in (["dead", "list", "up", "-c", str(agent.path)], ["spool", "verify", str(agent.data_dir)]):
+        done = run([*shell("exec >&-"), PENSTOCK, *command])
+        assert done.returncode == 74 and "standard output" in done.stderr, done
+    assert run([PENSTOCK, "spool", "verify", str(agent.data_dir)]).returncode == 0
+
+
+@pytest.mark.parametrize("command", [["status"], ["status", "--json"], ["tap", "--limit", "1"]])
+def test_what_cannot_be_printed_exits_74(world, command):
+    agent = world.agent({"up": world.sink().output()})
+    numbers = itertools.count()
+    with open("/dev/full", "wb") as full, \
+         subprocess.Popen([PENSTOCK, *command, "--admin", f"http://127.0.0.1:{agent.admin_port}"],
+                          stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE) as child:
+        def ended():
+            agent.post([event(next(numbers))])  # something to tap
+            return child.poll() is not None
+        try:
+            until(ended, "the command ends", 30)
+            assert child.returncode == 74 and b"standard output" in child.stderr.read()
+        finally:
+            child.kill()
+
+
 def test_requests_that_come_before_the_configuration_is_read_wait(world):
     """A configuration through a pipe holds the start just there."""
     agent = world.agent({"up": world.sink().output()}, start=False)
@@ -103,3 +131,18 @@ def test_an_inherited_socket_beyond_loopback_with_a_token_serves(world, allowed)
             child.terminate()
             child.communicate(timeout=60)
     assert child.returncode == 0
+
+
+@needs_root
+def test_a_spool_on_a_read_only_disk_can_be_read(world):
+    agent = world.agent({"up": {"type": "http", "endpoint": "http://127.0.0.1:1/x"}}, agent={"drain_timeout": "0s"})
+    agent.explain("retrying", "drain_timeout is over")
+    assert agent.post([event(1), event(2)]).status == 202
+    agent.stop()
+    d = str(agent.data_dir)
+    read_only = ["unshare", "-m", *shell(f"mount --bind {d} {d}", f"mount -o remount,ro,bind {d}")]
+    done = run([*read_only, PENSTOCK, "spool", "verify", d])
+    assert done.returncode == 0 and "pending 2" in done.stdout, done
+    assert len(run([*read_only, PENSTOCK, "spool", "dump", d]).stdout.splitlines()) == 2
+    done = run([*read_only, PENSTOCK, "run", "-c", str(agent.path)])
+    assert done.returncode == 73 and "Read-only file system" in done.stderr, done
