@@ -152,7 +152,7 @@ struct config *config_load(const char *path, struct config_report *report)
 {
     struct bytes text;
     struct fault why;
-    bytes_init(&text, CONFIG_TEXT_MAX + 1);
+    bytes_init(&text, CONFIG_TEXT_MAX);
     struct config *c = NULL;
     if (read_configuration(path, &text, &why) != OK)
         config_report_add(report, CONFIG_FAULT, "%s", why.text);

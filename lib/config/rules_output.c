@@ -215,7 +215,7 @@ static void rule_compression(struct judge *j, struct config_output *o, const str
 
 /* Keeps a batch setting within its limit: a written one above it is a fault, a default gives way. */
 static void keep_within(struct judge *j, const struct yaml_node *node, const char *what, uint64_t *value,
-                        const char *limit_name, uint64_t limit, bool bytes)
+                        const char *whose, uint64_t limit, bool bytes)
 {
     if (limit == 0 || *value <= limit)
         return;
@@ -225,8 +225,7 @@ static void keep_within(struct judge *j, const struct yaml_node *node, const cha
             value_size_text(limit, text, sizeof text);
         else
             (void)snprintf(text, sizeof text, "%llu", (unsigned long long)limit);
-        judge_fault_at(j, judge_pos(node, what), what, "expected at most %s, the service's own limit (%s)",
-                       text, limit_name);
+        judge_fault_at(j, judge_pos(node, what), what, "expected at most %s, %s", text, whose);
     }
     *value = limit;
 }
@@ -235,14 +234,14 @@ static void rule_limits(struct judge *j, struct config_output *o, const struct y
 {
     if (o->type == CONFIG_OUTPUT_CLOUDEVENTS && o->mode != CONFIG_MODE_BATCH) {
         o->limits.batch_events = 1;
-        keep_within(j, node, "batch.max_events", &o->batch.max_events, "mode is not batch", 1, false);
+        keep_within(j, node, "batch.max_events", &o->batch.max_events, "since mode is not batch", 1, false);
     }
-    keep_within(j, node, "batch.max_events", &o->batch.max_events, "limits.batch_events",
-                o->limits.batch_events, false);
-    keep_within(j, node, "batch.max_bytes", &o->batch.max_bytes, "limits.batch_bytes", o->limits.batch_bytes,
-                true);
-    keep_within(j, node, "limits.event_bytes", &o->limits.event_bytes, "limits.batch_bytes",
-                o->limits.batch_bytes, true);
+    keep_within(j, node, "batch.max_events", &o->batch.max_events,
+                "the service's own limit (limits.batch_events)", o->limits.batch_events, false);
+    keep_within(j, node, "batch.max_bytes", &o->batch.max_bytes,
+                "the service's own limit (limits.batch_bytes)", o->limits.batch_bytes, true);
+    keep_within(j, node, "limits.event_bytes", &o->limits.event_bytes,
+                "the service's own limit (limits.batch_bytes)", o->limits.batch_bytes, true);
 }
 
 static void rule_retry(struct judge *j, struct config_output *o, const struct yaml_node *node)
@@ -305,7 +304,7 @@ static void rule_event_fits(struct judge *j, struct config_output *o, const stru
 
 static void rule_spool(struct judge *j, struct config_output *o, const struct yaml_node *node)
 {
-    keep_within(j, node, "spool.segment_bytes", &o->spool.segment_bytes, "spool.max_bytes",
+    keep_within(j, node, "spool.segment_bytes", &o->spool.segment_bytes, "which is spool.max_bytes",
                 o->spool.max_bytes, true);
     if (o->type != CONFIG_OUTPUT_MONK)
         return;

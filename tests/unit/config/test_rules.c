@@ -324,7 +324,7 @@ Test(rules, durations_sizes_and_counts_have_units_and_bounds)
         {HONEYCOMB("    spool: { max_bytes: 8gib }\n"), 5, 25, "a size such as"},
         {HONEYCOMB("    spool: { max_bytes: 4095KiB }\n"), 5, 25, "at least 4MiB"},
         {HONEYCOMB("    spool: { max_bytes: 0 }\n"), 5, 25, "at least 4MiB"},
-        {HONEYCOMB("    spool: { max_bytes: 8MiB, segment_bytes: 9MiB }\n"), 5, 46, "spool.max_bytes"},
+        {HONEYCOMB("    spool: { max_bytes: 8MiB, segment_bytes: 9MiB }\n"), 5, 46, "at most 8MiB, which is spool.max_bytes"},
         {HONEYCOMB("    concurrency: 0\n"), 5, 18, "at least 1"},
         {HONEYCOMB("    concurrency: 65\n"), 5, 18, "at most 64"},
         {HONEYCOMB("    concurrency: \"4\"\n"), 5, 18, "a whole number or auto"},
