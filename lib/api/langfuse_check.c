@@ -63,7 +63,8 @@ struct field {
 
 static const struct field fields[] = {
     {"id", ID, T | O | S},
-    {"name", NAME, T | O | S},
+    {"name", NAME, T},
+    {"name", STRING, O | S},
     {"timestamp", TIME, T},
     {"userId", STRING, T},
     {"sessionId", STRING, T | S},

@@ -148,6 +148,26 @@ Test(langfuse, missing_body_ids_are_made)
     }
 }
 
+/* The server bounds the names of traces, and of nothing else. */
+Test(langfuse, names_at_their_limit)
+{
+    static const struct {
+        const char *type, *more;
+        int longest;
+    } rows[] = {{"trace-create", "", 1000},
+                {"span-create", "\"id\":\"1\",", 5000},
+                {"score-create", "\"traceId\":\"t\",\"value\":1,", 5000}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        for (int extra = 0; extra <= 1; extra++) {
+            char body[6000];
+            snprintf(body, sizeof body,
+                     "{\"batch\":[{\"id\":\"e\",\"type\":\"%s\",\"timestamp\":" T ",\"body\":{%s\"name\":\"%0*d\"}}]}",
+                     rows[i].type, rows[i].more, rows[i].longest + extra, 1);
+            cr_expect_eq(fixture_post(INGEST, "application/json", body), 207);
+            cr_expect_eq(fix.x.item_count, i > 0 || extra == 0 ? 1 : 0, "%s %d", rows[i].type, extra);
+        }
+}
+
 Test(langfuse, bad_events_are_errors_by_id)
 {
     static const char *const rows[][3] = {
