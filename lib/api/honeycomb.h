@@ -17,11 +17,10 @@ struct honeycomb_event {
     uint64_t samplerate; /* 1 when absent or 0 */
 };
 
-/* Reads the element at the reader. OK; ERR_UNSUPPORTED, or ERR_FULL for one over event_bytes_max: this event
- * is refused, `why` in the vendor's words where they are known, and the reader stands behind it;
- * ERR_MALFORMED: no JSON from here on; ERR_TOO_BIG: arena. */
-MUST_USE enum err honeycomb_read_event(struct json_reader *r, struct arena *arena, uint64_t event_bytes_max,
-                                       struct honeycomb_event *ret, struct fault *why);
+/* Reads the element at the reader. OK; ERR_UNSUPPORTED: this event is refused, `why` in the vendor's words where
+ * they are known, and the reader stands behind it; ERR_MALFORMED: no JSON from here on; ERR_TOO_BIG: arena. */
+MUST_USE enum err honeycomb_read_event(struct json_reader *r, struct arena *arena, struct honeycomb_event *ret,
+                                       struct fault *why);
 
 /* Any of the forms that `time` may have: RFC 3339, or epoch time in decimal text. */
 bool honeycomb_time_ok(struct span time);

@@ -75,8 +75,8 @@ static enum err take_member(const struct json_member *m, struct arena *arena, st
                      m->key.text.len > 40 ? 40 : (int)m->key.text.len, (const char *)m->key.text.at);
 }
 
-enum err honeycomb_read_event(struct json_reader *r, struct arena *arena, uint64_t event_bytes_max,
-                              struct honeycomb_event *ret, struct fault *why)
+enum err honeycomb_read_event(struct json_reader *r, struct arena *arena, struct honeycomb_event *ret,
+                              struct fault *why)
 {
     struct json_member members[4];
     struct json_value value;
@@ -96,10 +96,6 @@ enum err honeycomb_read_event(struct json_reader *r, struct arena *arena, uint64
             return err;
     if (ret->data.at == NULL || data_inside(ret->data).len == 0)
         return refuse(why, "Request body should not be empty.");
-    if (value.text.len > event_bytes_max)
-        return fault_set(why, ERR_FULL,
-                         "event exceeds max event size of %llu bytes, API will not accept this event",
-                         (unsigned long long)event_bytes_max);
     /* A member takes four bytes at least: most events need no count. */
     if (ret->data.len > 4 * HONEYCOMB_COLUMNS_MAX && data_count(ret->data) > HONEYCOMB_COLUMNS_MAX)
         return refuse(why, "Event has too many columns.");
@@ -183,6 +179,15 @@ static void add_item(struct api_exchange *x, struct span dataset, struct span bo
         .body = body, .partition = dataset, .content_hash = content, .weight = 1, .index = index};
 }
 
+/* An event as it is stored, with its time. */
+static enum err check_size(const struct api_exchange *x, struct span text, struct fault *why)
+{
+    if (text.len <= event_bytes_max(x))
+        return OK;
+    return fault_set(why, ERR_FULL, "event exceeds max event size of %llu bytes, API will not accept this event",
+                     (unsigned long long)event_bytes_max(x));
+}
+
 /* Room for as many items as there may be: an event takes 12 bytes at least. */
 static bool batch_room(struct api_exchange *x, size_t bytes)
 {
@@ -213,10 +218,12 @@ static void read_batch(struct api_exchange *x, struct span dataset, struct span 
                          events_max(x));
             return;
         }
-        err = honeycomb_read_event(&r, x->arena, event_bytes_max(x), &e, &why);
+        err = honeycomb_read_event(&r, x->arena, &e, &why);
         if (err == ERR_MALFORMED)
             break;
         struct span text = err == OK ? with_time(x, &e) : SPAN("");
+        if (err == OK)
+            err = check_size(x, text, &why);
         enum api_reject reason = err == ERR_FULL ? REJECT_TOO_LARGE : REJECT_MALFORMED;
         if (err == ERR_TOO_BIG || text.at == NULL ||
             (err != OK && !api_reject(x, x->offered, reason, why.text))) {
@@ -280,11 +287,10 @@ static void read_single(struct api_exchange *x, struct span dataset, struct span
         out_of_memory(x);
         return;
     }
-    enum err err = honeycomb_read_event(&r, x->arena, event_bytes_max(x), &e, &why);
-    if (err == OK)
-        add_item(x, dataset, text, hash64(value.text, 0), 0);
-    else if (text.len > event_bytes_max(x))
+    if (check_size(x, text, &why) != OK)
         answer_error(x, shape_error, 413, "too_large", "%s", why.text);
+    else if (honeycomb_read_event(&r, x->arena, &e, &why) == OK)
+        add_item(x, dataset, text, hash64(value.text, 0), 0);
     else
         answer_error(x, shape_error, 400, "malformed", "%s", why.text);
 }

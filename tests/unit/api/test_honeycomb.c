@@ -187,6 +187,20 @@ Test(honeycomb, times_are_kept_or_filled_in)
     }
 }
 
+/* The service would measure it with the time that it was given here. */
+Test(honeycomb, an_event_is_measured_with_its_time)
+{
+    const char *stored = "{\"time\":\"2026-05-04T09:12:33.004Z\",\"data\":{\"a\":1}}";
+    fix.x.settings = &fix.settings;
+    for (int extra = -1; extra <= 0; extra++) {
+        fix.settings.limits.event_bytes = strlen(stored) + (size_t)extra;
+        cr_expect_eq(fixture_post("/1/batch/web", "application/json", "[{\"data\":{\"a\":1}}]"), 200);
+        cr_expect_eq(fix.x.item_count, extra == 0 ? 1 : 0);
+        cr_expect_eq(fix.x.rejection_count, extra == 0 ? 0 : 1);
+        cr_expect_eq(fixture_post("/1/events/web", "application/json", "{\"a\":1}"), extra == 0 ? 200 : 413);
+    }
+}
+
 Test(honeycomb, one_entry_per_event_whatever_is_wrong_with_it)
 {
     static const char *const rows[][2] = {
