@@ -15,8 +15,7 @@
 /* The api had the answer without anything being stored. */
 static void answer_of_api(struct http_exchange *e)
 {
-    if (e->x.offered > 0)
-        intake_count_refused(&e->input->input.counters, &e->x);
+    intake_count_refused(&e->input->input.counters, &e->x);
     http_exchange_answer(e, &e->x.answer);
 }
 

@@ -53,6 +53,10 @@ static void count_refused_whole(const struct intake_offer *o)
     uint64_t left = o->x->offered - o->x->rejection_count - o->sampled;
     if (o->condition == COND_TOO_LARGE)
         o->counters->rejected[REJECT_TOO_LARGE] += left;
+    else if (o->condition == COND_NO_OUTPUT)
+        o->counters->rejected[REJECT_NO_ROUTE] += left;
+    else if (o->condition == COND_CONFLICT)
+        o->counters->rejected[REJECT_MALFORMED] += left;
     else if (o->condition == COND_FULL || (o->condition != COND_STORED && o->wait == INTAKE_WAIT_DISK))
         o->counters->rejected[REJECT_FULL] += left;
 }
@@ -307,12 +311,27 @@ bool intake_tight(const struct intake *in, uint64_t bytes)
     return !list_empty(&in->room_queue);
 }
 
+static enum api_reject reason_of(unsigned status)
+{
+    switch (status) {
+    case 413:
+        return REJECT_TOO_LARGE;
+    case 503: /* the output that there is does not take these */
+        return REJECT_NO_ROUTE;
+    default:
+        return REJECT_MALFORMED;
+    }
+}
+
 void intake_count_refused(struct input_counters *n, const struct api_exchange *x)
 {
-    n->received += x->offered;
+    unsigned status = x->answer.status, offered = x->offered;
+    if (offered == 0 && status >= 400 && status != 404) /* 404: a path that no events come by */
+        offered = 1;
+    n->received += offered;
     count_rejections(n, x);
-    if (x->rejection_count < x->offered)
-        n->rejected[x->answer.status == 413 ? REJECT_TOO_LARGE : REJECT_MALFORMED] += x->offered - x->rejection_count;
+    if (x->rejection_count < offered)
+        n->rejected[reason_of(status)] += offered - x->rejection_count;
 }
 
 void intake_acked(struct intake *in, struct output_host *h)

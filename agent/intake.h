@@ -113,7 +113,7 @@ void intake_init(struct intake *in, struct agent *agent);
 /* Is there an output that might not take a request of so many bytes at once? Then the offer's memory must be able
  * to outlive the request, and it may wait. */
 bool intake_tight(const struct intake *in, uint64_t bytes);
-/* Counts a request that was refused whole before it became an offer. */
+/* Counts a request that the api answered itself. One that could not be read counts as one event. */
 void intake_count_refused(struct input_counters *n, const struct api_exchange *x);
 /* done() follows, from intake_turn() or later. False, and nothing was done nor counted: it needs more memory than its
  * arena has (may_retry). */

@@ -157,8 +157,7 @@ struct api_exchange {
     struct event *events;     /* neutral path: to be routed and rendered by intake; then items stay NULL */
     unsigned event_count;
     unsigned warnings;        /* accepted, but a person should know (binary-mode headers in Latin-1) */
-    struct api_answer answer; /* status != 0: final, nothing is stored (refused whole, or GET); what of
-                                 `offered` has no rejection of its own then counts as malformed */
+    struct api_answer answer; /* status != 0: final, nothing is stored (refused whole, or GET) */
     uint64_t pass_keep_us;    /* with pass_on: the upstream's 200 may be given again for so long; 0: never */
     bool pass_on;             /* not for us: to be sent to the upstream as api->pass_on() says while the sender waits, and
                                  its answer given back; where that cannot be, answer(COND_FAILED) */

@@ -473,7 +473,26 @@ def test_no_output_is_what_each_vendors_clients_survive(world, upstream):
     up = upstream(lambda r: 500)
     agent = make_all(world, upstream, outputs={"a": output(up, "http", "/a"), "b": output(up, "http", "/b")}, routes=False).start()
     try_all(agent, 3)
+    assert agent.metric("penstock_events_rejected_total", input="http", reason="no_route") == len(PATHS)
     assert agent.request("POST", "/api/auth/session/", b"{}").status == 503
+
+
+def test_what_is_refused_whole_is_counted_on_every_path(world, upstream):
+    """A body of which not even the events can be told apart is one of them."""
+    agent = make_all(world, upstream).start()
+    received = rejected = 0
+    for path, _, _, headers, _ in PATHS:
+        for body, type_ in ("{", "application/json"), ("", "application/json"), ("hello", "text/plain"):
+            reply = agent.post(body, path, **{**headers, "Content-Type": type_})
+            assert reply.status in (400, 415), (path, body, reply)
+            received, rejected = received + 1, rejected + 1
+            assert agent.metric("penstock_events_received_total", input="http") == received, (path, body, reply)
+            assert agent.metric("penstock_events_rejected_total", input="http", reason="malformed") == rejected, (path, body, reply)
+    for kind, status in ("a", 202), ("b", 400):
+        reply = agent.post([{"kind": kind}], "/bulk", **{"X-LaunchDarkly-Payload-ID": "p"})
+        assert reply.status == status, reply
+    assert agent.metric("penstock_events_received_total", input="http") == received + 2
+    assert agent.metric("penstock_events_rejected_total", input="http", reason="malformed") == rejected + 1
 
 
 def test_a_request_under_way_when_the_agent_stops_is_503_and_the_end(world, upstream):
