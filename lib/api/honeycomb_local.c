@@ -141,6 +141,36 @@ static void out_of_memory(struct api_exchange *x)
     answer_error(x, shape_error, 413, "too_large", "request body is too large");
 }
 
+/* In place of an event that JSON cannot hold: an object whose only member says why, and is refused by that name. */
+static enum err render_excuse(struct span *in, struct bytes *out, const struct fault *why)
+{
+    enum err err = msgpack_skip(in, NULL);
+    if (err == OK)
+        err = bytes_append_byte(out, '{');
+    if (err == OK)
+        err = json_append_string_lossy(out, span_str(why->text), NULL);
+    return err == OK ? bytes_append(out, SPAN(":0}")) : err;
+}
+
+/* A batch is rendered event by event, so that a bad one costs no other. */
+static enum err render(struct msgpack_renderer *renderer, struct span *in, struct bytes *out, struct fault *why)
+{
+    struct msgpack_token array;
+    struct span rest = *in;
+    if (msgpack_next(&rest, &array) != OK || array.type != MSGPACK_ARRAY)
+        return msgpack_render(renderer, in, out, why);
+    enum err err = bytes_append_byte(out, '[');
+    for (uint32_t i = 0; err == OK && i < array.count; i++) {
+        if (i > 0 && (err = bytes_append_byte(out, ',')) != OK)
+            break;
+        err = msgpack_render(renderer, &rest, out, why);
+        if (err == ERR_UNSUPPORTED || err == ERR_TOO_BIG)
+            err = render_excuse(&rest, out, why);
+    }
+    *in = rest;
+    return err == OK ? bytes_append_byte(out, ']') : err;
+}
+
 /* The body as JSON; .at NULL: the answer says why not. */
 static struct span body_json(struct api_exchange *x)
 {
@@ -161,7 +191,7 @@ static struct span body_json(struct api_exchange *x)
     struct fault why = {.err = OK};
     msgpack_renderer_init(&renderer, MSGPACK_TIMES_STANDARD);
     bytes_init(&out, 8 * r->body.len + 64);
-    enum err err = msgpack_render(&renderer, &in, &out, &why);
+    enum err err = render(&renderer, &in, &out, &why);
     if (err != OK || in.len > 0)
         answer_error(x, shape_error, 400, "malformed", "Request body is malformed and cannot be read. %s",
                      err == OK ? "Something follows the value." : why.text);

@@ -262,6 +262,21 @@ Test(honeycomb, msgpack_becomes_json)
     EXPECT_SPAN(fix.answer.body, "{\"error\":\"Request body is malformed and cannot be read. Something follows the value.\"}");
 }
 
+Test(honeycomb, an_event_that_json_cannot_hold_costs_no_other)
+{
+    /* [{"data": {"a": 1}}, {"data": ext of type 5}, {"data": {"a": 1}}] */
+    static const uint8_t body[] = {0x93, 0x81, 0xa4, 'd', 'a', 't', 'a', 0x81, 0xa1, 'a', 0x01,
+                                   0x81, 0xa4, 'd',  'a', 't', 'a', 0xd4, 0x05, 0x00,
+                                   0x81, 0xa4, 'd',  'a', 't', 'a', 0x81, 0xa1, 'a', 0x01};
+    const char *headers[] = {"Content-Type", "application/msgpack", NULL};
+    cr_expect_eq(fixture_request("POST", "/1/batch/web", headers, body, sizeof body, COND_STORED), 200);
+    EXPECT_SPAN(fix.answer.body, "[{\"status\":202},{\"status\":400,\"error\":\"ext type 5 of 1 bytes: not a member of an event "
+                                 "(data, time, samplerate)\"},{\"status\":202}]");
+    cr_expect_eq(fix.x.item_count, 2);
+    for (size_t len = 0; len < sizeof body; len++)
+        cr_expect_eq(fixture_request("POST", "/1/batch/web", headers, body, len, COND_STORED), 400, "%zu", len);
+}
+
 Test(honeycomb, conditions_that_libhoney_survives)
 {
     static const struct expected_answer rows[] = {
