@@ -219,14 +219,17 @@ static size_t room_for(size_t text_len)
     return 6 * (text_len + 16) + 16;
 }
 
-/* The last bytes are moved to where more can be read behind them: NUL, at which blocks stop. */
+/* The last bytes are moved to where more can be read behind them: spaces, of which those that
+ * the last block took along are taken off again. */
 static uint8_t *write_tail(uint8_t *to, struct span text, uint64_t *replaced)
 {
-    uint8_t tail[2 * TAIL] = {0};
+    uint8_t tail[2 * TAIL];
     const uint8_t *at = tail, *end = tail + text.len;
     ensure(text.len < TAIL);
+    memset(tail, ' ', sizeof tail);
     memcpy(tail, text.at, text.len);
-    return write_inside(to, &at, end, end, tail + sizeof tail, replaced);
+    to = write_inside(to, &at, end, end, tail + sizeof tail, replaced);
+    return to - (at - end);
 }
 
 static enum err append_text(struct bytes *out, struct span text, uint64_t *replaced)
