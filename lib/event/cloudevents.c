@@ -330,6 +330,16 @@ static enum err check_required(struct scan *s, bool declared)
     return fault_set(s->why, ERR_UNSUPPORTED, "%s: required", name);
 }
 
+/* Of (source, id). Where the sender gives no source it is ours, for all of its events. */
+static uint64_t key_hash(struct event_reading *in, const struct event *e)
+{
+    if (e->source.at != in->agent_name.at)
+        return hash64(e->id, hash64(e->source, 0));
+    if (in->agent_hash == 0)
+        in->agent_hash = hash64(in->agent_name, 0);
+    return hash64(e->id, in->agent_hash);
+}
+
 enum err event_complete(struct event_reading *in, struct event *e, struct fault *why)
 {
     e->received_ns = in->wall_ns;
@@ -347,7 +357,7 @@ enum err event_complete(struct event_reading *in, struct event *e, struct fault 
         uuid_format(&id, text);
         e->id = span_of(text, UUID_TEXT);
     } else {
-        e->key_hash = hash64(e->id, hash64(e->source, 0));
+        e->key_hash = key_hash(in, e);
     }
     if (e->time.at == NULL) {
         if (in->now_text.at == NULL) {

@@ -33,6 +33,7 @@ struct event_reading {
     struct arena *arena;
     /* Private; zero at first. */
     struct span now_text;     /* wall_ns as text, made once */
+    uint64_t agent_hash;      /* agent_name's, made once; it is never 0 */
     struct rfc3339_last last; /* many events name the same second */
     struct span last_type;    /* a whole message's, which event_make() has checked, */
     uint64_t last_type_hash;  /* and hashed */
