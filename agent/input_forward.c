@@ -182,9 +182,9 @@ static bool make_id(struct arena *arena, struct forward_message *m, const struct
 }
 
 /* One rendered record, which lies in scratch. REJECT_REASONS: taken. */
-static enum api_reject take_record(struct stream_conn *c, const struct forward_entry *entry, struct span tag)
+static enum api_reject take_record(struct stream_conn *c, struct event_batch *b, const struct forward_entry *entry,
+                                   struct span tag)
 {
-    struct event_batch *b = &stream_open(c)->events;
     struct fault why;
     struct span data = arena_copy(&b->arena, bytes_span(&c->input->scratch));
     struct event *e = event_batch_next(b);
@@ -230,7 +230,7 @@ static bool take_entry(struct stream_conn *c, const struct forward_entry *entry,
     if (b->serial != *serial)
         *tag = arena_copy(&b->events.arena, c->message.tag);
     *serial = b->serial;
-    refuse_entry(c, take_record(c, entry, *tag), "a record that is no event");
+    refuse_entry(c, take_record(c, &b->events, entry, *tag), "a record that is no event");
     return large;
 }
 

@@ -241,19 +241,18 @@ enum err forward_next_entry(struct forward_message *m, struct forward_entry *ret
     ensure(m->kind == FORWARD_EVENTS);
     if (m->ended)
         return ERR_NOT_FOUND;
-    struct forward_entry e = {.index = m->index, .json = m->json};
+    *ret = (struct forward_entry){.index = m->index, .json = m->json};
     if (unreadable(m)) {
         m->ended = true;
-    } else if ((m->json ? next_json(m, &e) : next_msgpack(m, &e)) != OK) {
+    } else if ((m->json ? next_json(m, ret) : next_msgpack(m, ret)) != OK) {
         m->ended = true;
         return ERR_NOT_FOUND;
     }
     if (m->refusal != FORWARD_TAKEN)
-        e.refusal = m->refusal;
+        ret->refusal = m->refusal;
     else if (m->index >= m->entries_max)
-        e.refusal = FORWARD_TOO_MANY;
+        ret->refusal = FORWARD_TOO_MANY;
     m->index++;
-    *ret = e;
     return OK;
 }
 
