@@ -58,18 +58,19 @@ static bool same_word(uint64_t a, uint64_t b)
 
 bool span_equal_nocase_long(struct span a, struct span b)
 {
-    size_t i = 0;
-    uint64_t x, y;
+    const size_t word = sizeof(uint64_t);
     ensure(a.len == b.len);
-    for (; a.len - i >= sizeof x; i += sizeof x) {
-        memcpy(&x, a.at + i, sizeof x);
-        memcpy(&y, b.at + i, sizeof y);
+    for (size_t i = 0; a.len < word && i < a.len; i++)
+        if (lower(a.at[i]) != lower(b.at[i]))
+            return false;
+    for (size_t i = 0; a.len >= word && i < a.len; i += word) {
+        size_t from = i < a.len - word ? i : a.len - word; /* the last one may overlap the one before */
+        uint64_t x, y;
+        memcpy(&x, a.at + from, word);
+        memcpy(&y, b.at + from, word);
         if (!same_word(x, y))
             return false;
     }
-    for (; i < a.len; i++)
-        if (lower(a.at[i]) != lower(b.at[i]))
-            return false;
     return true;
 }
 
