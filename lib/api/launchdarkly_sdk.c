@@ -51,7 +51,7 @@ static void add_cors(struct api_exchange *x, struct api_answer *ret)
         ret, SPAN("Access-Control-Allow-Headers"),
         SPAN("Cache-Control, Content-Type, Content-Length, Accept-Encoding, X-LaunchDarkly-Event-Schema, "
              "X-LaunchDarkly-User-Agent, X-LaunchDarkly-Payload-ID, X-LaunchDarkly-Wrapper, "
-             "X-LaunchDarkly-Tags"));
+             "X-LaunchDarkly-Tags, X-LaunchDarkly-Instance-Id"));
     answer_header(ret, SPAN("Access-Control-Expose-Headers"), SPAN("Date"));
 }
 

@@ -373,6 +373,10 @@ Test(launchdarkly, browsers_get_cors)
     cr_expect_eq(fixture_request("OPTIONS", "/events/bulk/5f0c", NULL, "", 0, COND_STORED), 204);
     EXPECT_SPAN(fixture_answer_header("Access-Control-Allow-Origin"), "*");
     EXPECT_SPAN(fixture_answer_header("Access-Control-Allow-Methods"), "POST, OPTIONS");
+    EXPECT_SPAN(fixture_answer_header("Access-Control-Allow-Headers"),
+                "Cache-Control, Content-Type, Content-Length, Accept-Encoding, X-LaunchDarkly-Event-Schema, "
+                "X-LaunchDarkly-User-Agent, X-LaunchDarkly-Payload-ID, X-LaunchDarkly-Wrapper, X-LaunchDarkly-Tags, "
+                "X-LaunchDarkly-Instance-Id");
     cr_expect_eq(sdk("/events/bulk/5f0c", SDK_EVENTS), 202);
     EXPECT_SPAN(fixture_answer_header("Access-Control-Expose-Headers"), "Date");
     cr_expect_eq(sdk("/events/bulk/5f0c", "["), 400);
