@@ -1,5 +1,5 @@
-/* http_exchange: one request of an HTTP input, from its last byte to its answer. See input_http.h for the
- * memory that it takes.
+/* http_exchange: one request of an HTTP input, from its last byte to its answer: what steps 2 to 7 of the straight line
+ * know of it. See input_http.h for the memory that it takes.
  *
  * An exchange is taken when a request is whole, and released with its answer or with its connection. While
  * nothing has to wait it points into the bytes that were read; what waits owns its memory. */

@@ -1,6 +1,6 @@
 /* http_pass: requests that only the upstream can answer, such as a query of the SDK's own settings: passed on
- * through the output of their api, as connections allow, and some answers kept for a while. For input_http.
- */
+ * through the output of their api, as connections allow, and some answers kept for a while. For input_http; beside the
+ * straight line, since no event is in them: from step 3 to step 10 and back. */
 #ifndef PENSTOCK_AGENT_HTTP_PASS_H
 #define PENSTOCK_AGENT_HTTP_PASS_H
 

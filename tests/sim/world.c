@@ -342,7 +342,6 @@ static void dispatch(struct world *w, const struct due *e)
     case EV_HEAL_UPSTREAM:
         w->upstream_down = false;
         break;
-    case EV_STOP:
     case EV_KINDS:
         break;
     }

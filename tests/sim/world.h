@@ -49,7 +49,6 @@ enum happening {
     EV_GIVE_UP_WAITING,
     EV_HEAL_DISK,
     EV_HEAL_UPSTREAM,
-    EV_STOP,
     EV_KINDS
 };
 
