@@ -146,8 +146,9 @@ static const char *const codec_names[] = {[API_IDENTITY] = NULL, [API_GZIP] = "g
 static bool write_head(struct upstream_conn *c, const struct output_request *request)
 {
     const struct config_output *config = upstream_conn_config(c);
-    struct http_field fields[HEADERS_MAX];
-    unsigned n = 0;
+    /* Answers are read as they come: without this header a server may compress them. */
+    struct http_field fields[HEADERS_MAX] = {{SPAN("Accept-Encoding"), SPAN("identity")}};
+    unsigned n = 1;
     const struct api_send *s = &request->send;
     for (unsigned i = 0; i < s->header_count; i++)
         fields[n++] = (struct http_field){s->headers[i].name, s->headers[i].value};

@@ -244,7 +244,7 @@ struct api_send {
 
 struct api_reply {
     unsigned status;
-    struct span body;         /* decoded; at most 1 MiB */
+    struct span body;         /* as it came: no coding was asked for; at most 1 MiB */
     bool body_cut;
     struct span content_type;
     struct span retry_after;  /* raw header values; .at NULL: absent */

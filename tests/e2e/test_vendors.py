@@ -91,6 +91,23 @@ def output(upstream, type_, path="", **more):
     return out
 
 
+# --- all ------------------------------------------------------------------------------------------------------
+
+def test_answers_come_uncompressed(world, upstream):
+    """Whoever compresses unless told otherwise may not turn delivered events into dead letters."""
+    def answer(request):
+        results = json.dumps([{"status": 202}]).encode()
+        if request.headers["Accept-Encoding"] == "identity":
+            return 200, results
+        return 200, gzip.compress(results), {"Content-Encoding": "gzip"}
+
+    up = upstream(answer)
+    agent = world.agent({"up": output(up, "honeycomb", partition="d")})
+    assert agent.post(event(1)).status == 202
+    agent.settled()
+    assert len(up.requests) == 1 and agent.ledger("up")["delivered"] == 1
+
+
 # --- Honeycomb ------------------------------------------------------------------------------------------------
 
 KEY = {"id": "a", "type": "ingest", "api_key_access": {"events": True}, "team": {"slug": "acme"}, "environment": {"slug": "prod"}}
