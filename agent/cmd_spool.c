@@ -73,16 +73,21 @@ static uint64_t dropped(const struct spool_ledger *ledger)
 
 #define ULL(n) ((unsigned long long)(n))
 
-static void print_verdict(const struct look *l, const struct spool_verdict *v)
+static void print_verdict(struct look *l, const struct spool_verdict *v)
 {
     const struct spool_ledger *g = &v->ledger;
     if (l->options->json) {
-        printf("{\"output\":\"%s\",\"sound\":%s,\"damages\":%u,\"accepted\":%llu,\"pending\":%llu,\"delivered\":%llu,"
+        uint64_t replaced = 0; /* the directory of a copy may have any name */
+        bytes_clear(&l->line);
+        enum err err = json_append_string_lossy(&l->line, span_str(l->name), &replaced);
+        printf("{\"output\":");
+        print_line(l, err);
+        printf(",\"sound\":%s,\"damages\":%u,\"accepted\":%llu,\"pending\":%llu,\"delivered\":%llu,"
                "\"dead\":%llu,\"dropped\":%llu,\"pending_found\":%llu,\"dead_found\":%llu,\"open_batches\":%llu,"
                "\"torn_bytes\":%llu,\"stopped_in_order\":%s}\n",
-               l->name, v->damages == 0 ? "true" : "false", v->damages, ULL(g->accepted), ULL(g->pending),
-               ULL(g->delivered), ULL(g->dead), ULL(dropped(g)), ULL(v->pending_found), ULL(v->letters_found),
-               ULL(v->open_batches), ULL(v->torn_bytes), v->clean ? "true" : "false");
+               v->damages == 0 ? "true" : "false", v->damages, ULL(g->accepted), ULL(g->pending), ULL(g->delivered),
+               ULL(g->dead), ULL(dropped(g)), ULL(v->pending_found), ULL(v->letters_found), ULL(v->open_batches),
+               ULL(v->torn_bytes), v->clean ? "true" : "false");
         return;
     }
     printf("%s: %s\n", l->name, v->damages == 0 ? "sound" : "DAMAGED");
@@ -115,16 +120,16 @@ static int verify_one(const struct options *o, int parent, const char *path, con
                              .letter = o->dump && o->dead ? on_letter : NULL};
     struct spool_vfs vfs = disk_uv_vfs_for(&fd);
     enum err err = spool_verify(&vfs, &v, &verdict, &why);
-    bytes_deinit(&look.line);
     (void)close(fd); /* only read from */
+    if (err == OK && !o->dump)
+        print_verdict(&look, &verdict);
+    bytes_deinit(&look.line);
     if (err == ERR_NOT_FOUND)
         return -1;
     if (err != OK) {
         (void)fprintf(stderr, "penstock spool: %s: %s\n", name, why.text);
         return err == ERR_UNSUPPORTED ? EXIT_BAD_CONFIG : EXIT_STORAGE_FAILED;
     }
-    if (!o->dump)
-        print_verdict(&look, &verdict);
     return verdict.damages > 0 ? EXIT_REFUSED : 0;
 }
 

@@ -1,5 +1,6 @@
 """`penstock spool`: spools read offline, nothing changed."""
 import json
+import shutil
 
 from harness import PENSTOCK, event, free_port, run
 
@@ -49,6 +50,17 @@ def test_dump_is_ndjson(world):
     assert [r["event"]["data"]["n"] for r in rows] == list(range(20))
     assert rows[0]["output"] == "a" and rows[0]["seq"] == 1 and rows[0]["event"]["subject"] == "käse"
     assert spool("dump", "--dead", agent.data_dir).stdout == ""
+
+
+def test_a_copy_of_any_name_is_json_all_the_same(world):
+    agent = stopped(world, 1)
+    agent.stop()
+    copies = world.dir / "copies"
+    for name, shown in (('a "copy"', 'a "copy"'), ("a\nb", "a\nb"), ("caf\udce9", "caf\ufffd")):
+        shutil.copytree(agent.data_dir / "a", copies / name)
+        for command in (["verify", "--json"], ["dump"]):
+            assert json.loads(spool(*command, copies).stdout)["output"] == shown
+        shutil.rmtree(copies)
 
 
 def test_damage_is_found_and_said(world):
