@@ -127,6 +127,8 @@ static void tell_news(struct output_host *h)
     struct output_news news;
     while (output_news_next(h->core, &news)) {
         uint64_t left_out = 0;
+        if (h->phase == HOST_LEAVING && news.kind == NEWS_STATE)
+            continue; /* nobody paused it: it waits for its last answers */
         bool change = news.kind == NEWS_STATE || news.kind == NEWS_DEGRADED || news.kind == NEWS_HELD;
         if (change && !may_tell(h, news.kind == NEWS_HELD ? &h->holds : &h->changes, &left_out))
             continue;

@@ -117,6 +117,7 @@ def test_a_changed_output_keeps_its_spool(world):
     agent.settled()
     sink.check(unique=50)
     assert agent.ledger("a")["accepted"] == 50
+    assert "paused" not in agent.process.err(), "nobody paused it"
 
 
 @pytest.mark.parametrize("api, before, after", [("http", {"format": "json"}, {"format": "ndjson"}),
