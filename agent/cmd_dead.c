@@ -128,14 +128,6 @@ bool dead_source_act(struct dead_source *s, bool replay, const uint64_t *ids, un
 
 /* --- what is shown -------------------------------------------------------------------------------------- */
 
-/* Cut, and without what would move a terminal's cursor. */
-static void clean(char *text)
-{
-    for (; *text != '\0'; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7F)
-            *text = ' ';
-}
-
 static void print_row(struct span letter)
 {
     char time[40], reason[40], partition[64], answer[100];
@@ -143,8 +135,8 @@ static void print_row(struct span letter)
     (void)pick_string(letter, "reason", reason, sizeof reason);
     (void)pick_string(letter, "partition", partition, sizeof partition);
     (void)pick_string(letter, "answer", answer, sizeof answer);
-    clean(partition);
-    clean(answer);
+    pick_clean(partition);
+    pick_clean(answer);
     printf("%8llu  %-24s  %-12s  %6llu  %8llu  %-16s  %s\n", (unsigned long long)pick_u64(letter, "id"), time, reason,
            (unsigned long long)pick_u64(letter, "status"), (unsigned long long)pick_u64(letter, "attempts"),
            partition[0] == '\0' ? "-" : partition, answer);
@@ -158,7 +150,7 @@ static void print_whole(struct span letter)
            (unsigned long long)pick_u64(letter, "status"), (unsigned long long)pick_u64(letter, "attempts"));
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         (void)pick_string(letter, names[i], text, sizeof text);
-        clean(text);
+        pick_clean(text);
         printf("%-9s  %s\n", names[i], text);
     }
     struct span event = pick(letter, "event");

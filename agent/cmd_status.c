@@ -146,14 +146,11 @@ static void reasons_text(struct span object, char *into, size_t size)
     }
 }
 
-/* Control characters of a stranger's text never reach a terminal. */
 static void line(struct bytes *out, const char *before, const char *text)
 {
     char clean[LINE_BYTES_MAX];
-    size_t n = 0;
-    for (; *text != '\0' && n + 1 < sizeof clean; text++)
-        clean[n++] = (unsigned char)*text < 0x20 || *text == 0x7F ? ' ' : *text;
-    clean[n] = '\0';
+    (void)snprintf(clean, sizeof clean, "%s", text);
+    pick_clean(clean);
     (void)!bytes_printf(out, "%s%s\n", before, clean);
 }
 

@@ -71,6 +71,16 @@ bool pick_string(struct span object, const char *path, char *into, size_t size)
     return true;
 }
 
+void pick_clean(char *text)
+{
+    for (uint8_t *at = (uint8_t *)text; *at != '\0'; at++) {
+        if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0)
+            at[0] = at[1] = ' ';
+        if (*at < 0x20 || *at == 0x7f)
+            *at = ' ';
+    }
+}
+
 struct span pick_next(struct span array, size_t *cursor)
 {
     struct json_reader r;

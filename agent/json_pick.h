@@ -12,6 +12,8 @@ double pick_double(struct span object, const char *path);
 bool pick_true(struct span object, const char *path);
 /* Unescaped and cut to size. False (and "") when absent or no string. */
 bool pick_string(struct span object, const char *path, char *into, size_t size);
+/* A stranger's text for a terminal: what would move its cursor becomes spaces (control characters, U+0080 to U+009F too). */
+void pick_clean(char *text);
 /* The next element of an array, from *cursor (0 first); .at NULL at the end. */
 struct span pick_next(struct span array, size_t *cursor);
 /* The next member's value of an object of numbers, with its key. */

@@ -1,5 +1,6 @@
 """`penstock dead`: dead letters, through a running agent and, when none runs, from the spool itself."""
 import json
+import re
 
 import pytest
 
@@ -95,3 +96,21 @@ def test_words_and_places_that_are_wrong(world):
     agent.stop()
     assert dead(agent, "list", "a").returncode == 69
     assert dead(agent, "list", "b", offline=True).returncode == 64
+
+
+def test_what_an_upstream_says_does_not_move_a_terminals_cursor(world):
+    sink = world.sink()
+    sink.respond("status=400,body=red \x1b[31m, cleared \x9b2J, deleted \x7f, käse")
+    agent = world.agent({"a": sink.output()})
+    agent.explain("output a: ")
+    assert agent.post([event(1)]).status == 202
+    until(lambda: agent.ledger("a")["dead"] == 1, "it is a dead letter")
+    (letter,) = letters(agent)
+    sink.heal()
+    sink.respond("status=401,body=\x9b2J käse")
+    assert agent.post([event(2)]).status == 202
+    until(lambda: agent.status()["outputs"][0]["state"] == "held", "the output holds")
+    status = run([PENSTOCK, "status", "--admin", f"http://127.0.0.1:{agent.admin_port}"])
+    for done in (dead(agent, "list", "a"), dead(agent, "show", "a", letter["id"]), status):
+        assert "2J" in done.stdout and "käse" in done.stdout, done
+        assert not re.search("[\0-\x09\x0b-\x1f\x7f-\x9f]", done.stdout), done
