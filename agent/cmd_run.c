@@ -14,6 +14,7 @@
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 /* A stuck disk must never starve name lookups: commits, cold reads, compression and lookups each find a thread. */
@@ -25,9 +26,20 @@ static void size_pool(const struct config *c)
     (void)setenv("UV_THREADPOOL_SIZE", threads, 0);
 }
 
+/* The soft limit spares programs that use select(2) from what they cannot do; we take all that we may. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* the old one stays: a shortage is met when it comes */
+}
+
 static void prepare_process(void)
 {
     (void)umask(077);
+    raise_descriptor_limit();
     confine_memory();
     /* The pool's threads allocate little: two arenas are enough, and keep the process small. */
     (void)mallopt(M_ARENA_MAX, 2);

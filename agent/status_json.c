@@ -3,6 +3,7 @@
 
 #include "agent/agent.h"
 #include "agent/input.h"
+#include "agent/listener.h"
 #include "agent/orphans.h"
 #include "agent/output_host.h"
 #include "lib/codec/json.h"
@@ -113,14 +114,15 @@ static void agent_part(struct writer *w, const struct agent *a)
 
 #define LOUDEST_MAX 5 /* senders named per input */
 
-static void input_part(struct writer *w, const struct agent *a, const struct input *in)
+static void input_part(struct writer *w, const struct agent *a, struct input *in)
 {
     uint64_t now = clock_wall_ns(&a->clock);
     const struct input_counters *c = &in->counters;
+    const struct listener *l = in->kind->listener(in);
     open_(w, NULL, "{");
     text(w, "name", in->config->name);
     text(w, "type", config_input_type_names[in->config->type]);
-    text(w, "listen", in->config->listen.text);
+    text(w, "listen", l->path != NULL ? l->path : l->text); /* the port that the kernel chose, the socket that was handed over */
     number(w, "connections", in->kind->connections == NULL ? 0 : in->kind->connections(in));
     moment(w, "since", in->since_wall_ns);
     moment(w, "last_received", in->last_wall_ns);
@@ -370,7 +372,7 @@ enum err status_json_render(const struct agent *a, struct bytes *into)
     agent_part(w, a);
     open_(w, "inputs", "[");
     for (const struct list *node = a->inputs.next; node != &a->inputs; node = node->next)
-        input_part(w, a, CONTAINER_OF(node, const struct input, node));
+        input_part(w, a, CONTAINER_OF(node, struct input, node));
     close_(w, "]");
     open_(w, "outputs", "[");
     for (unsigned i = 0; i < a->output_count; i++)

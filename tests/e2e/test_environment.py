@@ -87,6 +87,14 @@ def test_too_few_descriptors_are_told(world):
         assert done.returncode in (73, 74) and ("open files" in done.stderr or "RLIMIT_NOFILE" in done.stderr), (descriptors, done)
 
 
+def test_all_descriptors_that_there_may_be_are_taken(world):
+    agent = world.agent({"up": world.sink().output()}, wrapper=["prlimit", "--nofile=64:2048"])
+    with open(f"/proc/{agent.process.pid}/limits") as limits:
+        (line,) = (line for line in limits if line.startswith("Max open files"))
+    assert line.split()[3:5] == ["2048", "2048"]
+    agent.stop()
+
+
 def test_sockets_that_were_promised_and_are_not_there_are_nobodys(world):
     agent = world.agent({"up": world.sink().output()}, env={"LISTEN_FDS": "60"}, wrapper=["sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh"])
     assert agent.post([event(1)]).status == 202
@@ -127,6 +135,8 @@ def test_an_inherited_socket_beyond_loopback_with_a_token_serves(world, allowed)
             with Wire(("127.0.0.1", given.getsockname()[1])) as wire:
                 wire.request("POST", "/events", b'{"type":"a"}', {"Authorization": "Bearer t"})
                 assert wire.reply().status == 202
+            (http,) = agent.status()["inputs"]
+            assert http["listen"] == f"0.0.0.0:{given.getsockname()[1]}", "where it listens, whatever the configuration says"
         finally:
             child.terminate()
             child.communicate(timeout=60)
