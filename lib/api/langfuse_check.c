@@ -182,15 +182,19 @@ static const char *rule_fault(enum rule rule, const struct json_value *v)
 
 /* What the fields of a body add up to. */
 struct body {
-    bool id, id_null, name, value, log, prompt_name, prompt_version;
-    unsigned targets; /* of a score: traceId, sessionId, datasetRunId */
+    bool id, id_null, name, log, prompt_name, prompt_version;
+    struct json_value value, data_type; /* of a score; without text: not there */
+    unsigned targets;                   /* of a score: traceId, sessionId, datasetRunId */
 };
 
 static void note(struct body *b, const struct json_key *key, const struct json_value *v)
 {
     b->id = b->id || json_key_is(key, "id");
     b->name = b->name || (json_key_is(key, "name") && v->text.len > 2);
-    b->value = b->value || json_key_is(key, "value");
+    if (json_key_is(key, "value"))
+        b->value = *v;
+    if (json_key_is(key, "dataType"))
+        b->data_type = *v;
     b->prompt_name = b->prompt_name || json_key_is(key, "promptName");
     b->prompt_version = b->prompt_version || json_key_is(key, "promptVersion");
     b->targets +=
@@ -200,6 +204,25 @@ static void note(struct body *b, const struct json_key *key, const struct json_v
 static enum err refuse(struct fault *why, const char *name, const char *text)
 {
     return fault_set(why, ERR_UNSUPPORTED, "body.%s: %s", name, text);
+}
+
+/* A score's value is of the type that it says. Without one the server finds it out itself. */
+static const char *score_fault(const struct json_value *value, const struct json_value *type)
+{
+    double number = 2;
+    bool is_number = value->type == JSON_NUMBER && json_double(value->text, &number);
+    if (type->text.len == 0)
+        return NULL;
+    if (json_string_is(type, "NUMERIC"))
+        return is_number ? NULL : "must be a number where dataType is NUMERIC";
+    if (json_string_is(type, "BOOLEAN"))
+        return number == 0 || number == 1 ? NULL : "must be 0 or 1 where dataType is BOOLEAN";
+    bool text = json_string_is(type, "TEXT");
+    if (!text && !json_string_is(type, "CATEGORICAL") && !json_string_is(type, "CORRECTION"))
+        return NULL;
+    if (value->type != JSON_STRING)
+        return "must be a string where dataType is CATEGORICAL, CORRECTION or TEXT";
+    return text && characters(value) > 500 ? "longer than 500 characters" : NULL;
 }
 
 static enum err check_field(const struct langfuse_type *type, const struct json_key *key,
@@ -214,6 +237,19 @@ static enum err check_field(const struct langfuse_type *type, const struct json_
     return OK;
 }
 
+static enum err check_score(const struct body *b, struct fault *why)
+{
+    if (!b->name)
+        return refuse(why, "name", "required");
+    if (b->value.text.len == 0)
+        return refuse(why, "value", "required");
+    const char *fault = score_fault(&b->value, &b->data_type);
+    if (fault != NULL)
+        return refuse(why, "value", fault);
+    return b->targets == 1 ? OK
+                           : refuse(why, "traceId", "give exactly one of traceId, sessionId, datasetRunId");
+}
+
 static enum err check_whole(const struct langfuse_type *type, const struct body *b, struct fault *why)
 {
     switch (type->kind) {
@@ -225,13 +261,7 @@ static enum err check_whole(const struct langfuse_type *type, const struct body 
         return b->prompt_name == b->prompt_version ? OK
                                                    : refuse(why, "promptName", "goes with promptVersion");
     case LANGFUSE_SCORE:
-        if (!b->name)
-            return refuse(why, "name", "required");
-        if (!b->value)
-            return refuse(why, "value", "required");
-        return b->targets == 1
-                   ? OK
-                   : refuse(why, "traceId", "give exactly one of traceId, sessionId, datasetRunId");
+        return check_score(b, why);
     case LANGFUSE_SDK_LOG:
         return b->log ? OK : refuse(why, "log", "required");
     }

@@ -69,6 +69,33 @@ Test(langfuse, renders_each_row_of_the_table)
                     "{\"id\":\"1\",\"type\":\"sdk-log\",\"timestamp\":" T ",\"body\":{\"log\":[1]}}");
 }
 
+Test(langfuse, scores_that_are_what_they_say)
+{
+    static const struct {
+        const char *type, *value;
+    } rows[] = {{"\"NUMERIC\"", "0.8"},     {"\"BOOLEAN\"", "1"},
+                {"\"BOOLEAN\"", "0.0"},     {"\"CATEGORICAL\"", "\"good\""},
+                {"\"CORRECTION\"", "\"\""}, {"\"TEXT\"", "\"x\""},
+                {"\"ANOTHER\"", "7"},       {"null", "\"x\""}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char text[300];
+        snprintf(text, sizeof text,
+                 EVENT("score-create",
+                       ",\"data\":{\"name\":\"n\",\"traceId\":\"t\",\"dataType\":%s,\"value\":%s}"),
+                 rows[i].type, rows[i].value);
+        cr_expect_eq(fixture_render(&langfuse_api, text, &fix.item, NULL), OK, "%s", text);
+    }
+    for (int extra = 0; extra <= 1; extra++) {
+        char text[1000];
+        snprintf(
+            text, sizeof text,
+            EVENT("score-create",
+                  ",\"data\":{\"name\":\"n\",\"traceId\":\"t\",\"dataType\":\"TEXT\",\"value\":\"%0*d\"}"),
+            500 + extra, 1);
+        cr_expect_eq(fixture_render(&langfuse_api, text, &fix.item, NULL), extra == 0 ? OK : ERR_MALFORMED);
+    }
+}
+
 Test(langfuse, refuses_what_the_server_would_lose)
 {
     expect_refused(BARE(",\"data_base64\":\"AA==\""), "data_base64: this output cannot carry binary data");
@@ -196,6 +223,18 @@ Test(langfuse, bad_events_are_errors_by_id)
          "body.name: required"},
         {ENVELOPE("x", "score-create", "{\"name\":\"n\",\"value\":true,\"traceId\":\"t\"}"), "x",
          "body.value: must be a number or a string"},
+        {ENVELOPE("x", "score-create",
+                  "{\"name\":\"n\",\"value\":\"1\",\"traceId\":\"t\",\"dataType\":\"NUMERIC\"}"),
+         "x", "body.value: must be a number where dataType is NUMERIC"},
+        {ENVELOPE("x", "score-create",
+                  "{\"dataType\":\"BOOLEAN\",\"name\":\"n\",\"value\":3,\"traceId\":\"t\"}"),
+         "x", "body.value: must be 0 or 1 where dataType is BOOLEAN"},
+        {ENVELOPE("x", "score-create",
+                  "{\"name\":\"n\",\"value\":\"1\",\"traceId\":\"t\",\"dataType\":\"BOOLEAN\"}"),
+         "x", "body.value: must be 0 or 1 where dataType is BOOLEAN"},
+        {ENVELOPE("x", "score-create",
+                  "{\"name\":\"n\",\"value\":1,\"traceId\":\"t\",\"dataType\":\"CATEGORICAL\"}"),
+         "x", "body.value: must be a string where dataType is CATEGORICAL, CORRECTION or TEXT"},
         {ENVELOPE("x", "sdk-log", "{}"), "x", "body.log: required"},
         {ENVELOPE("x", "sdk-log", "{\"log\":\"\\ud83d\"}"), "x", "high surrogate without a low one behind it"},
         {ENVELOPE("\\ud83d", "sdk-log", "{\"log\":1}"), "\xef\xbf\xbd", "high surrogate without a low one behind it"},
