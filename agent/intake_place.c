@@ -3,6 +3,7 @@
 
 #include "agent/agent.h"
 #include "agent/output_host.h"
+#include "lib/config/config.h"
 #include "lib/event/recent.h"
 #include "lib/event/route.h"
 
@@ -11,6 +12,7 @@
 #define FATES_FIRST 1024
 #define PART_ROOM 16 /* items, at first */
 #define FETCH_AHEAD 16
+#define NAME_BYTES_MAX 1024 /* of a partition, and of an id: what a record of the spool has room for */
 
 /* --- outputs and rendering ------------------------------------------------------------------------------ */
 
@@ -114,6 +116,16 @@ static const struct route *route_of(struct agent *a, struct intake_offer *o, str
     return NULL;
 }
 
+/* Why a spool whose records may have `bytes_max` cannot take the item; NULL: it can. */
+static const char *item_fault(const struct api_item *item, uint64_t bytes_max)
+{
+    if (item->id.len > NAME_BYTES_MAX)
+        return "id: longer than 1024 bytes";
+    if (item->partition.len > NAME_BYTES_MAX)
+        return "partition: longer than 1024 bytes";
+    return item->body.len > bytes_max ? "larger than the spool can take (a quarter of spool.segment_bytes)" : NULL;
+}
+
 /* Renders one event for all of its outputs or for none. */
 static void place_event(struct intake *in, struct intake_offer *o, struct event *e)
 {
@@ -127,6 +139,9 @@ static void place_event(struct intake *in, struct intake_offer *o, struct event 
     for (unsigned i = 0; i < route->to_count; i++) {
         struct output_host *h = a->outputs[route->to[i]];
         enum err err = h->settings->api->render(h->settings, e, o->x->arena, &rendered[i], &why);
+        const char *fault = err == OK ? item_fault(&rendered[i], h->config->spool.record_bytes) : NULL;
+        if (fault != NULL)
+            err = fault_set(&why, ERR_TOO_BIG, "%s", fault);
         if (err != OK) {
             refuse(o, e->index, err == ERR_TOO_BIG ? REJECT_TOO_LARGE : REJECT_UNRENDERABLE, why.text);
             set_fate(o, e->index, FATE_REFUSED);
@@ -152,29 +167,55 @@ void intake_place_events(struct intake *in, struct intake_offer *o)
         place_event(in, o, &o->x->events[i]);
 }
 
+/* The outputs that take a vendor's requests: the next at or behind *at, or NULL. */
+static struct output_host *next_of_api(const struct agent *a, const struct route *route, const struct api *api, unsigned *at)
+{
+    unsigned outputs = route != NULL ? route->to_count : a->output_count;
+    while (*at < outputs) {
+        struct output_host *h = a->outputs[route != NULL ? route->to[*at] : *at];
+        ++*at;
+        if (h->settings->api == api)
+            return h;
+    }
+    return NULL;
+}
+
+/* An item that one of them has no room for, ever, goes to none. */
+static void refuse_unfit(struct intake_offer *o, const struct api_item *items, unsigned count, uint64_t bytes_max)
+{
+    for (unsigned k = 0; k < count; k++) {
+        const char *fault = item_fault(&items[k], bytes_max);
+        for (unsigned n = 0; fault != NULL && n < items[k].weight; n++)
+            refuse(o, items[k].index + n, REJECT_TOO_LARGE, fault);
+        if (fault == NULL && !o->x->again)
+            o->accepted += items[k].weight;
+    }
+}
+
 bool intake_place_items(struct intake *in, struct intake_offer *o, const struct api_item *items, unsigned count)
 {
     struct agent *a = in->agent;
     struct api_exchange *x = o->x;
     const struct route *route = route_vendor(&a->routes.table, span_str(x->api->name), span_str(o->input_name));
-    unsigned outputs = route != NULL ? route->to_count : a->output_count;
-    bool any = false;
-    for (unsigned i = 0; i < outputs; i++) {
-        struct output_host *h = a->outputs[route != NULL ? route->to[i] : i];
-        if (h->settings->api != x->api)
-            continue;
+    struct output_host *h;
+    uint64_t bytes_max = UINT64_MAX;
+    for (unsigned i = 0; (h = next_of_api(a, route, x->api, &i)) != NULL;)
+        if (h->config->spool.record_bytes < bytes_max)
+            bytes_max = h->config->spool.record_bytes;
+    if (bytes_max == UINT64_MAX)
+        return false;
+    refuse_unfit(o, items, count, bytes_max);
+    for (unsigned i = 0; (h = next_of_api(a, route, x->api, &i)) != NULL;) {
         struct intake_part *p = part_for(in, o, h, count);
         if (p == NULL) {
             o->too_large = true;
             return true;
         }
-        any = true;
         for (unsigned k = 0; k < count; k++)
-            o->too_large |= !part_add(in, p, &items[k]);
+            if (item_fault(&items[k], bytes_max) == NULL)
+                o->too_large |= !part_add(in, p, &items[k]);
     }
-    for (unsigned k = 0; k < count && !x->again; k++)
-        o->accepted += items[k].weight;
-    return any;
+    return true;
 }
 
 /* --- repeats -------------------------------------------------------------------------------------------- */

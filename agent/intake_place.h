@@ -7,7 +7,8 @@
 
 /* The neutral events of the exchange, each into the parts of its outputs or, refused, into none. */
 void intake_place_events(struct intake *in, struct intake_offer *o);
-/* Items of a vendor's request into the parts of that vendor's outputs. False: there is none. */
+/* Items of a vendor's request into the parts of that vendor's outputs; one that a spool could never hold is refused. False:
+ * there is no such output. */
 bool intake_place_items(struct intake *in, struct intake_offer *o, const struct api_item *items, unsigned count);
 
 /* Leaves out what this output has already. The memory learns what is new at once, since after this nothing can refuse

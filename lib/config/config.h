@@ -255,6 +255,7 @@ struct config_output {
     struct config_secret proxy_auth; /* "user:password" of the proxy's URL */
     struct {
         uint64_t max_bytes, segment_bytes;
+        uint64_t record_bytes; /* no key: the largest event or opaque request that fits into a file */
         enum config_durability durability;
         enum config_when_full when_full;
         uint64_t max_age_us; /* 0: never */

@@ -290,6 +290,7 @@ static void rule_event_fits(struct judge *j, struct config_output *o, const stru
         o->spool.segment_bytes < o->spool.max_bytes / 16 ? o->spool.segment_bytes : o->spool.max_bytes / 16;
     uint64_t most =
         (file < (1 << 20) ? 1 << 20 : file) / 4 - 4096; /* less the record's own partition, id and frame */
+    o->spool.record_bytes = most;
     if (o->limits.event_bytes <= most)
         return;
     char text[48];

@@ -494,6 +494,27 @@ def test_no_output_is_what_each_vendors_clients_survive(world, upstream):
     assert agent.request("POST", "/api/auth/session/", b"{}").status == 503
 
 
+def test_what_no_record_of_the_spool_can_hold_is_refused_alone(world, upstream):
+    up = upstream(lambda r: 500)
+    outputs = {name: output(up, name, spool={"segment_bytes": "1MiB"}) for name in ("langfuse", "launchdarkly")}
+    agent = make_all(world, upstream, outputs=outputs, routes=False)
+    agent.config["routes"] = [{"to": ["langfuse"]}]
+    agent.start()
+    long = "\U0001f600" * 800
+    trace = {"type": "trace-create", "timestamp": "2026-05-04T09:12:33Z", "body": {"id": "t"}}
+    reply = agent.post({"batch": [{"id": "a", **trace}, {"id": long, **trace}, {"id": "b", **trace}]}, "/api/public/ingestion")
+    assert reply.status == 207 and [x["id"] for x in reply.json()["successes"]] == ["a", "b"], reply
+    assert [x["id"] for x in reply.json()["errors"]] == [long], reply
+    assert agent.post({"type": "t", "id": long}).status == 413
+    for size, status in (250000, 2), (260000, 413), (300000, 413):  # up to 256 KiB a request is not taken in pieces
+        for path, body in ("/bulk", [{"kind": "x" * size}]), (OTEL, {"resourceSpans": "x" * size}), \
+                ("/api/public/scores", [{"id": "x" * size}]):
+            reply = agent.post(body, path)
+            assert status in (reply.status, reply.status // 100), (path, size, reply)
+    assert agent.metric("penstock_events_rejected_total", input="http", reason="too_large") == 8
+    assert agent.metric("penstock_events_received_total", input="http") == 4 + 9
+
+
 def test_what_is_refused_whole_is_counted_on_every_path(world, upstream):
     """A body of which not even the events can be told apart is one of them."""
     agent = make_all(world, upstream).start()
