@@ -101,8 +101,8 @@ static void judge_entry(unsigned status, struct span text, struct api_event_verd
     }
 }
 
-/* Reads result after result; false when the body is no array of them up to its end. */
-static bool judge_entries(struct json_reader *r, const struct api_batch *b, struct arena *arena,
+/* Reads result after result; false when the body is no array of them up to its end, or to where it was cut. */
+static bool judge_entries(struct json_reader *r, bool cut, const struct api_batch *b, struct arena *arena,
                           struct api_verdict *ret)
 {
     unsigned i = 0;
@@ -113,7 +113,7 @@ static bool judge_entries(struct json_reader *r, const struct api_batch *b, stru
         size_t count;
         err = json_read_object(r, members, 16, &count, &value);
         if (err != OK && err != ERR_TOO_BIG)
-            return false;
+            break;
         const struct json_member *status = json_find(members, count, "status");
         const struct json_member *error = json_find(members, count, "error");
         uint64_t number = 0;
@@ -127,7 +127,8 @@ static bool judge_entries(struct json_reader *r, const struct api_batch *b, stru
             judge_entry(number > 999 ? 0 : (unsigned)number, text, &ret->events[i], ret);
         i++;
     }
-    if (err != ERR_NOT_FOUND || json_finish(r) != OK)
+    bool whole = err == ERR_NOT_FOUND && json_finish(r) == OK;
+    if (!whole && !(cut && i > 0))
         return false;
     for (; i < b->count; i++) { /* results for a prefix only */
         ret->events[i] = (struct api_event_verdict){.action = ACT_RETRY,
@@ -163,8 +164,8 @@ static void judge_results(const struct api_batch *b, const struct api_reply *rep
     struct json_reader r;
     json_reader_init(&r, body_as_json(reply, arena));
     verdict_set(ret, ACT_PER_EVENT, DEAD_REFUSED);
-    if (!reply->body_cut && verdict_per_event(ret, b, arena, ACT_RETRY, reply->status) != NULL &&
-        json_enter_array(&r) == OK && judge_entries(&r, b, arena, ret)) {
+    if (verdict_per_event(ret, b, arena, ACT_RETRY, reply->status) != NULL && json_enter_array(&r) == OK &&
+        judge_entries(&r, reply->body_cut, b, arena, ret)) {
         bool all = true;
         for (unsigned i = 0; i < b->count; i++)
             all = all && ret->events[i].action == ACT_DELIVERED;

@@ -233,6 +233,14 @@ static bool is_sdk_log(struct span body)
     return type != NULL && json_string_is(&type->value, "sdk-log");
 }
 
+static bool any_known(const struct api_batch *b, const struct api_verdict *v)
+{
+    for (unsigned i = 0; i < b->count; i++)
+        if (!v->events[i].unknown)
+            return true;
+    return false;
+}
+
 /* Ids in neither list: logs are taken without a word; the rest has no result. */
 static unsigned judge_missing(const struct api_batch *b, struct api_verdict *ret)
 {
@@ -261,19 +269,19 @@ static void judge_results(const struct api_batch *b, const struct api_reply *rep
     struct json_reader r;
     json_reader_init(&r, reply->body);
     verdict_set(ret, ACT_PER_EVENT, DEAD_NO_RESULT);
-    ret->unknown_max = 3;
     bool ready =
         verdict_per_event(ret, b, arena, ACT_RETRY, reply->status) != NULL && ids_init(&rs.ids, b, arena);
     for (unsigned i = 0; ready && i < b->count; i++)
         ret->events[i].unknown = true;
-    if (!ready || reply->body_cut || !judge_lists(&rs, &r)) {
+    bool read = ready && judge_lists(&rs, &r);
+    if (!read && !(ready && reply->body_cut && any_known(b, ret))) {
         /* Not the service's answer, so nothing is known; to send again is harmless. */
         verdict_set(ret, ACT_RETRY, DEAD_BAD_RESPONSE);
         ret->unknown = ret->backoff = true;
-        ret->unknown_max = 0;
         ret->events = NULL;
         return;
     }
+    ret->unknown_max = read ? 3 : 0; /* what an answer too long for us did not show will be in one to fewer events */
     unsigned missing = judge_missing(b, ret);
     ret->apart = missing > 1 && rs.unknown_id; /* which one it was shows when they come alone */
     bool all = missing == 0;

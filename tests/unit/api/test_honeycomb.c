@@ -353,6 +353,22 @@ Test(honeycomb, judges_the_whole)
     }
 }
 
+Test(honeycomb, the_beginning_of_an_answer_that_is_too_long_counts)
+{
+    struct api_member members[3] = {{.body = SPAN("{}")}, {.body = SPAN("{}")}, {.body = SPAN("{}")}};
+    struct api_batch b = {.members = members, .count = 3, .attempts = 1};
+    struct api_reply reply = {.status = 200, .wall_ns = WALL_NS, .body_cut = true};
+    reply.body = SPAN("[{\"status\":202},{\"status\":400,\"error\":\"no\"},{\"status\":202");
+    struct api_verdict v = fixture_judge_reply(&honeycomb_api, &b, &reply);
+    cr_assert_eq(v.action, ACT_PER_EVENT);
+    cr_expect_eq(v.events[0].action, ACT_DELIVERED);
+    cr_expect_eq(v.events[1].action, ACT_DEAD);
+    cr_expect_eq(v.events[2].action, ACT_RETRY);
+    cr_expect(v.events[2].unknown);
+    reply.body_cut = false; /* not cut by us: no answer of the service */
+    cr_expect_eq(fixture_judge_reply(&honeycomb_api, &b, &reply).action, ACT_RETRY);
+}
+
 Test(honeycomb, judges_event_by_event)
 {
     struct api_verdict v = fixture_judge(&honeycomb_api, 8, 200,

@@ -358,7 +358,7 @@ Test(langfuse, conditions_that_its_sdks_survive)
 
 #define BODY(type) "{\"id\":\"x\",\"type\":\"" type "\",\"timestamp\":\"t\",\"body\":{}}"
 
-static struct api_verdict judged(const char *body)
+static struct api_verdict judged_as(const char *body, bool cut)
 {
     static const struct api_member members[] = {
         {.id = {(const uint8_t *)"e0", 2},
@@ -371,8 +371,30 @@ static struct api_verdict judged(const char *body)
          .body = {(const uint8_t *)BODY("span-create"), sizeof(BODY("span-create")) - 1}},
     };
     struct api_batch b = {.members = members, .count = 4, .attempts = 1};
-    struct api_reply reply = {.status = 207, .body = span_str(body), .wall_ns = WALL_NS};
+    struct api_reply reply = {.status = 207, .body = span_str(body), .body_cut = cut, .wall_ns = WALL_NS};
     return fixture_judge_reply(&langfuse_api, &b, &reply);
+}
+
+static struct api_verdict judged(const char *body)
+{
+    return judged_as(body, false);
+}
+
+/* Else the same events would be sent, and so answered, again and again. */
+Test(langfuse, the_beginning_of_an_answer_that_is_too_long_counts)
+{
+    const char *body = "{\"successes\":[{\"id\":\"e3\",\"status\":201}],\"errors\":["
+                       "{\"id\":\"e1\",\"status\":400,\"message\":\"no\"},{\"id\":\"e0\",\"status\":400,\"mess";
+    struct api_verdict v = judged_as(body, true);
+    cr_assert_eq(v.action, ACT_PER_EVENT);
+    cr_expect_eq(v.events[3].action, ACT_DELIVERED);
+    cr_expect_eq(v.events[1].action, ACT_DEAD);
+    cr_expect_eq(v.events[0].action, ACT_RETRY);
+    cr_expect(v.events[0].unknown && v.unknown_max == 0);
+    v = judged_as("{\"successes\":[{\"id\":\"e", true);
+    cr_expect_eq(v.action, ACT_RETRY);
+    cr_expect(v.unknown);
+    cr_expect_eq(judged(body).action, ACT_RETRY, "not cut by us: no answer of the service");
 }
 
 Test(langfuse, results_are_matched_by_id)
