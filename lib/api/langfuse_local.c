@@ -307,7 +307,7 @@ void langfuse_answer(struct api_exchange *x, enum api_condition condition, struc
     if (x->path->tag == LANGFUSE_SCORES) {
         if (x->rejection_count > 0)
             answer_condition(x, rows, shape, x->rejections[0].reason == REJECT_FULL ? COND_FULL : COND_TOO_LARGE,
-                             (struct span){0}, ret);
+                             x->rejections[0].text, ret);
         else
             answer_json(ret, 202, SPAN("{\"message\":\"Accepted\"}"));
         return;

@@ -294,10 +294,11 @@ void ld_answer_sdk(struct api_exchange *x, enum api_condition condition, struct 
                    struct api_answer *ret)
 {
     const struct state *state = x->state;
-    if (condition == COND_STORED && x->rejection_count > 0 && x->rejections[0].reason == REJECT_FULL)
-        condition = COND_FULL;
-    if (condition == COND_STORED && x->rejection_count > 0 && x->rejections[0].reason == REJECT_TOO_LARGE)
-        condition = COND_TOO_LARGE;
+    enum api_reject reason = x->rejection_count > 0 ? x->rejections[0].reason : REJECT_REASONS;
+    if (condition == COND_STORED && (reason == REJECT_FULL || reason == REJECT_TOO_LARGE)) {
+        condition = reason == REJECT_FULL ? COND_FULL : COND_TOO_LARGE;
+        text = x->rejections[0].text;
+    }
     if (condition == COND_CONFLICT && state != NULL && state->payload_id.at != NULL)
         text = arena_printf(x->arena, "payload id %.*s was given to other content before",
                             SPAN_FMT(state->payload_id));

@@ -80,8 +80,10 @@ static void answer_row_as_sent(struct api_exchange *x, enum api_condition condit
 void otlp_answer(struct api_exchange *x, enum api_condition condition, struct span text,
                  struct api_answer *ret)
 {
-    if (condition == COND_STORED && x->rejection_count > 0)
+    if (condition == COND_STORED && x->rejection_count > 0) {
         condition = x->rejections[0].reason == REJECT_FULL ? COND_FULL : COND_TOO_LARGE;
+        text = x->rejections[0].text;
+    }
     if (condition != COND_STORED) {
         answer_row_as_sent(x, condition, text, ret);
         return;
