@@ -59,13 +59,13 @@ static enum err file_readable(void *ctx, const char *path, struct fault *why)
     (void)ctx;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
-        return fault_sys(why, errno, "%s", path);
+        return fault_set(why, ERR_IO, "%s", strerror(errno));
     struct stat st;
     enum err err = OK;
     if (fstat(fd, &st) != 0)
-        err = fault_sys(why, errno, "%s", path);
+        err = fault_set(why, ERR_IO, "%s", strerror(errno));
     else if (!S_ISREG(st.st_mode))
-        err = fault_set(why, ERR_IO, "%s: not a regular file", path);
+        err = fault_set(why, ERR_IO, "not a regular file");
     (void)close(fd); /* nothing was written */
     return err;
 }

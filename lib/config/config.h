@@ -31,7 +31,7 @@ struct config_env {
     const char *(*variable)(void *ctx, const char *name);
     /* ${file:PATH}: appends the whole content. ERR_TOO_BIG when `into` does not take it. */
     enum err (*read_file)(void *ctx, const char *path, struct bytes *into, struct fault *why);
-    /* Is this a regular file that we may read? */
+    /* Is this a regular file that we may read? Why not is said without the path, which may hold a secret. */
     enum err (*file_readable)(void *ctx, const char *path, struct fault *why);
     /* Do these readable files make a TLS listener (`server`), or a client? NULL: not given. The function itself may be
      * NULL: then nobody looks inside them. */

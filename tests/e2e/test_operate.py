@@ -92,6 +92,13 @@ def test_no_secret_is_ever_shown(world):
     done = run([PENSTOCK, "check", "-c", str(agent.path)], env={**os.environ, **marks})
     assert done.returncode == 0
     shown += [done.stdout, done.stderr]
+    for faulty in ({"tls": {"ca_file": "/nonesuch/${env:ENV}"}}, {"concurrency": "${env:ENV}"}, {"endpoint": "http://${env:ENV} x/"}):
+        agent.config["outputs"]["web"] = {**http, **faulty}
+        agent.write_config()
+        answer = agent.admin("POST", "/reload")
+        assert answer.status == 422
+        shown.append(answer.body.decode())
+    agent.explain("reload")
     agent.admin("POST", "/outputs/proxied/pause")
     agent.stop(timeout=40)
     shown += [agent.process.err(), agent.process.out()]

@@ -35,7 +35,7 @@ static enum err read_file(void *ctx, const char *path, struct bytes *into, struc
 static enum err file_readable(void *ctx, const char *path, struct fault *why)
 {
     (void)ctx;
-    return strncmp(path, "/there/", 7) == 0 ? OK : fault_sys(why, 2, "%s", path);
+    return strncmp(path, "/there/", 7) == 0 ? OK : fault_set(why, ERR_IO, "No such file or directory");
 }
 
 static enum err tls_usable(void *ctx, bool server, const char *ca_file, const char *cert_file, const char *key_file,
