@@ -14,6 +14,7 @@
 #include "agent/tap.h"
 #include "lib/api/api.h"
 #include "lib/base/ensure.h"
+#include "lib/base/ip.h"
 #include "lib/base/log.h"
 #include "lib/config/config.h"
 
@@ -410,6 +411,21 @@ static bool from_elsewhere(const struct http_request *r)
     return !span_equal_nocase(from, host);
 }
 
+/* Whoever owns a name can have it lead to 127.0.0.1, and a browser then takes us for that page's own server: it may read
+ * what it likes. So where neither a token nor the unsafe line opens admin to others, it goes by an address or by a name
+ * without dots, such as localhost, which no foreign DNS answers for. */
+static bool called_by_foreign_name(const struct admin *ad, const struct http_request *r)
+{
+    const struct config_listen *where = &ad->agent->config->admin.listen;
+    struct span host = http_request_known(r, HTTP_KNOWN_HOST);
+    uint8_t address[16];
+    if (where->open || where->kind != CONFIG_LISTEN_INET || host.len == 0 || host.at[0] == '[')
+        return false;
+    const uint8_t *colon = memchr(host.at, ':', host.len);
+    struct span name = span_of(host.at, colon == NULL ? host.len : (size_t)(colon - host.at));
+    return memchr(name.at, '.', name.len) != NULL && ip_parse(name, address) == 0;
+}
+
 static void on_request(struct http_conn *c, enum http_server_event event, const struct http_request *r)
 {
     struct admin *ad = c->front->ctx;
@@ -419,6 +435,11 @@ static void on_request(struct http_conn *c, enum http_server_event event, const 
         const struct http_refusal refusal = c->front->shared.refusal;
         http_server_respond_refusal(&c->server, r->handle, &refusal);
         http_conn_flush_soon(c);
+        return;
+    }
+    if (called_by_foreign_name(ad, r)) {
+        admin_respond_error(c, r->handle, 403, "foreign_host",
+                            "without admin.auth.token this is http://localhost or an address, whatever other names lead here");
         return;
     }
     bool get = false, post = false;

@@ -47,6 +47,26 @@ def test_a_page_from_elsewhere_commands_nothing(world):
     assert ask(agent, "POST", "/outputs/up/resume", {})[0] == 200
 
 
+def test_a_name_that_somebody_leads_here_opens_nothing(world):
+    """DNS rebinding: for the browser, the page and we are one server."""
+    agent = world.agent({"up": world.sink().output("http")})
+    port = agent.admin_port
+    for host in (f"rebound.example:{port}", "rebound.example", f"127.0.0.1.example:{port}"):
+        for method, path in (("POST", "/outputs/up/pause"), ("GET", "/status"), ("GET", "/outputs/up/dead")):
+            status, _, body = ask(agent, method, path, {"Host": host, "Origin": f"http://{host}"})
+            assert status == 403 and "foreign_host" in body, (host, path)
+    for host in (f"localhost:{port}", "localhost", f"127.0.0.1:{port}", f"[::1]:{port}", f"web-1:{port}"):
+        assert ask(agent, "GET", "/status", {"Host": host})[0] == 200, host
+    agent.config["admin"]["auth"] = {"token": "t"}  # which no browser sends by itself
+    agent.write_config()
+    assert agent.admin("POST", "/reload").status == 200
+    assert ask(agent, "GET", "/status", {"Host": "web-1.example", "Authorization": "Bearer t"})[0] == 200
+    assert ask(agent, "GET", "/status", {"Host": "web-1.example"})[0] == 401
+    del agent.config["admin"]["auth"]
+    agent.write_config()
+    assert ask(agent, "POST", "/reload", {"Authorization": "Bearer t"})[0] == 200
+
+
 def test_a_changed_admin_token_takes_effect_by_itself(world):
     token = world.dir / "token"
     token.write_text("first-token\n")
