@@ -62,7 +62,7 @@ static bool place_next(struct intake *in, struct intake_offer *o)
     struct api_exchange *x = o->x;
     clear_parts(o);
     if (x->events != NULL) {
-        bool some = o->item_at == 0;
+        bool some = o->item_at < x->event_count;
         o->item_at = x->event_count;
         if (some)
             intake_place_events(in, o);

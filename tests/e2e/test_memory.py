@@ -136,6 +136,17 @@ def test_what_is_wrong_in_a_large_request_is_said_of_each_event(world):
         sink.check(unique=4996)
 
 
+@pytest.mark.parametrize("line, count", [("x" * 100, 5000), ("x" * 600000, 1), ('{"x":"' + "y" * 600000 + '"}', 2)])
+def test_a_piece_of_which_nothing_can_be_taken_is_behind_us(world, line, count):
+    sink = world.sink()
+    agent = world.agent({"up": sink.output("http")})
+    reply = agent.request("POST", "/events", f"{line}\n" * count, {"Content-Type": "application/x-ndjson"})
+    assert reply.status == 400 and len(reply.json()["rejected"]) == count, reply
+    good = '{"type":"t"}\n'
+    reply = agent.request("POST", "/events", good + f"{line}\n" * count + good, {"Content-Type": "application/x-ndjson"})
+    assert reply.status == 207 and reply.json()["accepted"] == 2, reply
+
+
 def test_a_backlog_of_large_requests_is_drained_within_the_ceiling(world):
     """An OTLP request is one record: it goes to one output after the other, each has one of them in memory, and reads no
     other until that is gone."""
