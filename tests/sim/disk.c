@@ -610,9 +610,10 @@ static int disk_dont_need(void *ctx, int fd, uint64_t offset, uint64_t len)
     struct inode *i = fd_inode(d, fd);
     struct disk_call call = {DISK_DONT_NEED, fd_name(d, fd), "", offset, len, false};
     (void)enter(d, &call);
-    /* Clean pages leave the cache: what a failed sync pretended to hold is seen as it is. */
+    /* Clean pages leave the cache: what a failed sync pretended to hold is seen as it is. Those beside the range stay. */
     for (size_t k = 0; k < i->touched_count; k++) {
-        struct page *p = i->pages[i->touched[k]];
+        uint64_t at = (uint64_t)i->touched[k] * DISK_PAGE;
+        struct page *p = at >= offset && at + DISK_PAGE <= offset + len ? i->pages[i->touched[k]] : NULL;
         for (unsigned s = 0; p != NULL && s < SECTORS; s++)
             if (p->strayed >> s & 1)
                 memcpy(p->cache + s * DISK_SECTOR, p->platter + s * DISK_SECTOR, DISK_SECTOR);
