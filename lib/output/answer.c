@@ -220,6 +220,7 @@ void output_replied(struct output *o, struct batch *b, const struct api_reply *r
     struct api_settings settings = dispatch_settings(o, b);
     arena_reset(&o->arena);
     dispatch_describe(o, b, &o->arena, &described);
+    b->counted_no = 0;
     o->transport->judge(&settings, &described, reply, &o->arena, &verdict);
     conclude(o, b, &verdict, reply->status);
     end_cancelled(o, b);
@@ -230,6 +231,8 @@ void output_broke(struct output *o, struct batch *b, enum output_break what, con
     o->now_us = clock_mono_us(&o->clock);
     struct api_verdict verdict;
     o->transport->broke(what, text, &verdict);
+    if (what != BREAK_CONNECT && what != BREAK_DENIED) /* a repeat that never began is still counted for the next try */
+        b->counted_no = 0;
     bool at_once = what == BREAK_REUSED && !b->once_more && !b->cancel && schedule_take_retry(&o->schedule);
     if (at_once) {
         REACHED(OUT_ONCE_MORE);

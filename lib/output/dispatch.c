@@ -132,7 +132,6 @@ static void start(struct output *o, struct batch *b)
     o->stats.requests++;
     if (b->tries > 0 || b->recovered)
         o->stats.retries++;
-    b->counted_no = 0;
     b->attempts++;
     b->tries++;
     o->in_flight++;

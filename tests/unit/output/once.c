@@ -54,6 +54,25 @@ Test(once, a_connection_that_never_carried_the_request_repeats_nothing)
     rig_deinit(&r);
 }
 
+Test(once, an_outage_after_an_unknown_outcome_counts_its_repeat_once)
+{
+    struct rig r;
+    begin(&r, 10);
+    rig_break(&r, 0, BREAK_UNKNOWN);
+    for (unsigned i = 1; i <= 3; i++) {
+        rig_pass(&r, 60 * US_PER_S);
+        cr_assert_eq(r.sent_count, i + 1);
+        rig_break(&r, i, i == 2 ? BREAK_DENIED : BREAK_CONNECT);
+    }
+    cr_assert_eq(repeated(&r), 10);
+    rig_pass(&r, 60 * US_PER_S);
+    rig_break(&r, 4, BREAK_UNKNOWN); /* now it began */
+    rig_pass(&r, 60 * US_PER_S);
+    cr_assert_eq(r.sent_count, 6);
+    cr_assert_eq(repeated(&r), 20);
+    rig_deinit(&r);
+}
+
 Test(once, a_reset_on_a_reused_connection_is_tried_again_at_once_but_once)
 {
     struct rig r;
