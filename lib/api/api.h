@@ -293,6 +293,7 @@ struct api_verdict {
     struct api_event_verdict *events; /* ACT_PER_EVENT: count of the batch, in the arena */
     bool apart;                    /* ACT_PER_EVENT: what remains goes on in one batch per event */
     unsigned noted;                /* events the upstream said it skipped (SegOps) */
+    bool warn;                     /* ACT_DELIVERED, and a person should read `text` all the same */
     const char *result;            /* label for penstock_batches_total: "delivered", "retry", "split", "skipped", … */
     struct span text;              /* the upstream's words, or ours, for status and log */
 };

@@ -64,6 +64,7 @@ static void judge_accepted(const struct api_batch *b, const struct api_reply *re
     enum err err = json_check_object(reply->body, members, 16, &count, &value, NULL);
     if ((err != OK && err != ERR_TOO_BIG) || value.type != JSON_OBJECT) {
         ret->text = SPAN("accepted, but the answer could not be read");
+        ret->warn = true;
         return;
     }
     const struct json_member *m = json_find(members, count, "count");

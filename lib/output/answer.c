@@ -160,13 +160,21 @@ static void apply_outcome(struct output *o, struct batch *b)
         b->not_before_us = o->now_us + schedule_jitter_us(&o->schedule, b->tries - 1, &o->rng);
 }
 
-/* Events that the upstream says it dropped, without saying which: told at most once a minute. */
-static void tell_skipped(struct output *o, const struct batch *b, const struct api_verdict *v)
+/* Events that the upstream says it dropped, without saying which, or an answer that leaves a doubt: told at most once a
+ * minute. */
+static void tell_noted(struct output *o, const struct batch *b, const struct api_verdict *v)
 {
     o->skipped_events += v->noted;
     if (o->skipped_told_us != 0 && o->now_us - o->skipped_told_us < 60 * US_PER_S)
         return;
     const struct spool_run *last = &b->runs[b->run_count - 1];
+    if (v->warn) {
+        news_add(&o->news, NEWS_WARNING, "%u events (seq %llu to %llu): %.*s", b->member_count,
+                 (unsigned long long)b->runs[0].first, (unsigned long long)(last->first + last->count - 1),
+                 SPAN_FMT(v->text));
+        o->skipped_told_us = o->now_us;
+        return;
+    }
     news_add(&o->news, NEWS_SKIPPED,
              "the upstream skipped %u of %u events (seq %llu to %llu), %llu since the last such line: %.*s",
              v->noted, b->member_count, (unsigned long long)b->runs[0].first,
@@ -195,8 +203,8 @@ static void conclude(struct output *o, struct batch *b, const struct api_verdict
     output_save_stats(o);
     if (b->outcome.kind != OUTCOME_DELIVERED && v->text.len > 0)
         output_error(o, status, "%.*s", SPAN_FMT(v->text));
-    if (v->noted > 0)
-        tell_skipped(o, b, v);
+    if (v->noted > 0 || v->warn)
+        tell_noted(o, b, v);
     apply_effect(o, b, v);
     apply_outcome(o, b);
 }

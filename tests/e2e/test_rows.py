@@ -165,3 +165,12 @@ def test_what_the_agent_does_with_each_answer(world, api):
             raise AssertionError(f"{what} {rule}: {e}") from e
         table.heal()
     table.sink.check()
+
+
+def test_an_answer_of_monk_that_cannot_be_read_is_told(world):
+    sink = world.sink(args=["--respond", "garbage"])
+    agent = world.agent({"up": sink.output("monk")}).explain("the answer could not be read")
+    agent.post([event(n, "com.acme.order_placed", subject="u-1") for n in range(EVENTS)])
+    agent.settled()
+    assert agent.ledger("up")["delivered"] == EVENTS
+    assert len([line for line in agent.all_said() if f"{EVENTS} events (seq 1 to {EVENTS})" in line]) == 1

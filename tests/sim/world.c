@@ -245,7 +245,7 @@ static void mischief(struct world *w)
         world_met(w, MET_SQUEEZE);
         w->squeezed = disk_used(w->disk) + UINT64_C(8) * decide(&w->luck, 65536); /* some take a small segment */
         disk_set_capacity(w->disk, w->squeezed);
-        world_at(w, 1000 + decide(&w->luck, 100000000), EV_HEAL_DISK, 0, 0, 0, 0);
+        world_at(w, 1000 + decide(&w->luck, 10000000), EV_HEAL_DISK, 0, 0, 0, 0);
     }
     if (k->rot && w->rots < k->rots_max && decide_rarely(&w->luck, k->one_in_rot)) {
         w->model.loose = w->model.loose_tail = true;

@@ -313,6 +313,8 @@ Test(monk, judges)
         cr_expect_eq(v.action, rows[i].action, "%u %s: %d", rows[i].status, rows[i].body, v.action);
     }
     cr_expect_eq(judged(1, 3, 202, "{\"count\":0}").reason, DEAD_COUNT_MISMATCH);
+    cr_expect(judged(1, 1, 202, "<html>").warn);
+    cr_expect_not(judged(1, 1, 202, "{\"count\":1}").warn);
     cr_expect(monk_api.unique_ids);
 }
 
