@@ -63,13 +63,13 @@ static bool room_is_coming(const struct spool *s)
     return s->config.when_full == SPOOL_DROP_OLDEST && s->segment_count > 1 && !s->commit_retry;
 }
 
-/* Would it be taken into so much space, the fill buffer aside? */
-static enum err check_space(const struct spool *s, uint64_t need, uint64_t space)
+/* Would it be taken into so much space, the fill buffer aside? Far from the quota nobody counts it. */
+static enum err check_space(const struct spool *s, uint64_t need, uint64_t (*space)(const struct spool *s))
 {
     if (!running(s) || s->closing)
         return ERR_CLOSED;
     if (s->state == SPOOL_FULL || s->disk_low ||
-        (!quota_is_far(s, need) && s->tail.fill_bytes + s->reserved + need > space))
+        (!quota_is_far(s, need) && s->tail.fill_bytes + s->reserved + need > space(s)))
         return room_is_coming(s) ? ERR_AGAIN : ERR_FULL;
     return OK;
 }
@@ -82,7 +82,7 @@ enum err append_room(const struct spool *s, unsigned count, uint64_t bytes)
         return ERR_CLOSED;
     if ((count == 1 && bytes + DATA_HEAD_BYTES + 64 > largest) || need > FRAME_PAYLOAD_MAX)
         return ERR_TOO_BIG;
-    enum err err = check_space(s, need, append_space(s));
+    enum err err = check_space(s, need, append_space);
     if (err != OK)
         return err;
     if (s->stalled || (s->tail.fill_events > 0 && s->tail.fill_bytes + need > FILL_BYTES_MAX))
@@ -229,7 +229,7 @@ void append_check_room(struct spool *s)
 {
     if (s->state == SPOOL_FULL && has_room_again(s))
         spool_set_state(s, SPOOL_OK, NULL);
-    if (s->group_wanted > 0 && check_space(s, s->group_wanted, group_space_now(s)) == OK) {
+    if (s->group_wanted > 0 && check_space(s, s->group_wanted, group_space_now) == OK) {
         s->group_wanted = 0;
         s->note_room = true;
     }
@@ -255,13 +255,13 @@ enum err spool_reserve(struct spool *s, unsigned count, uint64_t bytes, uint64_t
     *ret_reserved = 0;
     if (running(s) && !s->closing && need > group_space_empty(s))
         return ERR_TOO_BIG;
-    enum err err = check_space(s, need, group_space_now(s));
+    enum err err = check_space(s, need, group_space_now);
     if (err == ERR_FULL && s->config.when_full == SPOOL_DROP_NEWEST)
         return OK;
     if (err != OK) {
         /* A spool that has no room for so much need not be full. */
         s->room_wanted |= err == ERR_FULL || err == ERR_AGAIN;
-        if (err == ERR_FULL && check_space(s, tail_bound(1, 1024), append_space(s)) == ERR_FULL)
+        if (err == ERR_FULL && check_space(s, tail_bound(1, 1024), append_space) == ERR_FULL)
             enter_full(s);
         if (err != ERR_CLOSED) {
             s->group_wanted = need;
