@@ -69,6 +69,8 @@ enum err tls_fault_of_verdict(const struct tls_verdict *v, struct span wanted, s
         return fault_set(why, ERR_DENIED, "certificate uses a key or a signature that is too weak");
     if (v->flags & MBEDTLS_X509_BADCERT_MISSING)
         return fault_set(why, ERR_DENIED, "the peer sent no certificate");
+    if (v->flags & (MBEDTLS_X509_BADCERT_KEY_USAGE | MBEDTLS_X509_BADCERT_EXT_KEY_USAGE))
+        return fault_set(why, ERR_DENIED, "certificate was issued for another use (its key usage does not allow this one)");
     return fault_set(why, ERR_DENIED, "certificate verification failed (flags 0x%x)", (unsigned)v->flags);
 }
 

@@ -556,7 +556,7 @@ class Authority:
         done = run(["openssl", *map(str, args)])
         assert done.returncode == 0, done.stderr
 
-    def issue(self, name, san="DNS:localhost,IP:127.0.0.1", begin="20200101000000Z", end="20400101000000Z"):
+    def issue(self, name, san="DNS:localhost,IP:127.0.0.1", begin="20200101000000Z", end="20400101000000Z", extra=""):
         """(certificate, key) paths."""
         cert, key, csr = (self.dir / f"{name}.{x}" for x in ("pem", "key", "csr"))
         config = self.dir / f"{name}.cnf"
@@ -578,6 +578,7 @@ commonName = supplied
 [e]
 basicConstraints = CA:FALSE
 {'subjectAltName = ' + san if san else ''}
+{extra}
 """)
         self.openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
                      "-keyout", key, "-out", csr)

@@ -207,7 +207,7 @@ def holding(sock):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("kind, state", [("other_authority", "held"), ("other_name", "held"), ("expired", "held"), ("no_name", "held"),
-                                         ("tls_1_1", "retrying"), ("tls_1_3", "retrying"), ("plain_http", "retrying"), ("silent", "retrying")])
+                                         ("for_clients", "held"), ("tls_1_1", "retrying"), ("tls_1_3", "retrying"), ("plain_http", "retrying"), ("silent", "retrying")])
 def test_an_upstream_that_is_not_what_it_should_be_gets_nothing_and_once_it_is_gets_all(world, kind, state):
     sink = world.sink()
     ca = world.authority()
@@ -216,7 +216,7 @@ def test_an_upstream_that_is_not_what_it_should_be_gets_nothing_and_once_it_is_g
     context = front.context
     wrong = {"other_authority": lambda: world.authority("other").issue("localhost"), "other_name": lambda: ca.issue("else", "DNS:else.example"),
              "expired": lambda: ca.issue("old", begin="20200101000000Z", end="20210101000000Z"), "no_name": lambda: ca.issue("none", san=""),
-             }.get(kind, lambda: good)()
+             "for_clients": lambda: ca.issue("client", extra="extendedKeyUsage = clientAuth")}.get(kind, lambda: good)()
     front.context = old_server() if kind == "tls_1_1" else ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     front.context.load_cert_chain(*map(str, wrong))
     if kind == "tls_1_3":
@@ -232,6 +232,8 @@ def test_an_upstream_that_is_not_what_it_should_be_gets_nothing_and_once_it_is_g
     agent = world.agent({"up": output}).explain("up")
     assert agent.post([event(n) for n in range(FEW)]).status == 202
     until(lambda: agent.metric("penstock_output_state", output="up", state=state) == 1, f"the output is {state}")
+    if kind == "for_clients":
+        assert "was issued for another use" in agent.status()["outputs"][0]["last_error"]["text"]
     if kind == "tls_1_3":
         until(lambda: "this build speaks 1.2 alone: the peer must allow it" in str(agent.status()), "and says what to do")
     assert front.seen == [] and sink.stats()["requests"] == 0
