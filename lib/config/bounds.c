@@ -37,10 +37,24 @@ static uint64_t shared_intake(const struct config *c, const struct bounds_costs 
     return requests + held;
 }
 
+/* The largest request that goes on as it came: in the log's tail and in its batch, where it is alone, whatever payloads are
+ * held to. */
+static uint64_t whole_request(const struct config *c, const struct config_output *out)
+{
+    uint64_t largest = 0;
+    if (out->type != CONFIG_OUTPUT_OTLP && out->type != CONFIG_OUTPUT_LANGFUSE && out->type != CONFIG_OUTPUT_LAUNCHDARKLY)
+        return 0;
+    for (unsigned i = 0; i < c->input_count; i++)
+        if (c->inputs[i].type == CONFIG_INPUT_HTTP)
+            largest = larger(largest, c->inputs[i].max_body);
+    return 2 * (largest < out->spool.record_bytes ? largest : out->spool.record_bytes);
+}
+
 uint64_t bounds_output_memory(const struct config *c, const struct config_output *out, const struct bounds_costs *costs)
 {
     uint64_t own = c->output_count > 2 ? costs->outputs_bytes / c->output_count : costs->output_bytes;
-    return costs->spool_bytes + own + costs->batch_bytes + out->concurrency * costs->upstream_bytes;
+    return costs->spool_bytes + own + larger(costs->batch_bytes, whole_request(c, out)) +
+           out->concurrency * costs->upstream_bytes;
 }
 
 uint64_t bounds_output_disk(const struct config_output *out)
