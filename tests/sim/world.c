@@ -247,7 +247,8 @@ static void mischief(struct world *w)
         disk_set_capacity(w->disk, w->squeezed);
         world_at(w, 1000 + decide(&w->luck, 10000000), EV_HEAL_DISK, 0, 0, 0, 0);
     }
-    if (k->rot && w->rots < k->rots_max && decide_rarely(&w->luck, k->one_in_rot)) {
+    /* Not while letters are replayed: what that appends is followed by their number, which rot makes uncertain. */
+    if (k->rot && w->rots < k->rots_max && decide_rarely(&w->luck, k->one_in_rot) && !w->letters.going) {
         w->model.loose = w->model.loose_tail = true;
         world_met(w, MET_ROT);
         w->rots += disk_rot(w->disk, "", decide(&w->luck, ROT_KINDS), &w->luck);
