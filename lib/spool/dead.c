@@ -271,6 +271,7 @@ static void take_written(struct spool *s)
     if (j->create) {
         uint64_t first = frame_seq(j->frames.at);
         letters_add_file(&d->letters, &(struct dead_file){.id = j->file_id, .first = first, .next = first});
+        d->letters.marks_from = j->file_id;
         d->fd = j->fd;
         d->file_id = j->file_id;
         d->look = true;
@@ -301,7 +302,8 @@ static void put_marked(struct spool *s, const struct intervals *marks)
         ctrl_apply(s, start, false);
 }
 
-/* Files without living letters, but for the newest, which knows who is gone, unless it is the last one. */
+/* Files without living letters. Those that know who is gone in the files before them go when there is none before them
+ * any more: the newest and, when its marks are torn, its elders that have what it should. */
 static bool unlink_empty(struct spool *s)
 {
     struct deadbox *d = &s->dead;
@@ -313,8 +315,8 @@ static bool unlink_empty(struct spool *s)
     }
     for (size_t i = 0; i < d->letters.file_count && j->unlink_count < DEAD_UNLINK_MAX; i++) {
         const struct dead_file *f = &d->letters.files[i];
-        bool newest = i + 1 == d->letters.file_count;
-        if (letters_living_in(&d->letters, f) == 0 && (!newest || d->letters.file_count == 1))
+        bool knows = f->id >= d->letters.marks_from;
+        if (letters_living_in(&d->letters, f) == 0 && (!knows || i == 0))
             j->unlink[j->unlink_count++] = f->id;
     }
     if (j->unlink_count == 0)

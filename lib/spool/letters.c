@@ -267,8 +267,10 @@ static enum err scan_file(struct scan_state *s, struct dead_file *f, bool *ret_g
     if (*ret_good) {
         f->first = f->next = header.first_seq;
         f->allocated = st.allocated;
-        if (!s->marks_whole)
-            s->marks_whole = scan_content(s, fd, &header, st.size, f, &unreadable);
+        if (!s->marks_whole && scan_content(s, fd, &header, st.size, f, &unreadable)) {
+            s->marks_whole = true;
+            s->l->marks_from = f->id;
+        }
     }
     if (unreadable > 0 && !scan_answers(s->vfs, fd, st.size))
         err = -EIO;

@@ -33,6 +33,7 @@ struct letters {
     uint64_t next_file;
     uint64_t next_letter;
     struct intervals gone; /* letters in these files that do not count */
+    uint64_t marks_from;   /* the newest file that surely begins with all marks; 0: none does */
     unsigned damaged;      /* files that could not be used; the first of them: */
     struct {
         uint64_t id;

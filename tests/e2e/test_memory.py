@@ -136,7 +136,8 @@ def test_what_is_wrong_in_a_large_request_is_said_of_each_event(world):
         sink.check(unique=4996)
 
 
-@pytest.mark.parametrize("line, count", [("x" * 100, 5000), ("x" * 600000, 1), ('{"x":"' + "y" * 600000 + '"}', 2)])
+@pytest.mark.parametrize("line, count", [("x" * 100, 5000), ("x" * 600000, 1), ('{"x":"' + "y" * 600000 + '"}', 2)],
+                         ids=["many", "one", "an_object"])  # made of the lines, they would be too long for an environment
 def test_a_piece_of_which_nothing_can_be_taken_is_behind_us(world, line, count):
     sink = world.sink()
     agent = world.agent({"up": sink.output("http")})

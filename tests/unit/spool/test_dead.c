@@ -323,6 +323,40 @@ Test(spool_dead, a_crash_at_any_call_keeps_the_ledger)
     cr_assert_fail("never got to the end");
 }
 
+/* The power failed while the third file was made: its header is there, the marks behind it are not. Those of the second
+ * file are all that tells who is gone in the first, though it has no letter itself. */
+Test(spool_dead, marks_stay_while_a_newer_file_has_lost_its_own)
+{
+    die(4, 4);
+    cr_assert_eq(request(DEAD_PURGE, (uint64_t[]){1, 2}, 2), 2);
+    reopen(false);
+    cr_assert_eq(request(DEAD_PURGE, (uint64_t[]){3}, 1), 1);
+    bench_sleep(&b, 2000000);
+    bench_close(&b);
+    struct segment_header header;
+    size_t size;
+    const uint8_t *second = memfs_file(&b.fs, "dead/dlq-0000000000000002.wal", &size);
+    cr_assert_not_null(second);
+    cr_assert_eq(segment_header_decode(span_of(second, size), &header, NULL), SEGMENT_VALID);
+    cr_assert_neq(header.flags & SEGMENT_MARKS_FIRST, 0);
+    header.id = 3;
+    static uint8_t torn[SEGMENT_HEADER_AREA + 512];
+    segment_header_encode(&header, torn);
+    memfs_put(&b.fs, "dead/dlq-0000000000000003.wal", torn, sizeof torn);
+    for (unsigned start = 0; start < 3; start++) {
+        cr_assert_eq(bench_open(&b), SPOOL_OK, "%s", b.last_fault.text);
+        bench_sleep(&b, 2000000);
+        cr_assert_eq(bench_ledger(&b).dead, 1, "start %u", start);
+        cr_assert_eq(list(), 1);
+        bench_close(&b);
+    }
+    cr_assert_eq(bench_open(&b), SPOOL_OK);
+    cr_assert_eq(request(DEAD_PURGE, NULL, 0), 1);
+    bench_sleep(&b, 2000000);
+    cr_assert_null(memfs_file(&b.fs, "dead/dlq-0000000000000001.wal", &size));
+    cr_assert_null(memfs_file(&b.fs, "dead/dlq-0000000000000002.wal", &size));
+}
+
 /* A start takes each file to end where the next one begins. */
 Test(spool_dead, the_letters_of_a_deleted_file_stay_gone)
 {
