@@ -6,6 +6,7 @@
 #include "agent/resolver.h"
 #include "agent/upstream_conn.h"
 #include "lib/base/ensure.h"
+#include "lib/base/log.h"
 #include "lib/config/config.h"
 
 #include <stdlib.h>
@@ -155,6 +156,7 @@ void upstream_conn_ended(struct upstream *u, struct upstream_conn *c)
     if (c->answered_early) {
         tell_reply(u, c);
     } else if (c->pass != NULL) {
+        log_debug(u->owner->subject, "a request could not be passed on: %s", c->text);
         tell_pass(u, c, NULL);
     } else if (c->probe) {
         output_probed(core, NULL, c->broke, c->text);
