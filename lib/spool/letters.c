@@ -186,7 +186,6 @@ struct scan_state {
     const struct spool_vfs *vfs;
     const uint8_t *uuid;
     struct fault *why;
-    bool marks_whole; /* no older file has to say anything more */
 };
 
 static int note_file(void *arg, const char *name)
@@ -267,10 +266,9 @@ static enum err scan_file(struct scan_state *s, struct dead_file *f, bool *ret_g
     if (*ret_good) {
         f->first = f->next = header.first_seq;
         f->allocated = st.allocated;
-        if (!s->marks_whole && scan_content(s, fd, &header, st.size, f, &unreadable)) {
-            s->marks_whole = true;
+        /* No file before one that begins with all marks has to say anything more. */
+        if (s->l->marks_from == 0 && scan_content(s, fd, &header, st.size, f, &unreadable))
             s->l->marks_from = f->id;
-        }
     }
     if (unreadable > 0 && !scan_answers(s->vfs, fd, st.size))
         err = -EIO;
