@@ -248,7 +248,7 @@ static bool write_succeeded(struct spool *s)
     if (j->left) /* It counts as a file without letters, so that it goes before those that came after it. */
         letters_add_file(&d->letters,
                          &(struct dead_file){.id = j->file_id, .first = j->first, .next = j->first});
-    if (!j->sync_failed && (j->err == ENOSPC || j->err == EDQUOT)) {
+    if (!j->sync_failed && failure_of_space(j->err)) {
         spool_warn(s, "no space for dead letters; trying again every second");
         return false;
     }

@@ -19,6 +19,11 @@ bool failure_is_final(int err)
     return err == EROFS || err == ENOENT || err == ENODEV || err == EBADF;
 }
 
+bool failure_of_space(int err)
+{
+    return err == ENOSPC || err == EDQUOT;
+}
+
 /* The file for the next segment has been written to in vain, and its header with it: a start would take it for a
  * segment. So the next file gets its name, which cannot be made before this one is gone. */
 static void drop_prepared(struct spool *s)
@@ -35,7 +40,7 @@ void failure_of_commit(struct spool *s, uint64_t now)
     struct fault why;
     (void)fault_sys(&why, c->err,
                     c->sync_failed ? "sync the log" : "write to the log"); /* Handed on below. */
-    if (!c->sync_failed && !s->abandoning && (c->err == ENOSPC || c->err == EDQUOT)) {
+    if (!c->sync_failed && !s->abandoning && failure_of_space(c->err)) {
         REACHED(NO_SPACE_RETRY);
         s->commit_retry = true;
         s->retry_at_us = now + RETRY_US;

@@ -168,7 +168,7 @@ static int open_fresh(struct recovery *r, uint64_t need, uint64_t *ret_id, uint6
     if (disk_low(r, *ret_capacity))
         return create_small(r, name, need);
     int fd = house_create(&r->vfs, name, *ret_capacity, &r->no_fallocate);
-    return fd == -ENOSPC || fd == -EDQUOT ? create_small(r, name, need) : fd;
+    return failure_of_space(-fd) ? create_small(r, name, need) : fd;
 }
 
 /* No two processes may ever share an epoch. Each start begins a segment with a higher number, so an epoch

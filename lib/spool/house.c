@@ -109,11 +109,6 @@ static void run_forget(const struct house_job *h, const struct spool_vfs *vfs)
     (void)vfs->close(vfs->ctx, fd); /* Nothing was written. */
 }
 
-static bool no_space(int fd)
-{
-    return fd == -ENOSPC || fd == -EDQUOT;
-}
-
 static void run_prepare(struct house_job *h, const struct spool_vfs *vfs)
 {
     char name[SEGMENT_NAME_MAX];
@@ -127,7 +122,7 @@ static void run_prepare(struct house_job *h, const struct spool_vfs *vfs)
     }
     if (h->prepare_fd < 0)
         h->prepare_fd = house_create(vfs, name, h->prepare_bytes, &h->unsupported_fallocate);
-    if (no_space(h->prepare_fd) && h->small_bytes != 0) {
+    if (failure_of_space(-h->prepare_fd) && h->small_bytes != 0) {
         REACHED(SMALL_SEGMENT);
         h->small = true;
         h->prepare_bytes = h->small_bytes;

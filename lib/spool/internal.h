@@ -327,7 +327,8 @@ uint64_t commit_position(const struct spool *s); /* seq of the first event that 
 struct segment *commit_new_segment(struct spool *s);
 
 /* failure.c */
-bool failure_is_final(int err); /* the directory is gone or read-only: no retry will help */
+bool failure_is_final(int err);    /* the directory is gone or read-only: no retry will help */
+bool failure_of_space(int err);    /* the disk or the user's share of it is full: a retry may help */
 void failure_of_commit(struct spool *s, uint64_t now);
 void failure_rewrite(struct spool *s, uint64_t now); /* with the next segment prepared; else asks for it */
 void failure_recovered(struct spool *s);
