@@ -77,9 +77,8 @@ static void print_verdict(struct look *l, const struct spool_verdict *v)
 {
     const struct spool_ledger *g = &v->ledger;
     if (l->options->json) {
-        uint64_t replaced = 0; /* the directory of a copy may have any name */
         bytes_clear(&l->line);
-        enum err err = json_append_string_lossy(&l->line, span_str(l->name), &replaced);
+        enum err err = json_append_string_lossy(&l->line, span_str(l->name), NULL); /* a copy may have any name */
         printf("{\"output\":");
         print_line(l, err);
         printf(",\"sound\":%s,\"damages\":%u,\"accepted\":%llu,\"pending\":%llu,\"delivered\":%llu,"

@@ -85,10 +85,9 @@ enum err item_json_append(struct bytes *b, const char *output, const struct spoo
     struct record_id id;
     if (record_id_get(item->id, &id) != OK)
         id = (struct record_id){0};
-    uint64_t replaced = 0; /* the directory of a copy may have any name */
     put(&r, "{\"output\":");
     if (r.err == OK)
-        r.err = json_append_string_lossy(b, span_str(output), &replaced);
+        r.err = json_append_string_lossy(b, span_str(output), NULL); /* the directory of a copy may have any name */
     put_number(&r, ",\"seq\":", item->seq);
     put_moment(&r, ",\"time\":", item->wall_ns);
     put_string(&r, ",\"partition\":", item->partition);
