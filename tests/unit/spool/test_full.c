@@ -262,38 +262,34 @@ static void fill_up_for_small_batches(uint64_t *ret_stuck, unsigned *ret_small)
     }
 }
 
-Test(spool_full, at_the_quota_small_batches_never_use_up_the_reserve)
+/* Small batches are settled as long as there are any, more than one segment could hold; then all that is left. */
+static void small_batches_never_stop(const char *more_than)
 {
     uint64_t stuck;
     unsigned small;
-    b.config.max_bytes = 4 * BENCH_MIB;
     cr_assert_eq(bench_open(&b), SPOOL_OK);
     fill_up_for_small_batches(&stuck, &small);
-    cr_assert_eq(small, 5000, "which take more than two segments");
+    cr_assert_eq(small, 5000, "which take more than %s", more_than);
     bench_deliver(&b, stuck);
     uint64_t pending = bench_ledger(&b).pending;
     cr_assert_gt(pending, 5000);
     cr_assert_eq(bench_drain(&b), pending);
     bench_sleep(&b, 2000000);
     cr_assert_eq(spool_state(b.spool), SPOOL_OK);
+}
+
+Test(spool_full, at_the_quota_small_batches_never_use_up_the_reserve)
+{
+    b.config.max_bytes = 4 * BENCH_MIB;
+    small_batches_never_stop("two segments");
     cr_assert_leq(b.fs.allocated_max, 5 * BENCH_MIB + 4096);
 }
 
 Test(spool_full, on_a_full_disk_small_segments_take_the_place_of_whole_ones)
 {
-    uint64_t stuck;
-    unsigned small;
     b.fs.free_bytes = 4 * BENCH_MIB + 512 * 1024;
-    cr_assert_eq(bench_open(&b), SPOOL_OK);
-    fill_up_for_small_batches(&stuck, &small);
-    cr_assert_eq(small, 5000, "which take more than what is left of the last whole segment");
-    bench_deliver(&b, stuck);
-    uint64_t pending = bench_ledger(&b).pending;
-    cr_assert_gt(pending, 5000);
-    cr_assert_eq(bench_drain(&b), pending);
-    bench_sleep(&b, 3000000);
-    cr_assert_eq(spool_state(b.spool), SPOOL_OK, "there is room for whole segments again");
-    cr_assert_neq(bench_append(&b, 1), 0);
+    small_batches_never_stop("what is left of the last whole segment");
+    cr_assert_neq(bench_append(&b, 1), 0, "there is room for whole segments again");
 }
 
 /* Batches of one event, of which the first is not answered, until ops wait for a segment that there is no room for. */
